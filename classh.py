@@ -1,0 +1,1453 @@
+#!/usr/bin/env python3
+"""Run one command on many hosts at once, through the system's own ssh.
+
+    classh 'hostname; date' host1, host2, host3
+    classh -f 200 -u 30 uptime ./all-hosts 'web[01-40]'
+    classh --list 'db[1-3,7]'
+
+As a module, results come as the hosts finish:
+
+    from classh import SSHJobMan
+
+    with SSHJobMan(['web[1-20]', 'db1'], 'uptime', timeout=30) as job:
+        for result in job:
+            print(result.host, result.outcome, result.elapsed)
+            print(result.output, end='')
+
+Not promised: that a remote command ends when its ssh is ended, that hosts
+finish in any order, or that one manager may be used from two threads at
+the same time.
+"""
+
+import argparse
+import collections
+import errno
+import heapq
+import itertools
+import os
+import re
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+__version__ = '1.0'
+__all__ = ['ClasshError', 'HostFileError', 'PatternError', 'Result',
+           'SSHJobMan', 'expand', 'fold', 'main', 'ssh_argv']
+
+
+# -- Constants and errors ---------------------------------------------------
+
+FANOUT = 100            # jobs at once
+TIMEOUT = 300.0         # seconds a job may take
+CONNECT_TIMEOUT = 10    # whole seconds that ssh may take to connect
+MAX_OUTPUT = 8 << 20    # bytes kept of each stream of a job
+KILL_GRACE = 5.0        # seconds from SIGTERM to SIGKILL, and on to giving up
+READ_SIZE = 1 << 16     # bytes a pipe a turn, so that no host starves the rest
+SWEEP_LIMIT = 1 << 20   # bytes that a pipe can hold (Linux, pipe-max-size)
+ROUND = 0.05            # seconds at least between two rounds of asking all
+LOOK = 1.0              # seconds at most between two, should a signal be lost
+COUNT_LIMIT = 10 ** 6   # hosts to count of what may be any number
+
+
+class ClasshError(Exception):
+    """Anything that classh itself refuses or cannot do."""
+
+
+class PatternError(ClasshError, ValueError):
+    """A host or pattern cannot be used; .part is the text at fault."""
+
+    def __init__(self, pattern, part, problem):
+        super().__init__(pattern, part, problem)
+        self.pattern = pattern
+        self.part = part
+        self.problem = problem
+
+    def __str__(self):
+        where = '' if self.part == self.pattern else ': %r' % self.part
+        return 'bad host %r%s %s' % (self.pattern, where, self.problem)
+
+
+class HostFileError(ClasshError):
+    """A file of hosts cannot be used; .line is None or counts from 1."""
+
+    def __init__(self, path, line, problem):
+        super().__init__(path, line, problem)
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+    def __str__(self):
+        line = '' if self.line is None else ':%d' % self.line
+        return '%s%s: %s' % (self.path, line, self.problem)
+
+
+class UsageError(ClasshError):
+    """The command line cannot be carried out."""
+
+
+# -- Host patterns ----------------------------------------------------------
+
+# Most of a long list are plain names: they need no parser.
+_PLAIN = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
+_TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
+_RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
+_WORD = re.compile(r'[^-@/\s\x00-\x1f\x7f-\x9f]+')
+_REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f]')
+_CHOICES = re.compile(r'\[[^]:]*\]')
+_HOST = re.compile(r'(?P<user>.+@)?'
+                   r'(?:(?P<name>\[[^]@]*:[^]@]*\]|[^:@]+)'
+                   r'(?::(?P<port>[0-9]+))?'
+                   r'|(?P<v6>[^:@]*:[^:@]*:[^@]*))')
+
+
+def expand(pattern):
+    """Return an iterator over the hosts that *pattern* names, as written.
+
+    >>> list(expand('web[08-10],db'))
+    ['web08', 'web09', 'web10', 'db']
+    >>> list(expand('bar[3,2,12-13]baz'))
+    ['bar3baz', 'bar2baz', 'bar12baz', 'bar13baz']
+    >>> list(expand('r[1-2]n[0-20/10]'))
+    ['r1n0', 'r1n10', 'r1n20', 'r2n0', 'r2n10', 'r2n20']
+
+    The lower bound of a range sets its width.  A bracket that holds a
+    ':' belongs to an address.  The hosts are made as they are taken, so
+    a pattern may name any number of them; the pattern is checked at
+    once.  Raise PatternError if it cannot be used.
+    """
+    return _generate(_parse(pattern))
+
+
+def _parse(pattern):
+    """Return, for each part between commas, its list of choice lists.
+
+    A choice is a str, or a pair of a range and a width.
+    """
+    if _PLAIN(pattern):
+        return [[[pattern]]]
+    names, texts = [[]], ['']
+    for token in _TOKEN.finditer(pattern):
+        bracket, text, comma = token.groups()
+        if comma:
+            names.append([])
+            texts.append('')
+            continue
+        texts[-1] += token.group()
+        if text is not None:
+            names[-1].append([text])
+        elif bracket is None:
+            raise PatternError(pattern, token.group(),
+                               'is a bracket without its other half')
+        elif ':' in bracket:
+            names[-1].append([token.group()])
+        else:
+            names[-1].append([_parse_choice(pattern, choice, token.group())
+                              for choice in bracket.split(',')])
+    for text in filter(None, texts):
+        _check_host(text, pattern)
+    return [name for name in names if name]
+
+
+def _parse_choice(pattern, text, bracket):
+    if not text:
+        raise PatternError(pattern, bracket, 'has an empty choice')
+    found = _RANGE.fullmatch(text)
+    if not found:
+        if _WORD.fullmatch(text):
+            return text
+        raise PatternError(pattern, text, 'is not a number, range or word')
+    low, high, step = found.group(1), found.group(2), found.group(3) or 1
+    if int(low) > int(high):
+        raise PatternError(pattern, text, 'runs backwards')
+    if int(step) == 0:
+        raise PatternError(pattern, text, 'has a step of 0')
+    return range(int(low), int(high) + 1, int(step)), len(low)
+
+
+def _check_host(host, pattern):
+    """Raise PatternError if *host*, a part of *pattern*, is not for ssh."""
+    plain = _CHOICES.sub('0', host)
+    problem = None
+    if plain.rpartition('@')[2].startswith('-') or plain.startswith('-'):
+        problem = "begins with '-'"
+    elif _REFUSED.search(plain):
+        problem = 'holds white space or a control character'
+    elif '/' in plain:
+        problem = "holds a '/'"
+    elif not _HOST.fullmatch(plain):
+        problem = 'is not [user@]name[:port]'
+    else:
+        try:
+            os.fsencode(host)
+        except UnicodeEncodeError:
+            problem = 'cannot be encoded'
+    if problem:
+        raise PatternError(pattern, host, problem)
+
+
+def _generate(names):
+    for parts in names:
+        if len(parts) == 1:
+            yield from _values(parts[0])
+        else:
+            yield from _product(parts)
+
+
+def _values(choices):
+    for choice in choices:
+        if isinstance(choice, str):
+            yield choice
+        else:
+            numbers, width = choice
+            for number in numbers:
+                yield '%0*d' % (width, number)
+
+
+def _product(parts):
+    """Yield each combination, the last part turning fastest.
+
+    itertools.product() would make every value before the first result.
+    """
+    heads, running = [], [_values(parts[0])]
+    while running:
+        value = next(running[-1], None)
+        if value is None:
+            running.pop()
+            if heads:
+                heads.pop()
+        elif len(running) == len(parts):
+            yield ''.join(heads) + value
+        else:
+            heads.append(value)
+            running.append(_values(parts[len(running)]))
+
+
+_NUMBER = re.compile(r'(?<![0-9])([0-9]{1,18})(?![0-9])')
+
+
+def fold(hosts):
+    """Return one pattern that names exactly *hosts*, sorted, each once.
+
+    >>> fold(['web3', 'web1', 'web2', 'db01', 'web17'])
+    'db01,web[1-3,17]'
+
+    expand() is its inverse for every set of hosts that expand() can
+    name.  Several numbers in a name are folded from the last to the first.
+    """
+    folded = []
+    groups = collections.defaultdict(set)
+    for host in set(hosts):
+        if '[' in host:
+            folded.append(host)
+        else:
+            parts = _NUMBER.split(host)
+            groups[tuple(parts[::2])].add(tuple(parts[1::2]))
+    for texts, rows in groups.items():
+        for numbers in _fold_rows(rows, len(texts) - 1):
+            folded.append(''.join(
+                itertools.chain.from_iterable(zip(texts, numbers + ('',)))))
+    return ','.join(sorted(folded, key=_natural))
+
+
+def _fold_rows(rows, columns):
+    """Fold rows of numbers, column by column, where the others agree."""
+    for column in reversed(range(columns)):
+        alike = collections.defaultdict(list)
+        for row in rows:
+            alike[row[:column], row[column + 1:]].append(row[column])
+        rows = [before + (_fold_numbers(numbers),) + after
+                for (before, after), numbers in alike.items()]
+    return rows
+
+
+def _fold_numbers(numbers):
+    """Return distinct digit strings as the inside of a bracket and it."""
+    if len(numbers) == 1:
+        return numbers[0]
+    runs = []                       # [first, last] as written
+    for number in sorted(numbers, key=lambda text: (len(text), int(text))):
+        if runs and number == '%0*d' % (len(runs[-1][0]),
+                                        int(runs[-1][1]) + 1):
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return '[%s]' % ','.join(low if low == high else low + '-' + high
+                             for low, high in runs)
+
+
+def _natural(host):
+    """A sort key by which web2 comes before web10."""
+    parts = _NUMBER.split(host)
+    parts[1::2] = [(int(number), number) for number in parts[1::2]]
+    return parts
+
+
+# -- Host lists -------------------------------------------------------------
+
+_LITERAL = re.compile(r'(?:\[[^]]*\]|[^,])+')
+
+
+def _take_literally(names):
+    """Return the hosts in *names*: commas part them, brackets stay."""
+    hosts = _LITERAL.findall(names)
+    for host in hosts:
+        _check_host(host, names)
+    return hosts
+
+
+class HostStream:
+    """The hosts of a run: each once, in the order given, made when taken.
+
+    *hosts* is one str or an iterable of them; each is a host or, unless
+    *expand* is false, a pattern.  A str, list or tuple is checked at
+    once, anything else as it is read.  A bad one raises PatternError and
+    is passed over: the hosts after it can still be taken.  What is in
+    *exclude* is passed over too.
+    """
+
+    def __init__(self, hosts=(), expand=True, exclude=()):
+        self.exhausted = False      # until more are added
+        self._expand = expand
+        self._seen = set(exclude)
+        self._sources = collections.deque()
+        self._expansion = iter(())
+        self._returned = []
+        self.add(hosts)
+
+    def add(self, hosts):
+        """Append *hosts*, which may repeat what was there before."""
+        if isinstance(hosts, str):
+            hosts = [hosts]
+        if isinstance(hosts, (list, tuple)):
+            for pattern in hosts:
+                self._names(pattern)
+        self._sources.append(iter(hosts))
+        self.exhausted = False
+
+    def put_back(self, host):
+        """Let *host* be the next one to be taken."""
+        self._returned.append(host)
+        self.exhausted = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._returned:
+            return self._returned.pop()
+        while True:
+            for host in self._expansion:
+                if host not in self._seen:
+                    self._seen.add(host)
+                    return host
+            if not self._sources:
+                self.exhausted = True
+                raise StopIteration
+            for pattern in self._sources[0]:
+                self._expansion = iter(self._names(pattern))
+                break
+            else:
+                self._sources.popleft()
+
+    def _names(self, pattern):
+        return (expand if self._expand else _take_literally)(pattern)
+
+
+def patterns_in(lines, path, check):
+    """Return the patterns in *lines*, bytes as a file of hosts holds them.
+
+    White space parts them and '#' starts a comment.  Call *check* on each;
+    where it raises PatternError, raise HostFileError with *path* and line.
+    """
+    patterns = []
+    for number, line in enumerate(lines, 1):
+        if number == 1 and line.startswith(b'\xef\xbb\xbf'):
+            line = line[3:]         # a byte-order mark
+        for word in line.partition(b'#')[0].split():
+            # As the system decodes arguments, so that the same host from
+            # a file and from the command line is the same host.
+            pattern = os.fsdecode(word)
+            try:
+                check(pattern)
+            except PatternError as error:
+                raise HostFileError(path, number, error) from None
+            patterns.append(pattern)
+    return patterns
+
+
+def patterns_from(arguments, expand_them=True):
+    """Return the patterns that HOST *arguments* of a command line name.
+
+    An argument with a '/' outside brackets is a file of hosts.  All are
+    checked: raise PatternError, or HostFileError for files.
+    """
+    check = expand if expand_them else _take_literally
+    patterns = []
+    for argument in arguments:
+        if '/' in re.sub(r'\[[^]]*\]', '', argument):
+            try:
+                with open(argument, 'rb') as file:
+                    patterns += patterns_in(file, argument, check)
+            except OSError as error:
+                raise HostFileError(argument, None, 'cannot read hosts: '
+                                    + error.strerror) from None
+        else:
+            check(argument)
+            patterns.append(argument)
+    return patterns
+
+
+# -- The ssh command --------------------------------------------------------
+
+def ssh_argv(host, command, *, ssh=('ssh',), user=None,
+             connect_timeout=CONNECT_TIMEOUT, options=()):
+    """Return the argument list that runs *command* on *host*.
+
+    *host* is [user@]name[:port], [user@][v6]:port or a v6 address; its
+    user goes before *user*.  *ssh* is a list, *options* an iterable of
+    'KEY=VALUE' for ssh's -o; *connect_timeout* is in whole seconds, and 0
+    leaves it to ssh_config.
+
+    >>> ssh_argv('web1:2222', 'date', options=['Compression=yes'])
+    ... # doctest: +NORMALIZE_WHITESPACE
+    ['ssh', '-p', '2222', '-o', 'Compression=yes', '-o', 'BatchMode=yes',
+     '-o', 'ConnectTimeout=10', '-x', '-a', '--', 'web1', 'date']
+    """
+    # ssh takes the first value that it gets for a setting: what is said of
+    # one host goes before what is said of all, and that before our defaults
+    # (ssh_config(5)).
+    argv = list(ssh)
+    found = _HOST.fullmatch(host)
+    if found and found.group('name'):
+        host = (found.group('user') or '') + found.group('name').strip('[]')
+        if found.group('port'):
+            argv += ['-p', found.group('port')]
+    named = set()
+    for option in options:
+        argv += ['-o', option]
+        named.add(re.split(r'[\s=]', option.strip(), 1)[0].lower())
+    if user is not None and '@' not in host:
+        argv += ['-l', user]
+    argv += ['-o', 'BatchMode=yes']
+    if connect_timeout >= 1:
+        argv += ['-o', 'ConnectTimeout=%d' % connect_timeout]
+    # Unlike -o, these two win wherever they stand.
+    if 'forwardx11' not in named:
+        argv.append('-x')
+    if 'forwardagent' not in named:
+        argv.append('-a')
+    return argv + ['--', host, command]
+
+
+def find_program(name):
+    """Return the path of the program that *name* would run, or None."""
+    places = [''] if '/' in name else os.get_exec_path()
+    for place in places:
+        path = os.path.join(place, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+# -- Jobs -------------------------------------------------------------------
+
+PENDING, RUNNING, TERMINATING, KILLING, FINISHED = (
+    'pending', 'running', 'terminating', 'killing', 'finished')
+
+_NEXT = {                               # state: states that may follow it
+    PENDING:     (RUNNING, FINISHED),   # FINISHED: ssh could not be started
+    RUNNING:     (TERMINATING, FINISHED),
+    TERMINATING: (KILLING, FINISHED),
+    KILLING:     (FINISHED,),           # perhaps given up on
+    FINISHED:    (),
+}
+
+
+class Result(collections.namedtuple('Result', [
+        'host', 'exitcode', 'output', 'errors', 'started', 'stopped',
+        'outcome', 'reason', 'truncated'])):
+    """What became of one host.
+
+    host        as it was named, str
+    exitcode    int; negative: the signal that ended ssh itself
+    output      its standard output, str: UTF-8 with surrogateescape, so
+                .encode('utf-8', 'surrogateescape') gives back every byte
+    errors      its standard error, likewise
+    started     seconds since the epoch, float
+    stopped     started plus what passed on a clock that never jumps
+    outcome     'ok': exit status 0; 'error': any other of the remote
+                command; 'ssh': 255 from ssh, or ssh could not be started;
+                'killed': timed out, stopped, or ended by a signal
+    reason      a few words for a person, '' where the status says it all
+    truncated   True if a stream went beyond max_output and was cut
+    """
+
+    __slots__ = ()
+
+    @property
+    def elapsed(self):
+        """Seconds from start to stop, float."""
+        return self.stopped - self.started
+
+
+class _Capture:
+    """What was read of one pipe, up to *room* bytes."""
+
+    __slots__ = ('chunks', 'room', 'cut')
+
+    def __init__(self, room):
+        self.chunks = []
+        self.room = room
+        self.cut = False
+
+    def add(self, chunk):
+        if len(chunk) > self.room:
+            chunk = chunk[:self.room]
+            self.cut = True
+        if chunk:
+            self.room -= len(chunk)
+            self.chunks.append(chunk)
+
+    def text(self):
+        return b''.join(self.chunks).decode('utf-8', 'surrogateescape')
+
+
+class _Job:
+    """One ssh process and what came out of it.  It is passive: the
+    manager starts it, reads its pipes and decides when it is over."""
+
+    __slots__ = ('host', 'state', 'deadline', 'reason', 'process', 'pipes',
+                 'output', 'errors', 'started', 'clock_start')
+
+    def __init__(self, host, max_output, now):
+        self.host = host
+        self.started = time.time()
+        self.clock_start = now
+        self.state = PENDING
+        self.deadline = None        # a point on the manager's clock
+        self.reason = ''            # why we ended it; noted when we do
+        self.process = None
+        self.pipes = {}             # open pipe: its _Capture
+        self.output = _Capture(max_output)
+        self.errors = _Capture(max_output)
+
+    def become(self, state):
+        if state not in _NEXT[self.state]:
+            raise AssertionError('a job cannot go from %s to %s'
+                                 % (self.state, state))
+        self.state = state
+
+    def read(self, pipe, size=READ_SIZE):
+        """Read once from *pipe*; return how much came, None at its end."""
+        try:
+            chunk = os.read(pipe.fileno(), size)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            chunk = b''
+        if not chunk:
+            return None
+        self.pipes[pipe].add(chunk)
+        return len(chunk)
+
+    def kill(self, signum):
+        """Send *signum* to the process group; only before it is reaped."""
+        try:
+            os.killpg(self.process.pid, signum)
+        except OSError:
+            pass        # not permitted: the next deadline tries harder
+
+    def result(self, exitcode, stopped):
+        """The Result of a process that ended; None: its status is lost."""
+        if self.reason:
+            outcome, reason = 'killed', self.reason
+        elif exitcode is None:
+            outcome, reason = 'ssh', 'exit status lost'
+        elif exitcode < 0:
+            outcome, reason = 'killed', 'ended by ' + _signal_name(-exitcode)
+        elif exitcode == 255:
+            outcome, reason = 'ssh', 'ssh failed'
+        else:
+            outcome, reason = 'error' if exitcode else 'ok', ''
+        return Result(self.host, 255 if exitcode is None else exitcode,
+                      self.output.text(), self.errors.text(), self.started,
+                      stopped, outcome, reason,
+                      self.output.cut or self.errors.cut)
+
+    def failure(self, problem):
+        """The Result where ssh could not be started."""
+        return Result(self.host, 255, '', '', self.started, self.started,
+                      'ssh', 'ssh could not be started: %s' % problem, False)
+
+
+def _signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return 'signal %d' % number
+
+
+# -- Exit notices -----------------------------------------------------------
+
+class _Notices:
+    """Says when a child may have ended: at SIGCHLD where that may be had,
+    at every tick where not.
+
+    It may be had in the main thread of a program that leaves SIGCHLD alone.
+    A handler that does nothing makes the interpreter write to the wakeup
+    descriptor, for this signal and for any other that has a handler.
+    """
+
+    def __init__(self):
+        self.pipe = None            # readable after a signal
+        self.patience = ROUND       # seconds to go without a notice
+        self._wakeup = None
+        if (threading.current_thread() is threading.main_thread()
+                and signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+                and signal.SIGCHLD not in signal.pthread_sigmask(
+                    signal.SIG_BLOCK, ())):
+            self._install()
+
+    def _install(self):
+        pipe, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        taken = signal.set_wakeup_fd(wakeup)
+        if taken != -1:
+            signal.set_wakeup_fd(taken)
+            os.close(pipe)
+            os.close(wakeup)
+            return
+        signal.signal(signal.SIGCHLD, _do_nothing)
+        signal.siginterrupt(signal.SIGCHLD, False)
+        self.pipe, self._wakeup = pipe, wakeup
+        self.patience = LOOK
+
+    def clear(self):
+        """Forget the notices so far."""
+        try:
+            while len(os.read(self.pipe, READ_SIZE)) == READ_SIZE:
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self):
+        """Put back what was there, unless somebody else has taken it."""
+        if self.pipe is None:
+            return
+        if threading.current_thread() is not threading.main_thread():
+            return                  # only the main thread may
+        if signal.getsignal(signal.SIGCHLD) is _do_nothing:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        taken = signal.set_wakeup_fd(-1)
+        if taken != self._wakeup:
+            signal.set_wakeup_fd(taken)
+        os.close(self.pipe)
+        os.close(self._wakeup)
+        self.pipe = None
+
+
+def _do_nothing(signum, frame):
+    pass
+
+
+# -- The job manager --------------------------------------------------------
+
+# Not a fault of the host: there is no room for one more process just now.
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+
+
+class SSHJobMan:
+    """Runs *command* on *hosts*, at most *fanout* at once.
+
+    hosts            one str or any iterable of them, read as slots become
+                     free; a host that is named twice runs once
+    command          one str, passed on untouched
+    fanout           jobs at once; may be changed between polls
+    timeout          seconds a job may take; 0 or less: no limit
+    connect_timeout  whole seconds for ssh; 0: leave it to ssh_config
+    user             for hosts that do not say user@
+    ssh              the ssh to run: a str, split as a shell would, or a list
+    options          'KEY=VALUE' strings for ssh's -o
+    expand           False: a bracket in a host is no pattern
+    exclude          hosts not to run, as they would be named
+    keep             False: .results stays empty, and memory flat
+    max_output       bytes to keep of each stream of a job; 0: no limit
+    grace            seconds from SIGTERM to SIGKILL to giving up on a job
+    warn             called with a line of text when there is no room for
+                     *fanout* jobs, once
+    clock            returns seconds; for tests of time alone
+
+    Iteration gives each Result as its host finishes.  .results maps host
+    to Result in order of finishing.  Leaving a with block, or the
+    iteration, before the end stops what runs and leaves nothing behind.
+
+    Raise PatternError for a bad host: at once if *hosts* is a str, list or
+    tuple, else from the poll() that reads it, after which one may go on.
+
+    Use one manager from one thread at a time; each thread may have its own.
+    """
+
+    def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
+                 connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
+                 options=(), expand=True, exclude=(), keep=True,
+                 max_output=MAX_OUTPUT, grace=KILL_GRACE, warn=None,
+                 clock=time.monotonic):
+        if fanout < 1:
+            raise ValueError('fanout must be 1 or more, not %r' % fanout)
+        self.command = command
+        self.fanout = fanout
+        self.timeout = timeout
+        self.results = {}
+        self._hosts = (hosts if isinstance(hosts, HostStream)
+                       else HostStream(hosts, expand, exclude))
+        self._ssh = dict(ssh=shlex.split(ssh) if isinstance(ssh, str)
+                         else list(ssh), user=user, options=tuple(options),
+                         connect_timeout=connect_timeout)
+        self._keep = keep
+        self._max_output = max_output or sys.maxsize
+        self._grace = grace
+        self._warn = warn
+        self._clock = clock
+        self._running = {}          # pid: its _Job
+        self._hollow = set()        # jobs whose pipes have both ended
+        self._given_up = []         # jobs that would not die
+        self._finished = []         # results that poll() has yet to return
+        self._deadlines = []        # heap of (deadline, number, job)
+        self._numbers = itertools.count()
+        self._last_round = 0.0      # when all running jobs were asked
+        self._noticed = False       # a child may have ended since then
+        self._full = False          # no room for one more until a job ends
+        self._stopping = False
+        self._watched = {}          # fileobj: callback
+        self._files = []            # watched, but always ready
+        self._selector = None       # with _notices, while there is work
+        self._notices = None
+
+    # What callers use
+
+    @property
+    def done(self):
+        """True when no job runs, no host is left to start, no result to
+        return, and nothing is watched."""
+        return not (self._running or self._finished or self._watched) and (
+            self._stopping or self._hosts.exhausted)
+
+    @property
+    def running(self):
+        """The hosts that run now, a list, longest first."""
+        return [job.host for job in self._running.values()]
+
+    def add(self, hosts):
+        """Run on *hosts* too; PatternError as for the constructor."""
+        self._hosts.add(hosts)
+
+    def poll(self, timeout=None):
+        """Do one turn; return the list of results that it finished.
+
+        Start what fits, wait for something to happen, read, reap, end what
+        is over its time.  Wait for *timeout* seconds at most; None: until
+        something happens, be it only a signal or a limit that is due.
+        """
+        self._turn(timeout)
+        finished, self._finished = self._finished, []
+        return finished
+
+    def wait(self, timeout=None):
+        """Go on to the end; return False if *timeout* seconds passed first.
+
+        The results are in .results.
+        """
+        end = None if timeout is None else self._clock() + timeout
+        while not self.done:
+            left = None if end is None else end - self._clock()
+            if left is not None and left <= 0:
+                return False
+            self.poll(left)
+        return True
+
+    def __iter__(self):
+        try:
+            while not self.done:
+                yield from self.poll()
+        except BaseException:
+            self.close()
+            raise
+
+    def stop(self):
+        """Start nothing more and end what runs: SIGTERM, SIGKILL, give up.
+
+        Return at once; poll() returns the results.  Called once more, kill
+        without waiting.  For the hosts not started see not_started().
+        """
+        for job in list(self._running.values()):
+            if self._ask(job):
+                continue
+            if job.state == RUNNING:
+                self._terminate(job, 'stopped')
+            elif self._stopping and job.state == TERMINATING:
+                self._kill(job)
+        self._stopping = True
+
+    def not_started(self):
+        """Return an iterator that takes the hosts that stop() left over."""
+        return self._hosts
+
+    def close(self):
+        """stop() and wait for it; let go of all that was held."""
+        if not self._stopping:
+            self.stop()
+        try:
+            while self._running:
+                self._turn(None)
+        finally:
+            for job in self._running.values():
+                job.kill(signal.SIGKILL)
+            self._watched.clear()
+            self._release()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def watch(self, fileobj, events, callback):
+        """Call callback(fileobj, events) from poll() when *fileobj* is ready.
+
+        *events* is selectors.EVENT_READ, EVENT_WRITE or both.  While
+        anything is watched, iteration and wait() do not end.  Watching once
+        more changes events and callback.  What a callback raises comes out
+        of poll(), which may be called again.
+        """
+        self.unwatch(fileobj)
+        self._acquire()
+        try:
+            self._selector.register(fileobj, events, (self._call, callback))
+        except PermissionError:     # a regular file: always ready
+            self._files.append((fileobj, events, callback))
+        self._watched[fileobj] = callback
+
+    def unwatch(self, fileobj):
+        """Watch *fileobj* no longer; before it is closed, please."""
+        if self._watched.pop(fileobj, None) is None:
+            return
+        files = [entry for entry in self._files if entry[0] is not fileobj]
+        if len(files) == len(self._files):
+            self._selector.unregister(fileobj)
+        self._files = files
+
+    # One turn
+
+    def _turn(self, timeout):
+        self._start()
+        self._wait(timeout)
+        self._reap()
+        self._expire()
+        if not (self._running or self._watched) and (
+                self._stopping or self._hosts.exhausted):
+            self._release()
+
+    def _start(self):
+        while (len(self._running) < self.fanout
+               and not self._full and not self._stopping):
+            host = next(self._hosts, None)
+            if host is None:
+                return
+            job = _Job(host, self._max_output, self._clock())
+            try:
+                self._acquire()
+                job.process = subprocess.Popen(
+                    ssh_argv(host, self.command, **self._ssh), bufsize=0,
+                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE, start_new_session=True)
+            except (OSError, ValueError) as error:
+                if (getattr(error, 'errno', None) in _NO_ROOM
+                        and self._running):
+                    self._hosts.put_back(host)
+                    self._make_do(error)
+                else:
+                    self._deliver(job, job.failure(error))
+            else:
+                self._run(job)
+
+    def _run(self, job):
+        self._running[job.process.pid] = job
+        job.become(RUNNING)
+        job.pipes = {job.process.stdout: job.output,
+                     job.process.stderr: job.errors}
+        for pipe in job.pipes:
+            os.set_blocking(pipe.fileno(), False)
+            self._selector.register(pipe, selectors.EVENT_READ,
+                                    (self._read, job))
+        if self.timeout > 0:
+            self._set_deadline(job, job.clock_start + self.timeout)
+
+    def _make_do(self, error):
+        self._full = True
+        if self._warn:
+            self._warn('no room for %d jobs at once, running fewer: %s'
+                       % (self.fanout, error.strerror))
+            self._warn = None
+
+    def _wait(self, timeout):
+        """Wait until something is ready, and read what is."""
+        if self._selector is None:
+            return
+        if self._running or self._watched:
+            timeout = self._patience(timeout)
+            for key, events in self._selector.select(timeout):
+                ready, about = key.data
+                ready(key.fileobj, events, about)
+        for fileobj, events, callback in self._files:
+            self._call(fileobj, events, callback)
+
+    def _patience(self, timeout):
+        """Return how long a wait may last, None for ever."""
+        if self._finished or self._files:
+            return 0
+        ends = []
+        now = self._clock()
+        if timeout is not None:
+            ends.append(now + timeout)
+        if self._running:
+            ends.append(self._next_round())
+        if self._deadlines:
+            ends.append(self._deadlines[0][0])
+        return max(0, min(ends) - now) if ends else None
+
+    def _call(self, fileobj, events, callback):
+        # An earlier callback of this turn may have ended the watch.
+        if self._watched.get(fileobj) is callback:
+            callback(fileobj, events)
+
+    def _read(self, pipe, events, job):
+        # A callback of this turn may have stopped and finished the job.
+        if pipe in job.pipes and job.read(pipe) is None:
+            self._drop(job, pipe)
+
+    def _drop(self, job, pipe):
+        self._selector.unregister(pipe)
+        pipe.close()
+        del job.pipes[pipe]
+        if not job.pipes:
+            self._hollow.add(job)
+
+    def _note(self, fileobj, events, about):
+        self._notices.clear()
+        self._noticed = True
+
+    def _next_round(self):
+        return self._last_round + (ROUND if self._noticed
+                                   else self._notices.patience)
+
+    def _reap(self):
+        """Ask the jobs that may have ended whether they have."""
+        for job in list(self._hollow):
+            self._ask(job)
+        if self._running and self._clock() >= self._next_round():
+            self._last_round = self._clock()
+            self._noticed = False
+            for job in list(self._running.values()):
+                self._ask(job)
+            self._given_up = [job for job in self._given_up
+                              if job.process.poll() is None]
+
+    def _ask(self, job):
+        """Finish *job* if its process has ended; return whether it has."""
+        pid = job.process.pid
+        try:
+            if job.reason and os.waitid(
+                    os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                # We ended it: no one of its group shall outlive it.  Until
+                # it is reaped, the group's number can be no one else's.
+                job.kill(signal.SIGKILL)
+            asked, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            exitcode = None     # someone else reaped it
+        else:
+            if not asked:
+                return False
+            exitcode = (-os.WTERMSIG(status) if os.WIFSIGNALED(status)
+                        else os.WEXITSTATUS(status))
+        # Left at None, Popen would ask again, and say 0 where it is lost.
+        job.process.returncode = exitcode if exitcode is not None else 255
+        self._finish(job, exitcode)
+        return True
+
+    def _expire(self):
+        """Do what is due to each job whose deadline has come."""
+        now = self._clock()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, number, job = heapq.heappop(self._deadlines)
+            if job.deadline != deadline or self._ask(job):
+                continue
+            if job.state == RUNNING:
+                self._terminate(job, 'timed out after %g s' % self.timeout)
+            elif job.state == TERMINATING:
+                self._kill(job)
+            else:
+                job.reason += ', would not die'
+                self._given_up.append(job)
+                self._finish(job, -signal.SIGKILL)
+
+    # One job's way
+
+    def _terminate(self, job, reason):
+        job.reason = reason
+        job.become(TERMINATING)
+        job.kill(signal.SIGTERM)
+        job.kill(signal.SIGCONT)    # a stopped process would not hear it
+        self._set_deadline(job, self._clock() + self._grace)
+
+    def _kill(self, job):
+        job.become(KILLING)
+        job.kill(signal.SIGKILL)
+        self._set_deadline(job, self._clock() + self._grace)
+
+    def _finish(self, job, exitcode):
+        """Sweep up what *job* has said, free its slot, make its Result."""
+        # EOF is not exit, and exit is not EOF: a ControlPersist master may
+        # hold stderr for hours.  What ssh itself wrote is in the pipe by
+        # now; what goes beyond a pipe's size was written by somebody else.
+        for pipe in list(job.pipes):
+            room = SWEEP_LIMIT
+            while room > 0:
+                count = job.read(pipe)
+                if not count:
+                    break
+                room -= count
+            self._drop(job, pipe)
+        del self._running[job.process.pid]
+        self._hollow.discard(job)
+        self._full = False
+        stopped = job.started + self._clock() - job.clock_start
+        self._deliver(job, job.result(exitcode, stopped))
+
+    def _deliver(self, job, result):
+        job.become(FINISHED)
+        job.deadline = None
+        self._finished.append(result)
+        if self._keep:
+            self.results[result.host] = result
+
+    def _set_deadline(self, job, deadline):
+        job.deadline = deadline
+        heapq.heappush(self._deadlines, (deadline, next(self._numbers), job))
+        # Entries of finished jobs stay in the heap until they are due; do
+        # not let them outnumber the living.
+        if len(self._deadlines) > 2 * len(self._running) + 64:
+            self._deadlines = [entry for entry in self._deadlines
+                               if entry[2].deadline == entry[0]]
+            heapq.heapify(self._deadlines)
+
+    # What is held while there is work
+
+    def _acquire(self):
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+            self._notices = _Notices()
+            if self._notices.pipe is not None:
+                self._selector.register(self._notices.pipe,
+                                        selectors.EVENT_READ,
+                                        (self._note, None))
+
+    def _release(self):
+        if self._selector is not None:
+            self._selector.close()
+            self._notices.close()
+            self._selector = self._notices = None
+
+
+# -- Views ------------------------------------------------------------------
+
+class Output:
+    """A standard stream to write str to; it never raises.
+
+    The first error is kept in .error, and what comes after it is dropped:
+    a full disk or a reader who went away must not end the run.  On a
+    terminal, what could drive it is shown escaped.
+    """
+
+    def __init__(self, stream):
+        self.error = None
+        self.terminal = stream.isatty()
+        self._stream = stream
+
+    def write(self, text, flush=True):
+        if self.error:
+            return
+        try:
+            if self.terminal:
+                encoded = text.encode(self._stream.encoding,
+                                      'backslashreplace')
+            else:
+                encoded = text.encode('utf-8', 'surrogateescape')
+            self._stream.buffer.write(encoded)
+            if flush:
+                self._stream.flush()
+        except OSError as error:
+            self.error = error
+            # The stream still holds the text and would try again at exit.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+    def safe(self, text):
+        """Return remote *text* as it may be written."""
+        return _CONTROL.sub(_escape, text) if self.terminal else text
+
+
+# C0 but newline and tab, DEL, C1, undecodable bytes, and the marks that turn
+# the direction of text.
+_CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff'
+                      '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]')
+
+
+def _escape(found):
+    number = ord(found.group())
+    if 0xdc80 <= number <= 0xdcff:
+        number -= 0xdc00            # the byte that could not be decoded
+    return ('\\x%02x' if number < 0x100 else '\\u%04x') % number
+
+
+def report(result):
+    """Return the few lines that show *result* to a person, as str.
+
+    Lines of remote text are indented, so that none can pass for ours.
+    """
+    notes = [result.reason] if result.reason else []
+    if result.truncated:
+        notes.append('output cut at its limit')
+    head = '%s   %d   (%.1f)' % (result.host, result.exitcode, result.elapsed)
+    lines = [head + ('   ' + ', '.join(notes) if notes else '')]
+    for title, text in ('Error', result.errors), ('Output', result.output):
+        if text:
+            lines += ['  %s:' % title, '']
+            lines += ['  ' + line if line else '' for line in
+                      (text if text.endswith('\n') else text + '\n').split('\n')]
+    return '\n'.join(lines) + ('\n' if len(lines) > 1 else '\n\n')
+
+
+class Tally:
+    """Counts results: for the summary at the end and the exit status."""
+
+    MARKS = {'ok': '.', 'error': '?', 'ssh': '~', 'killed': '!'}
+
+    def __init__(self):
+        self.outcomes = collections.Counter()
+        self.max_status = 0
+        self._causes = collections.defaultdict(list)
+
+    def add(self, result):
+        self.outcomes[result.outcome] += 1
+        if result.outcome in ('ssh', 'killed'):
+            self.max_status = 255
+        else:
+            self.max_status = max(self.max_status, result.exitcode)
+        if result.outcome != 'ok':
+            cause = result.reason or 'exited with %d' % result.exitcode
+            self._causes[cause.partition(' after ')[0]].append(result.host)
+
+    def summary(self):
+        """Return a line a cause of failure, as str, most hosts first."""
+        total = sum(self.outcomes.values())
+        return ''.join('%d of %d %s: %s\n' % (len(hosts), total, cause,
+                                              fold(hosts))
+                       for cause, hosts in sorted(
+                           self._causes.items(),
+                           key=lambda item: -len(item[1])))
+
+    def status(self):
+        """Return the exit status that tells the gravest outcome."""
+        for outcome, status in ('killed', 3), ('ssh', 4), ('error', 5):
+            if self.outcomes[outcome]:
+                return status
+        return 0
+
+
+# -- Command line -----------------------------------------------------------
+
+EXIT_STATUS = """\
+EXIT STATUS
+  0 every host ok; 1 trouble of classh's own; 2 usage; 3 a job was killed or
+  timed out; 4 an ssh error; 5 a remote command failed: the first that
+  applies of 1, 3, 4, 5.  130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP; 141
+  when nobody reads its output.
+
+EXAMPLES
+  classh 'hostname; date' host1, host2, host3
+  classh -f 200 -u 30 uptime ./all-hosts 'web[01-40]' -x web13
+  classh --list 'rack[1-4]n[01-32/2]'
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(message + '; see classh -h')
+
+
+def _number(kind, low):
+    """Return an argparse type: a *kind* of number, *low* or more."""
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value < float('inf'):
+            raise argparse.ArgumentTypeError('%r is not a number%s' % (
+                text, '' if low < 0 else ' from %d' % low))
+        return value
+    return convert
+
+
+def _size(text):
+    """An argparse type: bytes, perhaps as 64K, 8M or 1G."""
+    found = re.fullmatch(r'([0-9]{1,15})([KMG]?)', text, re.IGNORECASE)
+    if not found:
+        raise argparse.ArgumentTypeError('%r is not a size as 8M' % text)
+    return int(found.group(1)) << {'': 0, 'K': 10, 'M': 20, 'G': 30}[
+        found.group(2).upper()]
+
+
+def _make_parser():
+    parser = _Parser(
+        prog='classh', add_help=False,
+        usage='classh [options] COMMAND HOST...\n'
+              '       classh --list [options] HOST...',
+        description='Run COMMAND on every HOST at once, through ssh.  HOST '
+                    'is a name, user@name:port,\na pattern as web[01-40], '
+                    'or a file of them as ./hosts.',
+        epilog=EXIT_STATUS,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=27, width=79))
+
+    hosts = parser.add_argument_group('which hosts')
+    hosts.add_argument('-x', '--exclude', metavar='HOSTS', action='append',
+                       default=[], help='not these; as HOST; repeatable')
+    hosts.add_argument('--noexpand', action='store_true',
+                       help='a bracket is a bracket, not a pattern')
+    hosts.add_argument('--list', action='store_true',
+                       help='print the hosts and run nothing')
+
+    run = parser.add_argument_group('how to run')
+    run.add_argument('-f', '--fanout', '-p', '--par', metavar='N',
+                     type=_number(int, 1), default=FANOUT,
+                     help='jobs at once (%(default)s)')
+    run.add_argument('-u', '--timeout', metavar='SECS', default=TIMEOUT,
+                     type=_number(float, float('-inf')),
+                     help='seconds for each job (300; 0: no limit)')
+    run.add_argument('-t', '--connect-timeout', metavar='SECS',
+                     type=_number(int, 0), default=CONNECT_TIMEOUT,
+                     help='seconds for ssh to connect (%(default)s; '
+                          '0: as ssh_config says)')
+    run.add_argument('-l', '--user', metavar='USER',
+                     help='remote user, unless HOST says user@')
+    run.add_argument('-O', '--ssh-option', metavar='KEY=VALUE',
+                     action='append', default=[],
+                     help="for ssh's -o; repeatable")
+    run.add_argument('--ssh', metavar='COMMAND', default='ssh',
+                     help='the ssh to run, with arguments (%(default)s)')
+
+    results = parser.add_argument_group('results')
+    results.add_argument('-q', '--quiet', action='store_true',
+                         help='no report, no summary')
+    results.add_argument('--progress', action='store_true',
+                         help='a mark a host on stderr in place of the report: '
+                              '.=ok ?=failed ~=ssh error !=killed')
+    results.add_argument('--max-output', metavar='BYTES', type=_size,
+                         default=MAX_OUTPUT,
+                         help='kept per host and stream (8M; 0: no limit)')
+    results.add_argument('--maxrc', action='store_true',
+                         help='exit with the largest remote status '
+                              '(255: ssh error or killed)')
+    results.add_argument('-h', '--help', action='store_true',
+                         help='show this')
+    results.add_argument('-V', '--version', action='store_true',
+                         help='show the version')
+    return parser
+
+
+def _parse_arguments(argv):
+    """Return (options, operands); options may stand anywhere before '--'."""
+    end = argv.index('--') if '--' in argv else len(argv)
+    # Given no positionals, argparse returns them all, wherever they stand.
+    parser = _make_parser()
+    options, operands = parser.parse_known_args(argv[:end])
+    for operand in operands:
+        if operand.startswith('-') and operand != '-':
+            parser.error('unknown option %s' % operand)
+    options.show = (parser.format_help() if options.help else
+                    'classh %s\n' % __version__ if options.version else '')
+    return options, operands + argv[end + 1:]
+
+
+class _Signals:
+    """Notes the signals that ask for an end, while in a with block."""
+
+    def __init__(self):
+        self.caught = []
+        self._before = {}
+
+    def __enter__(self):
+        for signum in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+            # Who started us with nohup or in the background meant it.
+            if signal.getsignal(signum) != signal.SIG_IGN:
+                self._before[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *exc_info):
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum, frame):
+        self.caught.append(signum)
+
+
+class _Run:
+    """One run of the command line: a manager and who listens to it."""
+
+    def __init__(self, options, out, err):
+        self.options = options
+        self.out = out
+        self.err = err
+        self.tally = Tally()
+        self.trouble = False        # of our own, for the exit status
+
+    def warn(self, text):
+        self.err.write('classh: %s\n' % text)
+
+    def show(self, result):
+        self.tally.add(result)
+        if self.options.quiet:
+            return
+        if self.options.progress:
+            self.err.write(Tally.MARKS[result.outcome])
+        else:
+            self.out.write(self.out.safe(report(result)))
+
+    def drive(self, job):
+        """Run *job* to its end; return the exit status."""
+        heard = 0
+        with _Signals() as signals, job:
+            while not job.done:
+                for result in job.poll():
+                    self.show(result)
+                if len(signals.caught) > heard:
+                    heard = len(signals.caught)
+                    job.stop()
+                elif self._reader_left() and not heard:
+                    heard = -1
+                    job.stop()
+            self._conclude(job, signals)
+        return self._status(signals)
+
+    def _reader_left(self):
+        return isinstance(self.out.error, BrokenPipeError)
+
+    def _conclude(self, job, signals):
+        if self.options.quiet:
+            return
+        if self.options.progress:
+            self.err.write('\n')
+        self.err.write(self.tally.summary())
+        if signals.caught:
+            left = sum(1 for host in itertools.islice(job.not_started(),
+                                                      COUNT_LIMIT))
+            if left:
+                self.err.write('%s%d not started\n' % (
+                    'over ' if left == COUNT_LIMIT else '', left))
+
+    def _status(self, signals):
+        if signals.caught:
+            return 128 + signals.caught[0]
+        if self._reader_left():
+            return 128 + signal.SIGPIPE
+        if self.out.error:
+            self.warn('cannot write to stdout: %s' % self.out.error.strerror)
+            return 1
+        if self.trouble:
+            return 1
+        return (self.tally.max_status if self.options.maxrc
+                else self.tally.status())
+
+
+def _hold_standard_descriptors():
+    """See that 0, 1 and 2 are open, or a pipe of ours would be there."""
+    for fd in 0, 1, 2:
+        try:
+            os.fstat(fd)
+        except OSError:
+            # Not to be written to: it is an error to write where the user
+            # said that nothing is.
+            os.open(os.devnull, os.O_RDONLY)
+            stream = open(fd, 'w' if fd else 'r', closefd=False)
+            setattr(sys, ('stdin', 'stdout', 'stderr')[fd], stream)
+
+
+def _ssh_words(text):
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError('--ssh %s: %s' % (text, error)) from None
+    if not words:
+        raise UsageError('--ssh is empty')
+    if find_program(words[0]) is None:
+        raise UsageError('%s: not found, or not executable' % words[0])
+    return words
+
+
+def _main(argv, out, err):
+    options, operands = _parse_arguments(argv)
+    if options.show:
+        out.write(options.show)
+        return 1 if out.error else 0
+    command = '' if options.list or not operands else operands.pop(0)
+    if not command.strip() and not options.list:
+        raise UsageError('no command; see classh -h')
+    expanding = not options.noexpand
+    stream = HostStream(
+        patterns_from(operands, expanding), expanding,
+        HostStream(patterns_from(options.exclude, expanding), expanding))
+    first = next(stream, None)
+    if first is None:
+        raise UsageError('no hosts')
+    stream.put_back(first)
+    if options.list:
+        return _list(stream, out)
+    run = _Run(options, out, err)
+    return run.drive(SSHJobMan(
+        stream, command, fanout=options.fanout, timeout=options.timeout,
+        connect_timeout=options.connect_timeout, user=options.user,
+        ssh=_ssh_words(options.ssh), options=options.ssh_option, keep=False,
+        max_output=options.max_output, warn=run.warn))
+
+
+def _list(hosts, out):
+    for host in hosts:
+        out.write(host + '\n', flush=False)
+        if out.error:
+            break
+    out.write('')
+    if isinstance(out.error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    return 1 if out.error else 0
+
+
+def main(argv=None):
+    """Run classh on *argv* (None: sys.argv[1:]); return its exit status."""
+    _hold_standard_descriptors()
+    out, err = Output(sys.stdout), Output(sys.stderr)
+    try:
+        return _main(sys.argv[1:] if argv is None else list(argv), out, err)
+    except ClasshError as error:
+        err.write('classh: %s\n' % error)
+        return 2
+    except KeyboardInterrupt:       # before there was anything to stop
+        return 128 + signal.SIGINT
+
+
+if __name__ == '__main__':
+    sys.exit(main())
