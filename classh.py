@@ -23,20 +23,24 @@ import argparse
 import collections
 import errno
 import heapq
+import io
 import itertools
 import os
 import re
+import select
 import selectors
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['ClasshError', 'HostFileError', 'PatternError', 'Result',
-           'SSHJobMan', 'expand', 'fold', 'main', 'ssh_argv']
+__all__ = ['ClasshError', 'HostFileError', 'HostStream', 'PatternError',
+           'RecordError', 'Result', 'TargetError', 'UsageError',
+           'SSHJobMan', 'expand', 'fold', 'load', 'main', 'ssh_argv']
 
 
 # -- Constants and errors ---------------------------------------------------
@@ -44,11 +48,15 @@ __all__ = ['ClasshError', 'HostFileError', 'PatternError', 'Result',
 FANOUT = 100            # jobs at once
 TIMEOUT = 300.0         # seconds a job may take
 CONNECT_TIMEOUT = 10    # whole seconds that ssh may take to connect
+NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 MAX_OUTPUT = 8 << 20    # bytes kept of each stream of a job
 KILL_GRACE = 5.0        # seconds from SIGTERM to SIGKILL, and on to giving up
 READ_SIZE = 1 << 16     # bytes a pipe a turn, so that no host starves the rest
 SWEEP_LIMIT = 1 << 20   # bytes that a pipe can hold (Linux, pipe-max-size)
+BLOCK = 1 << 18         # bytes of a stream in memory; more goes to disk
+TURN_LIMIT = 1 << 24    # characters of results after which a turn ends
 ROUND = 0.05            # seconds at least between two rounds of asking all
+SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 LOOK = 1.0              # seconds at most between two, should a signal be lost
 COUNT_LIMIT = 10 ** 6   # hosts to count of what may be any number
 
@@ -85,6 +93,22 @@ class HostFileError(ClasshError):
         return '%s%s: %s' % (self.path, line, self.problem)
 
 
+class TargetError(ClasshError):
+    """A target of -S, -E or --pickle cannot be used; see .target."""
+
+    def __init__(self, target, problem):
+        super().__init__(target, problem)
+        self.target = target
+        self.problem = problem
+
+    def __str__(self):
+        return 'cannot use %s: %s' % (self.target, self.problem)
+
+
+class RecordError(ClasshError, ValueError):
+    """A file is not one of results that --pickle has written."""
+
+
 class UsageError(ClasshError):
     """The command line cannot be carried out."""
 
@@ -99,9 +123,9 @@ _WORD = re.compile(r'[^-@/\s\x00-\x1f\x7f-\x9f]+')
 _REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f]')
 _CHOICES = re.compile(r'\[[^]:]*\]')
 _HOST = re.compile(r'(?P<user>.+@)?'
-                   r'(?:(?P<name>\[[^]@]*:[^]@]*\]|[^:@]+)'
+                   r'(?:(?:\[(?P<v6>[^][@]*:[^][@]*)\]|(?P<name>[^:@]+))'
                    r'(?::(?P<port>[0-9]+))?'
-                   r'|(?P<v6>[^:@]*:[^:@]*:[^@]*))')
+                   r'|[^][:@]*:[^][:@]*:[^][@]*)')
 
 
 def expand(pattern):
@@ -305,14 +329,14 @@ class HostStream:
     *hosts* is one str or an iterable of them; each is a host or, unless
     *expand* is false, a pattern.  A str, list or tuple is checked at
     once, anything else as it is read.  A bad one raises PatternError and
-    is passed over: the hosts after it can still be taken.  What is in
-    *exclude* is passed over too.
+    is passed over: the hosts after it can still be taken.  The hosts of
+    *exclude*, which has the same forms, are passed over too.
     """
 
     def __init__(self, hosts=(), expand=True, exclude=()):
         self.exhausted = False      # until more are added
         self._expand = expand
-        self._seen = set(exclude)
+        self._seen = set(HostStream(exclude, expand) if exclude else ())
         self._sources = collections.deque()
         self._expansion = iter(())
         self._returned = []
@@ -357,14 +381,15 @@ class HostStream:
         return (expand if self._expand else _take_literally)(pattern)
 
 
-def patterns_in(lines, path, check):
+def patterns_in(lines, path, check, first=1):
     """Return the patterns in *lines*, bytes as a file of hosts holds them.
 
     White space parts them and '#' starts a comment.  Call *check* on each;
-    where it raises PatternError, raise HostFileError with *path* and line.
+    where it raises PatternError, raise HostFileError with *path* and the
+    number of the line, the first being *first*.
     """
     patterns = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         if number == 1 and line.startswith(b'\xef\xbb\xbf'):
             line = line[3:]         # a byte-order mark
         for word in line.partition(b'#')[0].split():
@@ -417,19 +442,20 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
     ['ssh', '-p', '2222', '-o', 'Compression=yes', '-o', 'BatchMode=yes',
      '-o', 'ConnectTimeout=10', '-x', '-a', '--', 'web1', 'date']
     """
-    # ssh takes the first value that it gets for a setting: what is said of
-    # one host goes before what is said of all, and that before our defaults
-    # (ssh_config(5)).
+    # ssh takes the first value that it gets for a setting (ssh_config(5)):
+    # the port of one host goes before what is said of all hosts, and that
+    # before our defaults.
     argv = list(ssh)
     found = _HOST.fullmatch(host)
-    if found and found.group('name'):
-        host = (found.group('user') or '') + found.group('name').strip('[]')
+    name = found and (found.group('v6') or found.group('name'))
+    if name:                        # not a bare v6 address
+        host = (found.group('user') or '') + name
         if found.group('port'):
             argv += ['-p', found.group('port')]
     named = set()
     for option in options:
         argv += ['-o', option]
-        named.add(re.split(r'[\s=]', option.strip(), 1)[0].lower())
+        named.add(re.split(r'[\s=]', option.strip(), maxsplit=1)[0].lower())
     if user is not None and '@' not in host:
         argv += ['-l', user]
     argv += ['-o', 'BatchMode=yes']
@@ -494,26 +520,110 @@ class Result(collections.namedtuple('Result', [
         return self.stopped - self.started
 
 
+class _Spool:
+    """A file without a name, in blocks that are used again and again: loud
+    hosts must not take the memory, nor more of the disk than they hold."""
+
+    def __init__(self):
+        self._file = None
+        self._end = 0
+        self._free = []
+
+    def put(self, block):
+        """Keep BLOCK bytes; return their place.  Raise OSError."""
+        if self._file is None:
+            import tempfile         # few runs need it
+            self._file = tempfile.TemporaryFile(buffering=0)
+        place = self._free.pop() if self._free else self._end
+        if os.pwrite(self._file.fileno(), block, place) < BLOCK:
+            self._free.append(place)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._end = max(self._end, place + BLOCK)
+        return place
+
+    def take(self, place):
+        """Return what was put at *place*, which is free again."""
+        self._free.append(place)
+        return os.pread(self._file.fileno(), BLOCK, place)
+
+    def close(self):
+        if self._file is not None:
+            self._file.close()
+        self.__init__()
+
+
 class _Capture:
     """What was read of one pipe, up to *room* bytes."""
 
-    __slots__ = ('chunks', 'room', 'cut')
+    __slots__ = ('cut', '_room', '_spool', '_places', '_chunks', '_held')
 
-    def __init__(self, room):
-        self.chunks = []
-        self.room = room
-        self.cut = False
+    def __init__(self, room, spool):
+        self.cut = False            # there was more than *room*
+        self._room = room
+        self._spool = spool         # None once it has failed
+        self._places = []
+        self._chunks = []
+        self._held = 0              # bytes in _chunks
 
     def add(self, chunk):
-        if len(chunk) > self.room:
-            chunk = chunk[:self.room]
+        if len(chunk) > self._room:
+            chunk = chunk[:self._room]
             self.cut = True
-        if chunk:
-            self.room -= len(chunk)
-            self.chunks.append(chunk)
+        self._room -= len(chunk)
+        self._held += len(chunk)
+        self._chunks.append(chunk)
+        if self._held >= BLOCK and self._spool is not None:
+            held = b''.join(self._chunks)
+            try:
+                self._places.append(self._spool.put(held[:BLOCK]))
+            except OSError:
+                self._spool = None  # then memory has to do
+            else:
+                held = held[BLOCK:]
+            self._chunks = [held]
+            self._held = len(held)
 
-    def text(self):
-        return b''.join(self.chunks).decode('utf-8', 'surrogateescape')
+    def take(self):
+        """Return it as str, once."""
+        blocks = [self._spool.take(place) for place in self._places]
+        return b''.join(blocks + self._chunks).decode('utf-8',
+                                                      'surrogateescape')
+
+
+class _Input:
+    """What every job gets on its stdin, each at its own pace.
+
+    A regular file is read in place.  Anything else is copied to a file
+    without a name, as far as the fastest job has come.
+    """
+
+    def __init__(self, source):
+        self.source = source
+        self._fd = source if isinstance(source, int) else source.fileno()
+        self.ended = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._start = os.lseek(self._fd, 0, os.SEEK_CUR) if self.ended else 0
+        self._copy = None
+
+    def read(self, offset):
+        """Return what there is at *offset*, b'' if nothing (yet)."""
+        if self._copy is not None:
+            return os.pread(self._copy.fileno(), READ_SIZE, offset)
+        return (os.pread(self._fd, READ_SIZE, self._start + offset)
+                if self.ended else b'')
+
+    def grow(self):
+        """Copy some more of a source that is ready.  Raise OSError."""
+        if self._copy is None:
+            import tempfile         # few runs need it
+            self._copy = tempfile.TemporaryFile(buffering=0)
+        chunk = os.read(self._fd, READ_SIZE)
+        self.ended = not chunk
+        while chunk:
+            chunk = chunk[self._copy.write(chunk):]
+
+    def close(self):
+        if self._copy is not None:
+            self._copy.close()
 
 
 class _Job:
@@ -521,9 +631,10 @@ class _Job:
     manager starts it, reads its pipes and decides when it is over."""
 
     __slots__ = ('host', 'state', 'deadline', 'reason', 'process', 'pipes',
-                 'output', 'errors', 'started', 'clock_start')
+                 'output', 'errors', 'started', 'clock_start', 'stdin',
+                 'sent')
 
-    def __init__(self, host, max_output, now):
+    def __init__(self, host, max_output, spool, now):
         self.host = host
         self.started = time.time()
         self.clock_start = now
@@ -532,8 +643,10 @@ class _Job:
         self.reason = ''            # why we ended it; noted when we do
         self.process = None
         self.pipes = {}             # open pipe: its _Capture
-        self.output = _Capture(max_output)
-        self.errors = _Capture(max_output)
+        self.output = _Capture(max_output, spool)
+        self.errors = _Capture(max_output, spool)
+        self.stdin = None           # the pipe, where there is input
+        self.sent = 0               # bytes of the input that it took
 
     def become(self, state):
         if state not in _NEXT[self.state]:
@@ -574,7 +687,7 @@ class _Job:
         else:
             outcome, reason = 'error' if exitcode else 'ok', ''
         return Result(self.host, 255 if exitcode is None else exitcode,
-                      self.output.text(), self.errors.text(), self.started,
+                      self.output.take(), self.errors.take(), self.started,
                       stopped, outcome, reason,
                       self.output.cut or self.errors.cut)
 
@@ -672,7 +785,9 @@ class SSHJobMan:
     ssh              the ssh to run: a str, split as a shell would, or a list
     options          'KEY=VALUE' strings for ssh's -o
     expand           False: a bracket in a host is no pattern
-    exclude          hosts not to run, as they would be named
+    exclude          hosts not to run, in the same forms as hosts
+    input            a file or descriptor, or None: every host gets its
+                     bytes on stdin, at its own pace
     keep             False: .results stays empty, and memory flat
     max_output       bytes to keep of each stream of a job; 0: no limit
     grace            seconds from SIGTERM to SIGKILL to giving up on a job
@@ -692,7 +807,7 @@ class SSHJobMan:
 
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
-                 options=(), expand=True, exclude=(), keep=True,
+                 options=(), expand=True, exclude=(), input=None, keep=True,
                  max_output=MAX_OUTPUT, grace=KILL_GRACE, warn=None,
                  clock=time.monotonic):
         if fanout < 1:
@@ -713,6 +828,10 @@ class SSHJobMan:
         self._clock = clock
         self._running = {}          # pid: its _Job
         self._hollow = set()        # jobs whose pipes have both ended
+        self._input = None if input is None else _Input(input)
+        self._hungry = set()        # jobs that wait for more of it
+        self._spool = _Spool()
+        self._weight = 0            # characters in the results of a turn
         self._given_up = []         # jobs that would not die
         self._finished = []         # results that poll() has yet to return
         self._deadlines = []        # heap of (deadline, number, job)
@@ -722,7 +841,7 @@ class SSHJobMan:
         self._full = False          # no room for one more until a job ends
         self._stopping = False
         self._watched = {}          # fileobj: callback
-        self._files = []            # watched, but always ready
+        self._files = {}            # always ready: what to call, about what
         self._selector = None       # with _notices, while there is work
         self._notices = None
 
@@ -797,16 +916,18 @@ class SSHJobMan:
 
     def close(self):
         """stop() and wait for it; let go of all that was held."""
+        for fileobj in list(self._watched):
+            self.unwatch(fileobj)
         if not self._stopping:
             self.stop()
         try:
             while self._running:
                 self._turn(None)
-        finally:
-            for job in self._running.values():
-                job.kill(signal.SIGKILL)
-            self._watched.clear()
+        finally:                    # interrupted: no more patience
+            self._drop_all()
             self._release()
+            if self._input:
+                self._input.close()
 
     def __enter__(self):
         return self
@@ -824,20 +945,13 @@ class SSHJobMan:
         """
         self.unwatch(fileobj)
         self._acquire()
-        try:
-            self._selector.register(fileobj, events, (self._call, callback))
-        except PermissionError:     # a regular file: always ready
-            self._files.append((fileobj, events, callback))
+        self._listen(fileobj, events, self._call, callback)
         self._watched[fileobj] = callback
 
     def unwatch(self, fileobj):
         """Watch *fileobj* no longer; before it is closed, please."""
-        if self._watched.pop(fileobj, None) is None:
-            return
-        files = [entry for entry in self._files if entry[0] is not fileobj]
-        if len(files) == len(self._files):
-            self._selector.unregister(fileobj)
-        self._files = files
+        if self._watched.pop(fileobj, None) is not None:
+            self._unlisten(fileobj)
 
     # One turn
 
@@ -856,13 +970,15 @@ class SSHJobMan:
             host = next(self._hosts, None)
             if host is None:
                 return
-            job = _Job(host, self._max_output, self._clock())
+            job = _Job(host, self._max_output, self._spool, self._clock())
             try:
                 self._acquire()
                 job.process = subprocess.Popen(
                     ssh_argv(host, self.command, **self._ssh), bufsize=0,
-                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE, start_new_session=True)
+                    stdin=(subprocess.PIPE if self._input
+                           else subprocess.DEVNULL),
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    start_new_session=True)
             except (OSError, ValueError) as error:
                 if (getattr(error, 'errno', None) in _NO_ROOM
                         and self._running):
@@ -880,8 +996,11 @@ class SSHJobMan:
                      job.process.stderr: job.errors}
         for pipe in job.pipes:
             os.set_blocking(pipe.fileno(), False)
-            self._selector.register(pipe, selectors.EVENT_READ,
-                                    (self._read, job))
+            self._listen(pipe, selectors.EVENT_READ, self._read, job)
+        if self._input:
+            job.stdin = job.process.stdin
+            os.set_blocking(job.stdin.fileno(), False)
+            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
         if self.timeout > 0:
             self._set_deadline(job, job.clock_start + self.timeout)
 
@@ -901,12 +1020,12 @@ class SSHJobMan:
             for key, events in self._selector.select(timeout):
                 ready, about = key.data
                 ready(key.fileobj, events, about)
-        for fileobj, events, callback in self._files:
-            self._call(fileobj, events, callback)
+        for fileobj, (events, ready, about) in list(self._files.items()):
+            ready(fileobj, events, about)
 
     def _patience(self, timeout):
         """Return how long a wait may last, None for ever."""
-        if self._finished or self._files:
+        if self._finished or self._files or self._weight > TURN_LIMIT:
             return 0
         ends = []
         now = self._clock()
@@ -929,11 +1048,48 @@ class SSHJobMan:
             self._drop(job, pipe)
 
     def _drop(self, job, pipe):
-        self._selector.unregister(pipe)
+        self._unlisten(pipe)
         pipe.close()
         del job.pipes[pipe]
         if not job.pipes:
             self._hollow.add(job)
+
+    def _feed(self, pipe, events, job):
+        """Write to the stdin of *job* some of what is there for it."""
+        if job.stdin is None:
+            return                  # finished by a callback of this turn
+        chunk = self._input.read(job.sent)
+        try:
+            job.sent += os.write(pipe.fileno(), chunk)
+        except BlockingIOError:
+            return
+        except OSError:             # it does not read: no fault of anybody
+            self._end_input(job)
+            return
+        if not chunk and self._input.ended:
+            self._end_input(job)
+        elif not chunk:
+            self._unlisten(pipe)
+            if not self._hungry:
+                self._listen(self._input.source, selectors.EVENT_READ,
+                             self._grow, None)
+            self._hungry.add(job)
+
+    def _grow(self, source, events, about):
+        self._input.grow()
+        self._unlisten(source)
+        for job in self._hungry:
+            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
+        self._hungry.clear()
+
+    def _end_input(self, job):
+        if job not in self._hungry:
+            self._unlisten(job.stdin)
+        elif len(self._hungry) == 1:
+            self._unlisten(self._input.source)
+        self._hungry.discard(job)
+        job.stdin.close()
+        job.stdin = None
 
     def _note(self, fileobj, events, about):
         self._notices.clear()
@@ -944,14 +1100,20 @@ class SSHJobMan:
                                    else self._notices.patience)
 
     def _reap(self):
-        """Ask the jobs that may have ended whether they have."""
+        """Ask the jobs that may have ended whether they have.
+
+        Big results are left for the next turn: they would all be in memory.
+        """
+        self._weight = 0
         for job in list(self._hollow):
-            self._ask(job)
+            if self._weight <= TURN_LIMIT:
+                self._ask(job)
         if self._running and self._clock() >= self._next_round():
             self._last_round = self._clock()
-            self._noticed = False
             for job in list(self._running.values()):
-                self._ask(job)
+                if self._weight <= TURN_LIMIT:
+                    self._ask(job)
+            self._noticed = self._weight > TURN_LIMIT
             self._given_up = [job for job in self._given_up
                               if job.process.poll() is None]
 
@@ -980,7 +1142,8 @@ class SSHJobMan:
     def _expire(self):
         """Do what is due to each job whose deadline has come."""
         now = self._clock()
-        while self._deadlines and self._deadlines[0][0] <= now:
+        while (self._deadlines and self._deadlines[0][0] <= now
+               and self._weight <= TURN_LIMIT):
             deadline, number, job = heapq.heappop(self._deadlines)
             if job.deadline != deadline or self._ask(job):
                 continue
@@ -1020,6 +1183,8 @@ class SSHJobMan:
                     break
                 room -= count
             self._drop(job, pipe)
+        if job.stdin is not None:
+            self._end_input(job)
         del self._running[job.process.pid]
         self._hollow.discard(job)
         self._full = False
@@ -1030,8 +1195,23 @@ class SSHJobMan:
         job.become(FINISHED)
         job.deadline = None
         self._finished.append(result)
+        self._weight += len(result.output) + len(result.errors)
         if self._keep:
             self.results[result.host] = result
+
+    def _drop_all(self):
+        """Kill what still runs, and forget it."""
+        jobs = list(self._running.values())
+        self._running.clear()
+        for job in jobs:
+            job.kill(signal.SIGKILL)
+        for job in jobs:
+            for pipe in filter(None, [*job.pipes, job.stdin]):
+                pipe.close()
+            try:
+                job.process.wait(ROUND)
+            except subprocess.TimeoutExpired:
+                pass
 
     def _set_deadline(self, job, deadline):
         job.deadline = deadline
@@ -1050,15 +1230,446 @@ class SSHJobMan:
             self._selector = selectors.DefaultSelector()
             self._notices = _Notices()
             if self._notices.pipe is not None:
-                self._selector.register(self._notices.pipe,
-                                        selectors.EVENT_READ,
-                                        (self._note, None))
+                self._listen(self._notices.pipe, selectors.EVENT_READ,
+                             self._note, None)
 
     def _release(self):
         if self._selector is not None:
             self._selector.close()
             self._notices.close()
             self._selector = self._notices = None
+        self._files.clear()
+        self._spool.close()
+
+    def _listen(self, fileobj, events, ready, about):
+        try:
+            self._selector.register(fileobj, events, (ready, about))
+        except PermissionError:     # a regular file: always ready
+            self._files[fileobj] = (events, ready, about)
+
+    def _unlisten(self, fileobj):
+        if self._files.pop(fileobj, None) is None:
+            self._selector.unregister(fileobj)
+
+
+# -- Sinks ------------------------------------------------------------------
+
+# A sink is where results go.  All have the same four methods: open(manager)
+# before the first host starts, put(result), close(hurry) at the end, and
+# undelivered().  put() and close() do not raise: a sink that fails says so
+# once, to *complain*, and the run goes on.
+
+class _NameSink:
+    """Writes host names to a descriptor, one a line, as it takes them.
+
+    The manager's loop waits until it does: a slow reader never slows the
+    run.
+    """
+
+    reader_left = False             # and that is no trouble
+
+    def __init__(self, label, complain):
+        self.label = label
+        self.error = None
+        self._complain = complain
+        self._fd = None
+        self._manager = None
+        self._names = []
+        self._pending = bytearray()
+
+    def open(self, manager):
+        self._manager = manager
+
+    def put(self, result):
+        self._names.append(result.host)
+        line = os.fsencode(result.host) + b'\n'
+        if self.error is None and not self._pending:
+            self._manager.watch(self._fd, selectors.EVENT_WRITE, self._write)
+        self._pending += line
+
+    def _write(self, fd, events):
+        try:
+            # This much never blocks where a pipe is ready, whether or not
+            # the descriptor, which others may share, is set to block.
+            written = os.write(fd, self._pending[:select.PIPE_BUF])
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(error)
+            return
+        del self._pending[:written]
+        if not self._pending:
+            self._manager.unwatch(fd)
+
+    def _fail(self, error):
+        self.error = error
+        self._manager.unwatch(self._fd)
+        if not self.reader_left:
+            self._complain('%s: %s' % (self.label, error.strerror))
+
+    def close(self, hurry):
+        """Let go; *hurry* returns how often we were asked to end."""
+        if self._pending:
+            self._manager.unwatch(self._fd)
+        if self._fd is not None and self._fd > 2:
+            os.close(self._fd)
+
+    def undelivered(self):
+        """Return the hosts whose names were not taken, a list."""
+        count = self._pending.count(b'\n')
+        return self._names[len(self._names) - count:]
+
+
+class StdoutSink(_NameSink):
+    """Host names on our standard output."""
+
+    def __init__(self, complain):
+        super().__init__('stdout', complain)
+        self._fd = 1
+
+    @property
+    def reader_left(self):
+        """True if the reader has seen enough, which is no trouble."""
+        return isinstance(self.error, BrokenPipeError)
+
+    def undelivered(self):
+        return [] if self.reader_left else super().undelivered()
+
+
+class FileSink(_NameSink):
+    """Host names at the end of a file, or into a FIFO that has a reader."""
+
+    def __init__(self, path, complain):
+        super().__init__(path, complain)
+        _check_writable(path)
+        if os.path.exists(path):
+            self._open(0)
+
+    def open(self, manager):
+        super().open(manager)
+        if self._fd is None:
+            self._open(os.O_CREAT)
+
+    def _open(self, flags):
+        try:
+            self._fd = os.open(self.label, os.O_WRONLY | os.O_APPEND
+                               | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o666)
+        except OSError as error:
+            raise TargetError(self.label, 'nobody reads it'
+                              if error.errno == errno.ENXIO
+                              else error.strerror) from None
+
+
+def _check_writable(path):
+    """Raise TargetError if *path*, there or to be made, may not be written."""
+    parent = os.path.dirname(os.path.abspath(path))
+    problem = None
+    if os.path.lexists(path):
+        if not os.access(path, os.W_OK):
+            problem = 'may not be written'
+    elif not os.path.isdir(parent):
+        problem = 'there is no directory ' + parent
+    elif not os.access(parent, os.W_OK | os.X_OK):
+        problem = 'nothing may be made in ' + parent
+    if problem:
+        raise TargetError(path, problem)
+
+
+class ProgramSink(_NameSink):
+    """Host names into the standard input of a shell command.
+
+    It has a session of its own, so that Ctrl-C leaves it a moment.
+    """
+
+    def __init__(self, command, complain):
+        super().__init__(command, complain)
+        self._process = None
+
+    def open(self, manager):
+        super().open(manager)
+        try:
+            self._process = subprocess.Popen(
+                ['/bin/sh', '-c', self.label], stdin=subprocess.PIPE,
+                bufsize=0, start_new_session=True)
+        except OSError as error:
+            raise TargetError(self.label, error.strerror) from None
+        self._fd = self._process.stdin.fileno()
+        os.set_blocking(self._fd, False)
+
+    def _fail(self, error):
+        self._take_back(self._open_other_end())
+        super()._fail(error)
+
+    def _open_other_end(self):
+        try:
+            return os.open('/proc/self/fd/%d' % self._fd,
+                           os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None             # then we cannot know what is in the pipe
+
+    def _take_back(self, other_end):
+        """Make pending again what is in the pipe, and nobody will read."""
+        if other_end is None:
+            return
+        try:
+            # No pipe holds more, and a grandchild may be writing to one.
+            self._pending[:0] = os.read(other_end, SWEEP_LIMIT)
+        except BlockingIOError:
+            pass
+        os.close(other_end)
+
+    def close(self, hurry):
+        if self._process is None:
+            return
+        if self._pending and self.error is None:
+            self._manager.unwatch(self._fd)
+        other_end = None if self.error else self._open_other_end()
+        self._process.stdin.close()
+        self._await(hurry)
+        self._take_back(other_end)
+        status = self._process.returncode
+        if status:
+            self._complain('%s: %s' % (
+                self.label, 'exited with %d' % status if status > 0
+                else 'ended by ' + _signal_name(-status)))
+
+    def _await(self, hurry):
+        """Wait for the program; in a hurry, end it by the ladder."""
+        deadline = None
+        steps = [signal.SIGTERM, signal.SIGKILL]
+        while self._process.poll() is None:
+            if hurry() and deadline is None:
+                deadline = time.monotonic() + SINK_GRACE
+            if deadline and steps and (hurry() > 1
+                                       or time.monotonic() > deadline):
+                try:
+                    os.killpg(self._process.pid, steps.pop(0))
+                except OSError:
+                    pass
+                deadline = time.monotonic() + SINK_GRACE
+            # The program may take its time: we only look now and then.
+            time.sleep(ROUND)
+
+
+class DirectorySink:
+    """HOST.out, HOST.err and, for a host that failed, HOST.ret.
+
+    What the directory holds is not trusted: no link in it is followed, and
+    what is there under the name of a new file is replaced, never written
+    to.
+    """
+
+    def __init__(self, path, complain):
+        self.label = path
+        self._complain = complain
+        self._fd = None
+        self._failed = []
+        _check_writable(path.rstrip('/') or '/')
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise TargetError(path, 'it is not a directory')
+
+    def open(self, manager):
+        try:
+            os.makedirs(self.label, exist_ok=True)
+            self._fd = os.open(self.label, os.O_RDONLY | os.O_DIRECTORY
+                               | os.O_CLOEXEC)
+        except OSError as error:
+            raise TargetError(self.label, error.strerror) from None
+
+    def put(self, result):
+        name = file_name(result.host)
+        try:
+            self._remove(name + b'.ret')
+            self._save(name + b'.out', result.output)
+            self._save(name + b'.err', result.errors)
+            if result.outcome != 'ok':
+                # Whole or not there: whoever sees it knows that we are done.
+                # No host's file begins with a '.'.
+                new = b'.' + name + b'.ret'
+                self._save(new, '%d\n' % result.exitcode)
+                os.rename(new, name + b'.ret', src_dir_fd=self._fd,
+                          dst_dir_fd=self._fd)
+        except OSError as error:
+            if not self._failed:
+                self._complain('%s: %s' % (os.path.join(
+                    self.label, os.fsdecode(name)), error.strerror))
+            self._failed.append(result.host)
+
+    def _save(self, name, text):
+        self._remove(name)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                     | os.O_CLOEXEC, 0o666, dir_fd=self._fd)
+        try:
+            with open(fd, 'wb', buffering=0):
+                _write_all(fd, text.encode('utf-8', 'surrogateescape'))
+        except OSError:
+            self._remove(name)      # half a file would pass for a whole one
+            raise
+
+    def _remove(self, name):
+        """Remove a file of an earlier run; anything else is an error."""
+        try:
+            mode = os.lstat(name, dir_fd=self._fd).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EEXIST, 'not a regular file, left alone')
+        os.unlink(name, dir_fd=self._fd)
+
+    def close(self, hurry):
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def undelivered(self):
+        return self._failed
+
+
+def file_name(host):
+    """Return a name, bytes, for the files of *host*: its own if that is
+    safe.  No two hosts have the same, and none leads out of a directory."""
+    name = re.sub(rb"[\x00-\x1f\x7f/%]|\A\.",
+                  lambda found: b'%%%02X' % ord(found.group()),
+                  os.fsencode(host))
+    if len(name) > NAME_LIMIT:
+        import hashlib              # few names need it
+        name = name[:NAME_LIMIT - 34] + b'%~' + hashlib.sha256(
+            name).hexdigest()[:32].encode()
+    return name
+
+
+def _write_all(fd, data):
+    """Write *data* to the descriptor *fd*, to its last byte."""
+    data = memoryview(data)
+    while data:
+        try:
+            data = data[os.write(fd, data):]
+        except BlockingIOError:     # who shares it with us made it so
+            ready = select.poll()
+            ready.register(fd, select.POLLOUT)
+            ready.poll()
+
+
+class PickleSink:
+    """All results in a file for load(), each as it comes."""
+
+    def __init__(self, path, complain):
+        self.label = path
+        self._complain = complain
+        self._failed = []
+        self._file = None
+        self._end = 0               # of the last whole record
+        _check_writable(path)
+
+    def open(self, manager):
+        try:
+            self._file = open(self.label, 'wb', buffering=0)
+        except OSError as error:
+            raise TargetError(self.label, error.strerror) from None
+
+    def put(self, result):
+        import pickle               # few runs need it
+        # Plain values alone: whoever reads it needs no class of ours, and
+        # none if we are run as __main__.
+        record = pickle.dumps(tuple(result), protocol=4)
+        try:
+            _write_all(self._file.fileno(), record)
+            self._end += len(record)
+        except OSError as error:
+            if not self._failed:
+                self._complain('%s: %s' % (self.label, error.strerror))
+            self._failed.append(result.host)
+            self._drop_half()
+
+    def _drop_half(self):
+        try:
+            os.truncate(self._file.fileno(), self._end)
+            self._file.seek(self._end)
+        except OSError:
+            pass                    # not a regular file
+
+    def close(self, hurry):
+        if self._file is not None:
+            self._file.close()
+
+    def undelivered(self):
+        return self._failed
+
+
+def load(path):
+    """Yield the Results in the file *path*, as --pickle wrote them.
+
+    A record that a crash cut short at the very end is left out.  Raise
+    RecordError where there is anything but results, and OSError where the
+    file cannot be read.  No code is run, whatever the file holds.
+    """
+    import pickle                   # few programs need it
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            if name != 'Result' or module not in ('classh', '__main__'):
+                raise RecordError('%s: holds %s.%s' % (path, module, name))
+            # One of its own: the file could meddle with the class.
+            return type('Result', (Result,), {'__slots__': ()})
+
+    with open(path, 'rb') as file:
+        while file.peek(1):
+            # Every pickle begins with this mark, cut short or not.
+            begun = file.peek(1)[:1] == b'\x80'
+            try:
+                yield _checked(Unpickler(file).load())
+            except RecordError:
+                raise
+            except Exception as error:
+                # There is no end to what a broken file can bring about.
+                if begun and not file.peek(1):
+                    return
+                raise RecordError('%s: not a result: %s'
+                                  % (path, error)) from None
+
+
+_FIELD_TYPES = (str, int, str, str, float, float, str, str, bool)
+
+
+def _checked(record):
+    """Return *record*, from outside, as a Result.  Raise ValueError."""
+    if not (isinstance(record, tuple) and len(record) == len(_FIELD_TYPES)
+            and all(map(isinstance, record, _FIELD_TYPES))):
+        raise ValueError('other fields than a result has')
+    return Result(*record)
+
+
+def choose_sink(target, complain):
+    """Return the sink that *target*, of -S or -E, stands for.
+
+    Raise TargetError if it cannot be used; nothing is made or started.
+    """
+    if target == '-':
+        return StdoutSink(complain)
+    path = os.path.expanduser(target)
+    word = (target.lstrip('|').split() or [''])[0]
+    program = find_program(os.path.expanduser(word))
+    if target.startswith('|'):
+        # The shell knows words that are no programs; a path is none.
+        if program or word and '/' not in word:
+            return ProgramSink(target[1:].strip(), complain)
+        raise TargetError(target, 'no executable %r' % word)
+    if path.endswith('/') or os.path.isdir(path):
+        return DirectorySink(path, complain)
+    if os.path.isfile(path):
+        if os.access(path, os.X_OK):
+            return ProgramSink(shlex.quote(os.path.abspath(path)), complain)
+        with open(path, 'rb') as file:
+            if file.read(2) == b'#!':
+                raise TargetError(target, 'a program, but not executable')
+    elif word != target:
+        if program:
+            return ProgramSink(target, complain)
+        raise TargetError(target, 'no executable %r' % word)
+    elif '/' not in target and program:
+        raise TargetError(target, "is it the program, '|%s', or a file, ./%s?"
+                          '  (for the largest remote status: --maxrc)'
+                          % (target, target))
+    return FileSink(path, complain)
 
 
 # -- Views ------------------------------------------------------------------
@@ -1075,25 +1686,33 @@ class Output:
         self.error = None
         self.terminal = stream.isatty()
         self._stream = stream
+        self._held = bytearray()
 
     def write(self, text, flush=True):
-        if self.error:
-            return
-        try:
-            if self.terminal:
-                encoded = text.encode(self._stream.encoding,
+        if self.terminal:
+            self._held += text.encode(self._stream.encoding,
                                       'backslashreplace')
-            else:
-                encoded = text.encode('utf-8', 'surrogateescape')
-            self._stream.buffer.write(encoded)
-            if flush:
-                self._stream.flush()
-        except OSError as error:
-            self.error = error
-            # The stream still holds the text and would try again at exit.
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self._stream.fileno())
-            os.close(null)
+        else:
+            self._held += text.encode('utf-8', 'surrogateescape')
+        if flush or len(self._held) > READ_SIZE:
+            held, self._held = self._held, bytearray()
+            try:
+                if self.error is None:
+                    self._write(held)
+            except OSError as error:
+                self.error = error
+
+    def _write(self, held):
+        try:
+            fd = self._stream.fileno()
+        except io.UnsupportedOperation:     # main() called with a StringIO
+            self._stream.write(held.decode('utf-8', 'backslashreplace'))
+        else:
+            _write_all(fd, held)
+
+    @property
+    def reader_left(self):
+        return isinstance(self.error, BrokenPipeError)
 
     def safe(self, text):
         """Return remote *text* as it may be written."""
@@ -1219,7 +1838,7 @@ def _make_parser():
               '       classh --list [options] HOST...',
         description='Run COMMAND on every HOST at once, through ssh.  HOST '
                     'is a name, user@name:port,\na pattern as web[01-40], '
-                    'or a file of them as ./hosts.',
+                    'a file of them as ./hosts, or - for stdin.',
         epilog=EXIT_STATUS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
             prog, max_help_position=27, width=79))
@@ -1250,6 +1869,8 @@ def _make_parser():
                      help="for ssh's -o; repeatable")
     run.add_argument('--ssh', metavar='COMMAND', default='ssh',
                      help='the ssh to run, with arguments (%(default)s)')
+    run.add_argument('-I', '--send-input', action='store_true',
+                     help='our stdin, a file or a pipe, to every host')
 
     results = parser.add_argument_group('results')
     results.add_argument('-q', '--quiet', action='store_true',
@@ -1257,6 +1878,14 @@ def _make_parser():
     results.add_argument('--progress', action='store_true',
                          help='a mark a host on stderr in place of the report: '
                               '.=ok ?=failed ~=ssh error !=killed')
+    results.add_argument('-S', metavar='TARGET', dest='good',
+                         help="where good hosts go as they finish: names to "
+                              "- (stdout), a file, a program or '| command'; "
+                              "output to a directory/")
+    results.add_argument('-E', metavar='TARGET', dest='bad',
+                         help='where bad hosts go, likewise')
+    results.add_argument('--pickle', metavar='FILE',
+                         help='all results, for classh.load(FILE)')
     results.add_argument('--max-output', metavar='BYTES', type=_size,
                          default=MAX_OUTPUT,
                          help='kept per host and stream (8M; 0: no limit)')
@@ -1292,6 +1921,10 @@ class _Signals:
         self._before = {}
 
     def __enter__(self):
+        # Where it is ignored, as a parent may leave it, the exit status of
+        # every child is lost.
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for signum in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
             # Who started us with nohup or in the background meant it.
             if signal.getsignal(signum) != signal.SIG_IGN:
@@ -1307,71 +1940,152 @@ class _Signals:
 
 
 class _Run:
-    """One run of the command line: a manager and who listens to it."""
+    """One run of the command line: a manager, and who listens to it."""
 
     def __init__(self, options, out, err):
-        self.options = options
-        self.out = out
+        self.out = err if '-' in (options.good, options.bad) else out
         self.err = err
         self.tally = Tally()
         self.trouble = False        # of our own, for the exit status
+        self._options = options
+        self._signals = _Signals()
+        self._asked = 0             # how often we heard that we shall end
+        self._end = None            # when to leave unfinished sinks alone
+        targets = {target: choose_sink(target, self.complain)
+                   for target in (options.good, options.bad) if target}
+        self._good = targets.get(options.good)
+        self._bad = targets.get(options.bad)
+        self._pickle = (PickleSink(options.pickle, self.complain)
+                        if options.pickle else None)
+        self._sinks = list(targets.values()) + (
+            [self._pickle] if self._pickle else [])
 
     def warn(self, text):
         self.err.write('classh: %s\n' % text)
 
-    def show(self, result):
+    def complain(self, text):
+        self.warn(text)
+        self.trouble = True
+
+    def drive(self, job, arriving=None):
+        """Run *job*, and the hosts *arriving*, to the end; return the exit
+        status."""
+        with self._signals, job:
+            try:
+                for sink in self._sinks:
+                    sink.open(job)
+                if arriving:
+                    arriving.open(job)
+                while not job.done and not self._overdue(job):
+                    for result in job.poll(1.0 if self._end else None):
+                        self._show(result)
+                    if self._shall_end():
+                        self._end = time.monotonic() + SINK_GRACE
+                        if arriving:
+                            arriving.close()
+                        job.stop()
+            finally:
+                for sink in self._sinks:
+                    sink.close(self._hurry)
+            self._conclude(job)
+        return self._status()
+
+    def _show(self, result):
         self.tally.add(result)
-        if self.options.quiet:
-            return
-        if self.options.progress:
+        sink = self._good if result.outcome == 'ok' else self._bad
+        for sink in filter(None, (sink, self._pickle)):
+            sink.put(result)
+        if self._options.progress:
             self.err.write(Tally.MARKS[result.outcome])
-        else:
+        elif not self._options.quiet:
             self.out.write(self.out.safe(report(result)))
 
-    def drive(self, job):
-        """Run *job* to its end; return the exit status."""
-        heard = 0
-        with _Signals() as signals, job:
-            while not job.done:
-                for result in job.poll():
-                    self.show(result)
-                if len(signals.caught) > heard:
-                    heard = len(signals.caught)
-                    job.stop()
-                elif self._reader_left() and not heard:
-                    heard = -1
-                    job.stop()
-            self._conclude(job, signals)
-        return self._status(signals)
+    def _hurry(self):
+        return len(self._signals.caught) + self._reader_left()
+
+    def _shall_end(self):
+        """True each time that we are asked once more to end."""
+        asked, self._asked = self._asked, self._hurry()
+        return self._asked > asked
+
+    def _overdue(self, job):
+        return (self._end is not None and not job.running
+                and time.monotonic() > self._end)
 
     def _reader_left(self):
-        return isinstance(self.out.error, BrokenPipeError)
+        return self.out.reader_left or any(
+            getattr(sink, 'reader_left', False) for sink in self._sinks)
 
-    def _conclude(self, job, signals):
-        if self.options.quiet:
-            return
-        if self.options.progress:
+    def _conclude(self, job):
+        """Say what failed, what was lost and what was not started."""
+        if self._options.progress:
             self.err.write('\n')
+        for sink in self._sinks:
+            lost = sink.undelivered()
+            if lost:
+                self.complain('%s did not take %d: %s' % (
+                    sink.label, len(lost), fold(lost)))
+        if self._options.quiet or self._reader_left():
+            return
         self.err.write(self.tally.summary())
-        if signals.caught:
+        if self._asked:
             left = sum(1 for host in itertools.islice(job.not_started(),
                                                       COUNT_LIMIT))
             if left:
                 self.err.write('%s%d not started\n' % (
                     'over ' if left == COUNT_LIMIT else '', left))
 
-    def _status(self, signals):
-        if signals.caught:
-            return 128 + signals.caught[0]
+    def _status(self):
+        if self._signals.caught:
+            return 128 + self._signals.caught[0]
         if self._reader_left():
             return 128 + signal.SIGPIPE
-        if self.out.error:
-            self.warn('cannot write to stdout: %s' % self.out.error.strerror)
+        if self.trouble or self.out.error:
             return 1
-        if self.trouble:
-            return 1
-        return (self.tally.max_status if self.options.maxrc
+        return (self.tally.max_status if self._options.maxrc
                 else self.tally.status())
+
+
+class _Arriving:
+    """Hosts on standard input, started as they arrive."""
+
+    def __init__(self, check, complain):
+        self._check = check
+        self._complain = complain
+        self._job = None
+        self._line = 0
+        self._rest = b''            # of a line that has not ended yet
+
+    def open(self, job):
+        self._job = job
+        job.watch(0, selectors.EVENT_READ, self._read)
+
+    def _read(self, fd, events):
+        try:
+            chunk = os.read(fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._complain('stdin: %s' % error.strerror)
+            chunk = b''
+        lines = (self._rest + chunk).split(b'\n')
+        # Without a newline at its end, the last line ends with the input.
+        self._rest = lines.pop() if chunk else b''
+        self._job.add(itertools.chain.from_iterable(
+            map(self.patterns, lines)))
+        if not chunk:
+            self.close()
+
+    def patterns(self, line):
+        self._line += 1
+        try:
+            return patterns_in([line], 'stdin', self._check, self._line)
+        except HostFileError as error:
+            self._complain('%s; line skipped' % error)
+            return []
+
+    def close(self):
+        self._job.unwatch(0)
 
 
 def _hold_standard_descriptors():
@@ -1403,37 +2117,47 @@ def _main(argv, out, err):
     options, operands = _parse_arguments(argv)
     if options.show:
         out.write(options.show)
-        return 1 if out.error else 0
+        return 0
+    run = _Run(options, out, err)
     command = '' if options.list or not operands else operands.pop(0)
     if not command.strip() and not options.list:
         raise UsageError('no command; see classh -h')
-    expanding = not options.noexpand
-    stream = HostStream(
-        patterns_from(operands, expanding), expanding,
-        HostStream(patterns_from(options.exclude, expanding), expanding))
-    first = next(stream, None)
-    if first is None:
+    check = _take_literally if options.noexpand else expand
+    arriving = _Arriving(check, run.complain) if '-' in operands else None
+    if arriving and options.send_input:
+        raise UsageError('stdin cannot be both hosts, -, and input, -I')
+    if options.send_input and os.isatty(0):
+        raise UsageError('-I needs a file or a pipe on stdin')
+    hosts = _host_stream(options, operands)
+    first = next(hosts, None)
+    if first is not None:
+        hosts.put_back(first)
+    elif not arriving:
         raise UsageError('no hosts')
-    stream.put_back(first)
     if options.list:
-        return _list(stream, out)
-    run = _Run(options, out, err)
+        if arriving:
+            hosts.add(itertools.chain.from_iterable(
+                map(arriving.patterns, sys.stdin.buffer)))
+        for host in itertools.takewhile(lambda host: not out.error, hosts):
+            out.write(host + '\n', flush=bool(arriving))
+        out.write('')
+        return int(run.trouble)
     return run.drive(SSHJobMan(
-        stream, command, fanout=options.fanout, timeout=options.timeout,
+        hosts, command, fanout=options.fanout, timeout=options.timeout,
         connect_timeout=options.connect_timeout, user=options.user,
         ssh=_ssh_words(options.ssh), options=options.ssh_option, keep=False,
-        max_output=options.max_output, warn=run.warn))
+        input=0 if options.send_input else None,
+        max_output=options.max_output, warn=run.warn), arriving)
 
 
-def _list(hosts, out):
-    for host in hosts:
-        out.write(host + '\n', flush=False)
-        if out.error:
-            break
-    out.write('')
-    if isinstance(out.error, BrokenPipeError):
-        return 128 + signal.SIGPIPE
-    return 1 if out.error else 0
+def _host_stream(options, operands):
+    """Return the HostStream of the HOST operands but for '-', without -x."""
+    if '-' in options.exclude:
+        raise UsageError('-x cannot come from stdin')
+    expanding = not options.noexpand
+    return HostStream(
+        patterns_from([host for host in operands if host != '-'], expanding),
+        expanding, patterns_from(options.exclude, expanding))
 
 
 def main(argv=None):
@@ -1441,12 +2165,20 @@ def main(argv=None):
     _hold_standard_descriptors()
     out, err = Output(sys.stdout), Output(sys.stderr)
     try:
-        return _main(sys.argv[1:] if argv is None else list(argv), out, err)
+        status = _main(sys.argv[1:] if argv is None else list(argv), out, err)
     except ClasshError as error:
         err.write('classh: %s\n' % error)
         return 2
+    except OSError as error:
+        err.write('classh: %s\n' % error)
+        return 1
     except KeyboardInterrupt:       # before there was anything to stop
         return 128 + signal.SIGINT
+    if out.reader_left:
+        return status or 128 + signal.SIGPIPE
+    if out.error:
+        err.write('classh: stdout: %s\n' % out.error.strerror)
+    return status or (1 if out.error else 0)
 
 
 if __name__ == '__main__':
