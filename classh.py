@@ -57,6 +57,8 @@ BLOCK = 1 << 18         # bytes of a stream in memory; more goes to disk
 TURN_LIMIT = 1 << 24    # characters of results after which a turn ends
 ROUND = 0.05            # seconds at least between two rounds of asking all
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
+FULL_PATIENCE = 5.0     # seconds to wait for room to start even one job
+SPARE_DESCRIPTORS = 64  # besides the three of each job
 LOOK = 1.0              # seconds at most between two, should a signal be lost
 COUNT_LIMIT = 10 ** 6   # hosts to count of what may be any number
 
@@ -192,9 +194,14 @@ def _parse_choice(pattern, text, bracket):
     return range(int(low), int(high) + 1, int(step)), len(low)
 
 
+def _stand_in(bracket):
+    """Something that is like what the choices in a bracket make."""
+    return 'x' if re.search(r'[^][0-9,/-]', bracket.group()) else '0'
+
+
 def _check_host(host, pattern):
     """Raise PatternError if *host*, a part of *pattern*, is not for ssh."""
-    plain = _CHOICES.sub('0', host)
+    plain = _CHOICES.sub(_stand_in, host)
     problem = None
     if plain.rpartition('@')[2].startswith('-') or plain.startswith('-'):
         problem = "begins with '-'"
@@ -657,7 +664,7 @@ class _Job:
     def read(self, pipe, size=READ_SIZE):
         """Read once from *pipe*; return how much came, None at its end."""
         try:
-            chunk = os.read(pipe.fileno(), size)
+            chunk = os.read(pipe, size)
         except BlockingIOError:
             return 0
         except OSError:
@@ -726,7 +733,10 @@ class _Notices:
             self._install()
 
     def _install(self):
-        pipe, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            pipe, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:             # no room: then we tick
+            return
         taken = signal.set_wakeup_fd(wakeup)
         if taken != -1:
             signal.set_wakeup_fd(taken)
@@ -779,7 +789,7 @@ class SSHJobMan:
                      free; a host that is named twice runs once
     command          one str, passed on untouched
     fanout           jobs at once; may be changed between polls
-    timeout          seconds a job may take; 0 or less: no limit
+    timeout          seconds a job may take; 0 or less, None: no limit
     connect_timeout  whole seconds for ssh; 0: leave it to ssh_config
     user             for hosts that do not say user@
     ssh              the ssh to run: a str, split as a shell would, or a list
@@ -802,7 +812,8 @@ class SSHJobMan:
     Raise PatternError for a bad host: at once if *hosts* is a str, list or
     tuple, else from the poll() that reads it, after which one may go on.
 
-    Use one manager from one thread at a time; each thread may have its own.
+    Use one manager from one thread, from its first poll() to its end; each
+    thread may have its own.
     """
 
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
@@ -814,7 +825,7 @@ class SSHJobMan:
             raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self.command = command
         self.fanout = fanout
-        self.timeout = timeout
+        self.timeout = timeout or 0
         self.results = {}
         self._hosts = (hosts if isinstance(hosts, HostStream)
                        else HostStream(hosts, expand, exclude))
@@ -833,31 +844,35 @@ class SSHJobMan:
         self._spool = _Spool()
         self._weight = 0            # characters in the results of a turn
         self._given_up = []         # jobs that would not die
-        self._finished = []         # results that poll() has yet to return
+        self._finished = collections.deque()    # results that poll() has yet to return
         self._deadlines = []        # heap of (deadline, number, job)
         self._numbers = itertools.count()
         self._last_round = 0.0      # when all running jobs were asked
         self._noticed = False       # a child may have ended since then
-        self._full = False          # no room for one more until a job ends
+        self._full_since = None     # when there was no room for one more
         self._stopping = False
         self._watched = {}          # fileobj: callback
+        self._holding = set()       # those of them that keep us going
         self._files = {}            # always ready: what to call, about what
         self._selector = None       # with _notices, while there is work
         self._notices = None
+        self._null = None           # the null device, for stdin
 
     # What callers use
 
     @property
     def done(self):
         """True when no job runs, no host is left to start, no result to
-        return, and nothing is watched."""
-        return not (self._running or self._finished or self._watched) and (
+        return, and nothing that holds is watched."""
+        return not (self._running or self._finished or self._holding) and (
             self._stopping or self._hosts.exhausted)
 
     @property
     def running(self):
-        """The hosts that run now, a list, longest first."""
-        return [job.host for job in self._running.values()]
+        """A dict of the hosts that run now: seconds so far, longest first."""
+        now = self._clock()
+        return {job.host: now - job.clock_start
+                for job in self._running.values()}
 
     def add(self, hosts):
         """Run on *hosts* too; PatternError as for the constructor."""
@@ -871,7 +886,8 @@ class SSHJobMan:
         something happens, be it only a signal or a limit that is due.
         """
         self._turn(timeout)
-        finished, self._finished = self._finished, []
+        finished = list(self._finished)
+        self._finished.clear()
         return finished
 
     def wait(self, timeout=None):
@@ -880,17 +896,24 @@ class SSHJobMan:
         The results are in .results.
         """
         end = None if timeout is None else self._clock() + timeout
-        while not self.done:
-            left = None if end is None else end - self._clock()
-            if left is not None and left <= 0:
-                return False
-            self.poll(left)
+        try:
+            while not self.done:
+                left = None if end is None else end - self._clock()
+                self.poll(left)
+                if left is not None and left <= 0:
+                    return self.done
+        except BaseException:
+            self.close()
+            raise
         return True
 
     def __iter__(self):
         try:
             while not self.done:
-                yield from self.poll()
+                if not self._finished:
+                    self._turn(None)
+                while self._finished:
+                    yield self._finished.popleft()
         except BaseException:
             self.close()
             raise
@@ -935,23 +958,26 @@ class SSHJobMan:
     def __exit__(self, *exc_info):
         self.close()
 
-    def watch(self, fileobj, events, callback):
+    def watch(self, fileobj, events, callback, hold=True):
         """Call callback(fileobj, events) from poll() when *fileobj* is ready.
 
         *events* is selectors.EVENT_READ, EVENT_WRITE or both.  While
-        anything is watched, iteration and wait() do not end.  Watching once
-        more changes events and callback.  What a callback raises comes out
-        of poll(), which may be called again.
+        anything is watched, iteration and wait() do not end, unless *hold*
+        is false.  Watching once more changes all three.  What a callback
+        raises comes out of poll(), which may be called again.
         """
         self.unwatch(fileobj)
         self._acquire()
         self._listen(fileobj, events, self._call, callback)
         self._watched[fileobj] = callback
+        if hold:
+            self._holding.add(fileobj)
 
     def unwatch(self, fileobj):
         """Watch *fileobj* no longer; before it is closed, please."""
         if self._watched.pop(fileobj, None) is not None:
             self._unlisten(fileobj)
+        self._holding.discard(fileobj)
 
     # One turn
 
@@ -965,63 +991,106 @@ class SSHJobMan:
             self._release()
 
     def _start(self):
-        while (len(self._running) < self.fanout
-               and not self._full and not self._stopping):
+        if self._running and self._full_since is not None:
+            return                  # until a job ends
+        # What could not be started counts too, so that every turn ends.
+        while (len(self._running) + len(self._finished) < self.fanout
+               and not self._stopping):
             host = next(self._hosts, None)
             if host is None:
                 return
             job = _Job(host, self._max_output, self._spool, self._clock())
             try:
                 self._acquire()
-                job.process = subprocess.Popen(
-                    ssh_argv(host, self.command, **self._ssh), bufsize=0,
-                    stdin=(subprocess.PIPE if self._input
-                           else subprocess.DEVNULL),
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                    start_new_session=True)
+                self._spawn(job)
             except (OSError, ValueError) as error:
                 if (getattr(error, 'errno', None) in _NO_ROOM
-                        and self._running):
+                        and self._make_do(error)):
                     self._hosts.put_back(host)
-                    self._make_do(error)
-                else:
-                    self._deliver(job, job.failure(error))
+                    return
+                self._deliver(job, job.failure(error))
             else:
+                self._full_since = None
                 self._run(job)
+
+    def _spawn(self, job):
+        """Start the process; on an error nothing is left of it."""
+        # Popen's own pipes would do, but for two things: before Python 3.11
+        # it leaks some of them when there is no room for the others, and it
+        # opens the null device for each child.
+        ours, theirs = [], []
+        try:
+            for _ in range(3 if self._input else 2):
+                reader, writer = os.pipe()
+                ours.append(reader)
+                theirs.append(writer)
+            stdin = self._null
+            if self._input:
+                stdin, ours[2], theirs[2] = ours[2], theirs[2], ours[2]
+            job.process = subprocess.Popen(
+                ssh_argv(job.host, self.command, **self._ssh), stdin=stdin,
+                stdout=theirs[0], stderr=theirs[1], start_new_session=True)
+        except BaseException:
+            for fd in ours:
+                os.close(fd)
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        job.pipes = {ours[0]: job.output, ours[1]: job.errors}
+        if self._input:
+            job.stdin = ours[2]
 
     def _run(self, job):
         self._running[job.process.pid] = job
         job.become(RUNNING)
-        job.pipes = {job.process.stdout: job.output,
-                     job.process.stderr: job.errors}
         for pipe in job.pipes:
-            os.set_blocking(pipe.fileno(), False)
+            os.set_blocking(pipe, False)
             self._listen(pipe, selectors.EVENT_READ, self._read, job)
-        if self._input:
-            job.stdin = job.process.stdin
-            os.set_blocking(job.stdin.fileno(), False)
+        if job.stdin is not None:
+            os.set_blocking(job.stdin, False)
             self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
         if self.timeout > 0:
             self._set_deadline(job, job.clock_start + self.timeout)
 
     def _make_do(self, error):
-        self._full = True
+        """Return whether to wait for room: while something runs, and then
+        a little longer, since others may have taken it for a moment."""
+        now = self._clock()
+        if self._full_since is None:
+            self._full_since = now
+        if not self._running and now - self._full_since > FULL_PATIENCE:
+            return False
         if self._warn:
             self._warn('no room for %d jobs at once, running fewer: %s'
                        % (self.fanout, error.strerror))
             self._warn = None
+        return True
 
     def _wait(self, timeout):
         """Wait until something is ready, and read what is."""
         if self._selector is None:
             return
-        if self._running or self._watched:
+        if self._running or self._watched or self._full_since is not None:
             timeout = self._patience(timeout)
-            for key, events in self._selector.select(timeout):
+            begun = self._clock()
+            happened = self._selector.select(timeout)
+            if timeout is not None:
+                self._excuse(self._clock() - begun - timeout)
+            for key, events in happened:
                 ready, about = key.data
                 ready(key.fileobj, events, about)
         for fileobj, (events, ready, about) in list(self._files.items()):
             ready(fileobj, events, about)
+
+    def _excuse(self, late):
+        """Charge no job for the time in which we were stopped (SIGTSTP)."""
+        if late > LOOK:
+            for job in self._running.values():
+                if job.deadline is not None:
+                    job.deadline += late
+            self._deadlines = [(deadline + late, number, job) for
+                               deadline, number, job in self._deadlines]
 
     def _patience(self, timeout):
         """Return how long a wait may last, None for ever."""
@@ -1033,6 +1102,8 @@ class SSHJobMan:
             ends.append(now + timeout)
         if self._running:
             ends.append(self._next_round())
+        elif self._full_since is not None:
+            ends.append(now + ROUND)
         if self._deadlines:
             ends.append(self._deadlines[0][0])
         return max(0, min(ends) - now) if ends else None
@@ -1049,18 +1120,18 @@ class SSHJobMan:
 
     def _drop(self, job, pipe):
         self._unlisten(pipe)
-        pipe.close()
+        os.close(pipe)
         del job.pipes[pipe]
         if not job.pipes:
             self._hollow.add(job)
 
     def _feed(self, pipe, events, job):
         """Write to the stdin of *job* some of what is there for it."""
-        if job.stdin is None:
+        if job.stdin != pipe:
             return                  # finished by a callback of this turn
         chunk = self._input.read(job.sent)
         try:
-            job.sent += os.write(pipe.fileno(), chunk)
+            job.sent += os.write(pipe, chunk)
         except BlockingIOError:
             return
         except OSError:             # it does not read: no fault of anybody
@@ -1088,11 +1159,12 @@ class SSHJobMan:
         elif len(self._hungry) == 1:
             self._unlisten(self._input.source)
         self._hungry.discard(job)
-        job.stdin.close()
+        os.close(job.stdin)
         job.stdin = None
 
     def _note(self, fileobj, events, about):
-        self._notices.clear()
+        if self._notices is not None:       # closed by a callback
+            self._notices.clear()
         self._noticed = True
 
     def _next_round(self):
@@ -1187,7 +1259,7 @@ class SSHJobMan:
             self._end_input(job)
         del self._running[job.process.pid]
         self._hollow.discard(job)
-        self._full = False
+        self._full_since = None
         stopped = job.started + self._clock() - job.clock_start
         self._deliver(job, job.result(exitcode, stopped))
 
@@ -1206,8 +1278,9 @@ class SSHJobMan:
         for job in jobs:
             job.kill(signal.SIGKILL)
         for job in jobs:
-            for pipe in filter(None, [*job.pipes, job.stdin]):
-                pipe.close()
+            for pipe in [*job.pipes, job.stdin]:
+                if pipe is not None:
+                    os.close(pipe)
             try:
                 job.process.wait(ROUND)
             except subprocess.TimeoutExpired:
@@ -1227,7 +1300,13 @@ class SSHJobMan:
 
     def _acquire(self):
         if self._selector is None:
-            self._selector = selectors.DefaultSelector()
+            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._selector = selectors.DefaultSelector()
+            except OSError:
+                os.close(null)
+                raise
+            self._null = null
             self._notices = _Notices()
             if self._notices.pipe is not None:
                 self._listen(self._notices.pipe, selectors.EVENT_READ,
@@ -1237,7 +1316,8 @@ class SSHJobMan:
         if self._selector is not None:
             self._selector.close()
             self._notices.close()
-            self._selector = self._notices = None
+            os.close(self._null)
+            self._selector = self._notices = self._null = None
         self._files.clear()
         self._spool.close()
 
@@ -1914,10 +1994,15 @@ def _parse_arguments(argv):
 
 
 class _Signals:
-    """Notes the signals that ask for an end, while in a with block."""
+    """Notes signals while in a with block; the loop hears of them.
+
+    .caught holds those that ask for an end, in order; .curious is true
+    after SIGUSR1, which asks how far we are.
+    """
 
     def __init__(self):
         self.caught = []
+        self.curious = False
         self._before = {}
 
     def __enter__(self):
@@ -1925,7 +2010,8 @@ class _Signals:
         # every child is lost.
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for signum in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+                       signal.SIGUSR1):
             # Who started us with nohup or in the background meant it.
             if signal.getsignal(signum) != signal.SIG_IGN:
                 self._before[signum] = signal.signal(signum, self._note)
@@ -1936,7 +2022,10 @@ class _Signals:
             signal.signal(signum, handler)
 
     def _note(self, signum, frame):
-        self.caught.append(signum)
+        if signum == signal.SIGUSR1:
+            self.curious = True
+        else:
+            self.caught.append(signum)
 
 
 class _Run:
@@ -1951,6 +2040,7 @@ class _Run:
         self._signals = _Signals()
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
+        self._job = None
         targets = {target: choose_sink(target, self.complain)
                    for target in (options.good, options.bad) if target}
         self._good = targets.get(options.good)
@@ -1976,9 +2066,16 @@ class _Run:
                     sink.open(job)
                 if arriving:
                     arriving.open(job)
+                elif not self._options.send_input and os.isatty(0):
+                    job.watch(0, selectors.EVENT_READ, self._hear_enter,
+                              hold=False)
+                self._job = job
                 while not job.done and not self._overdue(job):
                     for result in job.poll(1.0 if self._end else None):
                         self._show(result)
+                    if self._signals.curious:
+                        self._signals.curious = False
+                        self._tell()
                     if self._shall_end():
                         self._end = time.monotonic() + SINK_GRACE
                         if arriving:
@@ -1999,6 +2096,24 @@ class _Run:
             self.err.write(Tally.MARKS[result.outcome])
         elif not self._options.quiet:
             self.out.write(self.out.safe(report(result)))
+
+    def _hear_enter(self, fd, events):
+        # In the background, to read from the terminal would stop us.
+        if os.tcgetpgrp(fd) != os.getpgrp() or not os.read(fd, READ_SIZE):
+            self._job.unwatch(fd)
+        else:
+            self._tell()
+
+    def _tell(self):
+        """Say how far we are."""
+        alike = collections.defaultdict(list)
+        for host, seconds in self._job.running.items():
+            alike[int(seconds)].append(host)
+        self.warn('%d done, %d running%s' % (
+            sum(self.tally.outcomes.values()), len(self._job.running),
+            ''.join('%s %d s %s' % (',' if index else ':', seconds,
+                                    fold(alike[seconds]))
+                    for index, seconds in enumerate(alike))))
 
     def _hurry(self):
         return len(self._signals.caught) + self._reader_left()
@@ -2101,6 +2216,19 @@ def _hold_standard_descriptors():
             setattr(sys, ('stdin', 'stdout', 'stderr')[fd], stream)
 
 
+def _raise_descriptor_limit(need):
+    """Let us open *need* descriptors, or as many as we may."""
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        need = min(need, hard)
+    if soft != resource.RLIM_INFINITY and soft < need:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+        except (OSError, ValueError):
+            pass                    # then fewer run at once
+
+
 def _ssh_words(text):
     try:
         words = shlex.split(text)
@@ -2142,6 +2270,7 @@ def _main(argv, out, err):
             out.write(host + '\n', flush=bool(arriving))
         out.write('')
         return int(run.trouble)
+    _raise_descriptor_limit(3 * options.fanout + SPARE_DESCRIPTORS)
     return run.drive(SSHJobMan(
         hosts, command, fanout=options.fanout, timeout=options.timeout,
         connect_timeout=options.connect_timeout, user=options.user,

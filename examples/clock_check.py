@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Compare the clocks of hosts with the clock of this one.
+
+    clock_check.py HOST...          hosts or patterns, as web[01-20]
+
+Prints a line a host, as they answer.  Exit status: 0 all are right as far
+as can be told, 1 one is off or did not answer, 2 usage.
+"""
+
+import sys
+
+from classh import ClasshError, Output, SSHJobMan
+
+
+def check(result):
+    """Return what to say of the clock behind *result*, and if it is right."""
+    # While our clock went from started to stopped, theirs was for a moment
+    # between theirs and theirs + 1: it is ahead of ours by low to high.
+    try:
+        theirs = int(result.output)
+        low = theirs - result.stopped
+        high = theirs + 1 - result.started
+    except (ValueError, OverflowError):
+        return 'error: %s' % (result.errors.strip() or result.reason or
+                              'date gave no number'), False
+    if low <= 0 <= high:
+        return 'nominal, possible error %.1f s' % max(-low, high), True
+    ahead = (low + high) / 2
+    return 'off: %s by %.1f s, give or take %.1f s' % (
+        'fast' if ahead > 0 else 'slow', abs(ahead), (high - low) / 2), False
+
+
+def main(hosts):
+    if not hosts:
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    status = 0
+    out = Output(sys.stdout)
+    with SSHJobMan(hosts, 'date +%s', timeout=30) as job:
+        for result in job:
+            said, right = check(result)
+            out.write(out.safe('%s: %s' % (result.host, said)) + '\n')
+            if not right:
+                status = 1
+    return status
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ClasshError as error:
+        print('clock_check.py: %s' % error, file=sys.stderr)
+        sys.exit(2)

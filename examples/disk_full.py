@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Show which hosts have a file system that is nearly full.
+
+    disk_full.py HOST...            hosts or patterns, as web[01-20]
+
+Prints a line a file system over the limit below, and a line for a host that
+could not tell.  Exit status: 0 nothing to print, 1 something, 2 usage.
+"""
+
+import sys
+
+from classh import ClasshError, Output, SSHJobMan
+
+LIMIT = 90      # per cent
+
+
+def nearly_full(df):
+    """Yield (per cent used, mount point) of each in the output of df -P."""
+    for line in df.splitlines():
+        # File system, blocks, used, available, 97%, mount point.
+        fields = line.split(None, 5)
+        used = fields[4].rstrip('%') if len(fields) == 6 else ''
+        if used.isdecimal() and int(used) > LIMIT:
+            yield int(used), fields[5]
+
+
+def main(hosts):
+    if not hosts:
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    status = 0
+    out = Output(sys.stdout)
+    with SSHJobMan(hosts, 'df -P', timeout=30) as job:
+        for result in job:
+            lines = ['%d%% %s' % found for found in nearly_full(result.output)]
+            if result.outcome != 'ok':
+                lines.append(result.errors.strip() or result.reason or
+                             'df exited with %d' % result.exitcode)
+            for line in lines:
+                out.write(out.safe('%s: %s' % (result.host, line)) + '\n')
+                status = 1
+    return status
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ClasshError as error:
+        print('disk_full.py: %s' % error, file=sys.stderr)
+        sys.exit(2)
