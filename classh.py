@@ -20,8 +20,10 @@ the same time.
 """
 
 import argparse
+import cmd
 import collections
 import errno
+import fnmatch
 import heapq
 import io
 import itertools
@@ -58,6 +60,8 @@ TURN_LIMIT = 1 << 24    # characters of results after which a turn ends
 ROUND = 0.05            # seconds at least between two rounds of asking all
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 FULL_PATIENCE = 5.0     # seconds to wait for room to start even one job
+PROMPT_LIMIT = 80       # characters of a prompt to show
+HISTORY_LENGTH = 1000   # lines
 SPARE_DESCRIPTORS = 64  # besides the three of each job
 LOOK = 1.0              # seconds at most between two, should a signal be lost
 COUNT_LIMIT = 10 ** 6   # hosts to count of what may be any number
@@ -436,13 +440,13 @@ def patterns_from(arguments, expand_them=True):
 # -- The ssh command --------------------------------------------------------
 
 def ssh_argv(host, command, *, ssh=('ssh',), user=None,
-             connect_timeout=CONNECT_TIMEOUT, options=()):
+             connect_timeout=CONNECT_TIMEOUT, options=(), prompts=False):
     """Return the argument list that runs *command* on *host*.
 
     *host* is [user@]name[:port], [user@][v6]:port or a v6 address; its
     user goes before *user*.  *ssh* is a list, *options* an iterable of
     'KEY=VALUE' for ssh's -o; *connect_timeout* is in whole seconds, and 0
-    leaves it to ssh_config.
+    leaves it to ssh_config.  If *prompts*, ssh may ask for a password, once.
 
     >>> ssh_argv('web1:2222', 'date', options=['Compression=yes'])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -465,7 +469,8 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
         named.add(re.split(r'[\s=]', option.strip(), maxsplit=1)[0].lower())
     if user is not None and '@' not in host:
         argv += ['-l', user]
-    argv += ['-o', 'BatchMode=yes']
+    argv += ['-o', 'NumberOfPasswordPrompts=1' if prompts
+             else 'BatchMode=yes']
     if connect_timeout >= 1:
         argv += ['-o', 'ConnectTimeout=%d' % connect_timeout]
     # Unlike -o, these two win wherever they stand.
@@ -592,9 +597,10 @@ class _Capture:
 
     def take(self):
         """Return it as str, once."""
-        blocks = [self._spool.take(place) for place in self._places]
-        return b''.join(blocks + self._chunks).decode('utf-8',
-                                                      'surrogateescape')
+        parts = [self._spool.take(place) for place in self._places]
+        parts += self._chunks
+        self._chunks = self._places = None
+        return b''.join(parts).decode('utf-8', 'surrogateescape')
 
 
 class _Input:
@@ -639,7 +645,7 @@ class _Job:
 
     __slots__ = ('host', 'state', 'deadline', 'reason', 'process', 'pipes',
                  'output', 'errors', 'started', 'clock_start', 'stdin',
-                 'sent')
+                 'sent', 'environment', 'talk')
 
     def __init__(self, host, max_output, spool, now):
         self.host = host
@@ -654,6 +660,8 @@ class _Job:
         self.errors = _Capture(max_output, spool)
         self.stdin = None           # the pipe, where there is input
         self.sent = 0               # bytes of the input that it took
+        self.environment = None     # None: ours
+        self.talk = None            # what its attendant remembers of it
 
     def become(self, state):
         if state not in _NEXT[self.state]:
@@ -709,6 +717,28 @@ def _signal_name(number):
         return signal.Signals(number).name
     except ValueError:
         return 'signal %d' % number
+
+
+class Attendant:
+    """Who answers when ssh or sudo ask for a password: nobody.
+
+    The manager calls these; a subclass may know the answers.
+    """
+
+    prompts = False         # True: ssh may ask, through job.environment
+    options = ()            # for ssh's -o, before those of the user
+    holds_input = False     # True: it will call manager.open_input(job)
+
+    def wrap(self, command):
+        """Return what to run in place of *command*."""
+        return command
+
+    def prepare(self, job):
+        """Get ready for *job*, which is about to start."""
+
+    def judge(self, job, result):
+        """Return the *result* of *job*, or a better one."""
+        return result
 
 
 # -- Exit notices -----------------------------------------------------------
@@ -801,6 +831,7 @@ class SSHJobMan:
     keep             False: .results stays empty, and memory flat
     max_output       bytes to keep of each stream of a job; 0: no limit
     grace            seconds from SIGTERM to SIGKILL to giving up on a job
+    attendant        an Attendant, who answers what ssh and sudo ask
     warn             called with a line of text when there is no room for
                      *fanout* jobs, once
     clock            returns seconds; for tests of time alone
@@ -819,8 +850,8 @@ class SSHJobMan:
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
                  options=(), expand=True, exclude=(), input=None, keep=True,
-                 max_output=MAX_OUTPUT, grace=KILL_GRACE, warn=None,
-                 clock=time.monotonic):
+                 max_output=MAX_OUTPUT, grace=KILL_GRACE, attendant=None,
+                 warn=None, clock=time.monotonic):
         if fanout < 1:
             raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self.command = command
@@ -829,9 +860,12 @@ class SSHJobMan:
         self.results = {}
         self._hosts = (hosts if isinstance(hosts, HostStream)
                        else HostStream(hosts, expand, exclude))
+        self._attendant = attendant or Attendant()
         self._ssh = dict(ssh=shlex.split(ssh) if isinstance(ssh, str)
-                         else list(ssh), user=user, options=tuple(options),
-                         connect_timeout=connect_timeout)
+                         else list(ssh), user=user,
+                         options=(*self._attendant.options, *options),
+                         connect_timeout=connect_timeout,
+                         prompts=self._attendant.prompts)
         self._keep = keep
         self._max_output = max_output or sys.maxsize
         self._grace = grace
@@ -844,13 +878,14 @@ class SSHJobMan:
         self._spool = _Spool()
         self._weight = 0            # characters in the results of a turn
         self._given_up = []         # jobs that would not die
-        self._finished = collections.deque()    # results that poll() has yet to return
+        self._finished = collections.deque()    # results for poll() to return
         self._deadlines = []        # heap of (deadline, number, job)
         self._numbers = itertools.count()
         self._last_round = 0.0      # when all running jobs were asked
         self._noticed = False       # a child may have ended since then
         self._full_since = None     # when there was no room for one more
-        self._stopping = False
+        self._stopping = False      # start nothing more
+        self._ending = False        # and end what runs
         self._watched = {}          # fileobj: callback
         self._holding = set()       # those of them that keep us going
         self._files = {}            # always ready: what to call, about what
@@ -929,8 +964,13 @@ class SSHJobMan:
                 continue
             if job.state == RUNNING:
                 self._terminate(job, 'stopped')
-            elif self._stopping and job.state == TERMINATING:
+            elif self._ending and job.state == TERMINATING:
                 self._kill(job)
+        self._ending = True
+        self.drain()
+
+    def drain(self):
+        """Start nothing more; what runs may come to its end."""
         self._stopping = True
 
     def not_started(self):
@@ -941,7 +981,7 @@ class SSHJobMan:
         """stop() and wait for it; let go of all that was held."""
         for fileobj in list(self._watched):
             self.unwatch(fileobj)
-        if not self._stopping:
+        if not self._ending:
             self.stop()
         try:
             while self._running:
@@ -1002,13 +1042,15 @@ class SSHJobMan:
             job = _Job(host, self._max_output, self._spool, self._clock())
             try:
                 self._acquire()
+                self._attendant.prepare(job)
                 self._spawn(job)
             except (OSError, ValueError) as error:
+                result = self._attendant.judge(job, job.failure(error))
                 if (getattr(error, 'errno', None) in _NO_ROOM
                         and self._make_do(error)):
                     self._hosts.put_back(host)
                     return
-                self._deliver(job, job.failure(error))
+                self._deliver(job, result)
             else:
                 self._full_since = None
                 self._run(job)
@@ -1018,18 +1060,23 @@ class SSHJobMan:
         # Popen's own pipes would do, but for two things: before Python 3.11
         # it leaks some of them when there is no room for the others, and it
         # opens the null device for each child.
-        ours, theirs = [], []
+        ours, theirs = [], []       # the ends of the pipes
+        command = self._attendant.wrap(self.command)
         try:
-            for _ in range(3 if self._input else 2):
+            for capture in job.output, job.errors:
                 reader, writer = os.pipe()
                 ours.append(reader)
                 theirs.append(writer)
+                job.pipes[reader] = capture
             stdin = self._null
-            if self._input:
-                stdin, ours[2], theirs[2] = ours[2], theirs[2], ours[2]
+            if self._input or self._attendant.holds_input:
+                stdin, job.stdin = os.pipe()
+                ours.append(job.stdin)
+                theirs.append(stdin)
             job.process = subprocess.Popen(
-                ssh_argv(job.host, self.command, **self._ssh), stdin=stdin,
-                stdout=theirs[0], stderr=theirs[1], start_new_session=True)
+                ssh_argv(job.host, command, **self._ssh), stdin=stdin,
+                stdout=theirs[0], stderr=theirs[1], env=job.environment,
+                start_new_session=True)
         except BaseException:
             for fd in ours:
                 os.close(fd)
@@ -1037,9 +1084,6 @@ class SSHJobMan:
         finally:
             for fd in theirs:
                 os.close(fd)
-        job.pipes = {ours[0]: job.output, ours[1]: job.errors}
-        if self._input:
-            job.stdin = ours[2]
 
     def _run(self, job):
         self._running[job.process.pid] = job
@@ -1049,7 +1093,8 @@ class SSHJobMan:
             self._listen(pipe, selectors.EVENT_READ, self._read, job)
         if job.stdin is not None:
             os.set_blocking(job.stdin, False)
-            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
+            if not self._attendant.holds_input:
+                self.open_input(job)
         if self.timeout > 0:
             self._set_deadline(job, job.clock_start + self.timeout)
 
@@ -1125,6 +1170,13 @@ class SSHJobMan:
         if not job.pipes:
             self._hollow.add(job)
 
+    def open_input(self, job):
+        """Begin to feed *job*; for an Attendant that holds its input."""
+        if self._input:
+            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
+        else:
+            self.end_input(job)
+
     def _feed(self, pipe, events, job):
         """Write to the stdin of *job* some of what is there for it."""
         if job.stdin != pipe:
@@ -1135,10 +1187,10 @@ class SSHJobMan:
         except BlockingIOError:
             return
         except OSError:             # it does not read: no fault of anybody
-            self._end_input(job)
+            self.end_input(job)
             return
         if not chunk and self._input.ended:
-            self._end_input(job)
+            self.end_input(job)
         elif not chunk:
             self._unlisten(pipe)
             if not self._hungry:
@@ -1147,13 +1199,18 @@ class SSHJobMan:
             self._hungry.add(job)
 
     def _grow(self, source, events, about):
+        if not self._hungry:
+            return                  # finished by a callback of this turn
         self._input.grow()
         self._unlisten(source)
         for job in self._hungry:
             self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
         self._hungry.clear()
 
-    def _end_input(self, job):
+    def end_input(self, job):
+        """Close the stdin of *job*, if it is open."""
+        if job.stdin is None:
+            return
         if job not in self._hungry:
             self._unlisten(job.stdin)
         elif len(self._hungry) == 1:
@@ -1255,13 +1312,13 @@ class SSHJobMan:
                     break
                 room -= count
             self._drop(job, pipe)
-        if job.stdin is not None:
-            self._end_input(job)
+        self.end_input(job)
         del self._running[job.process.pid]
         self._hollow.discard(job)
         self._full_since = None
         stopped = job.started + self._clock() - job.clock_start
-        self._deliver(job, job.result(exitcode, stopped))
+        self._deliver(job, self._attendant.judge(
+            job, job.result(exitcode, stopped)))
 
     def _deliver(self, job, result):
         job.become(FINISHED)
@@ -1328,8 +1385,12 @@ class SSHJobMan:
             self._files[fileobj] = (events, ready, about)
 
     def _unlisten(self, fileobj):
+        """Listen no more, if we did."""
         if self._files.pop(fileobj, None) is None:
-            self._selector.unregister(fileobj)
+            try:
+                self._selector.unregister(fileobj)
+            except KeyError:
+                pass
 
 
 # -- Sinks ------------------------------------------------------------------
@@ -1848,7 +1909,8 @@ class Tally:
             self.max_status = max(self.max_status, result.exitcode)
         if result.outcome != 'ok':
             cause = result.reason or 'exited with %d' % result.exitcode
-            self._causes[cause.partition(' after ')[0]].append(result.host)
+            self._causes[re.split(' after |: ', cause)[0]].append(
+                result.host)
 
     def summary(self):
         """Return a line a cause of failure, as str, most hosts first."""
@@ -1867,133 +1929,371 @@ class Tally:
         return 0
 
 
-# -- Command line -----------------------------------------------------------
+# -- Passwords --------------------------------------------------------------
 
-EXIT_STATUS = """\
-EXIT STATUS
-  0 every host ok; 1 trouble of classh's own; 2 usage; 3 a job was killed or
-  timed out; 4 an ssh error; 5 a remote command failed: the first that
-  applies of 1, 3, 4, 5.  130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP; 141
-  when nobody reads its output.
-
-EXAMPLES
-  classh 'hostname; date' host1, host2, host3
-  classh -f 200 -u 30 uptime ./all-hosts 'web[01-40]' -x web13
-  classh --list 'rack[1-4]n[01-32/2]'
+# What ssh runs as SSH_ASKPASS, with the prompt, and as LocalCommand, once it
+# is in.  It says so on our socket; an answer goes on to ssh.
+_HELPER = """\
+#!/bin/sh
+exec %s -ISc '
+import os, socket, sys
+line = socket.socket(socket.AF_UNIX)
+line.connect(os.environ["CLASSH_SOCKET"])
+said = [os.environ["CLASSH_TOKEN"], *sys.argv[1:]]
+line.sendall(b"\\0".join(map(os.fsencode, said)))
+line.shutdown(socket.SHUT_WR)
+answer = line.makefile("rb").read()
+os.write(1, answer)
+sys.exit(sys.argv[1] == "ask" and not answer)
+' %s "$@"
 """
 
+# ssh's own password prompt, and what PAM says as such.  A one-time code, a
+# password to be changed or a host key must not be answered with it.
+_PASSWORD_PROMPT = re.compile(
+    r"(\([^()]*@[^()]*\) )?(\S+@\S+'s )?password( for \S+)?: ?",
+    re.IGNORECASE).fullmatch
+_KEY_PROMPT = re.compile(r"Enter passphrase for (key )?'?/[^:]*: ?").fullmatch
+_REFUSED_BY_SSH = re.compile(r'Permission denied \(|Too many authentication')
+_REFUSED_BY_SUDO = re.compile(r'try again|incorrect password', re.IGNORECASE)
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UsageError(message + '; see classh -h')
+
+class Gate:
+    """Lets a secret go to one host first, and to all once that one took it.
+
+    So a mistyped password fails once, rather than on a hundred hosts at a
+    time until the account is locked.  The first host that refuses it, ever,
+    ends the sending, unless *anyway*.
+    """
+
+    def __init__(self, secret, anyway=False):
+        self.refused_by = None      # the host
+        self._secret = secret
+        self._anyway = anyway
+        self._proven = anyway
+        self._first = None          # the job that tries it out
+        self._waiting = collections.deque()
+
+    def ask(self, job, answer):
+        """Call answer(secret) once *job* may have it, answer(None) if not."""
+        if self.refused_by is not None:
+            answer(None)
+        elif self._proven:
+            answer(self._secret)
+        elif self._first is None:
+            self._first = job
+            answer(self._secret)
+        else:
+            self._waiting.append((job, answer))
+
+    def accept(self):
+        self._proven = True
+        self._go_on()
+
+    def refuse(self, job):
+        if not self._anyway and self.refused_by is None:
+            self.refused_by = job.host
+        self._go_on()
+
+    def forget(self, job):
+        """*job* is over, whatever became of it."""
+        self._waiting = collections.deque(
+            entry for entry in self._waiting if entry[0] is not job)
+        if self._first is job:
+            self._first = None      # no answer: let another one try
+            self._go_on()
+
+    def _go_on(self):
+        waiting, self._waiting = self._waiting, collections.deque()
+        for job, answer in waiting:
+            self.ask(job, answer)
 
 
-def _number(kind, low):
-    """Return an argparse type: a *kind* of number, *low* or more."""
-    def convert(text):
+class _Talk:
+    """What passed between one job and its attendant."""
+
+    __slots__ = ('sent', 'withheld', 'entered', 'other_prompt',
+                 'sudo_sent', 'sudo_ran', 'no_sudo')
+
+    def __init__(self):
+        self.sent = False           # the password went to ssh
+        self.withheld = False       # it was asked for, and not sent
+        self.entered = False        # ssh is in
+        self.other_prompt = None    # one that we did not answer
+        self.sudo_sent = False
+        self.sudo_ran = False       # the command runs
+        self.no_sudo = False
+
+
+class _Heeder:
+    """In place of a _Capture: calls what belongs to a mark when the stream
+    says it, and leaves the mark out."""
+
+    def __init__(self, capture, calls):
+        self._capture = capture
+        self._calls = calls         # mark, bytes: what to call
+        # A mark, or the beginning of one where a chunk ends.
+        self._mark = re.compile(b'|'.join(
+            b'%s|%s' % (mark, b'|'.join(
+                mark[:size] + b'\\Z' for size in range(len(mark) - 1, 0, -1)))
+            for mark in calls))
+        self._rest = b''
+
+    @property
+    def cut(self):
+        return self._capture.cut
+
+    def add(self, chunk):
+        chunk = self._rest + chunk
+        self._rest = b''
+        found = self._mark.search(chunk)
+        while found:
+            self._capture.add(chunk[:found.start()])
+            chunk = chunk[found.end():]
+            if found.group() not in self._calls:
+                self._rest = found.group()
+                return
+            self._calls[found.group()]()
+            found = self._mark.search(chunk)
+        self._capture.add(chunk)
+
+    def take(self):
+        self._capture.add(self._rest)
+        return self._capture.take()
+
+
+class PasswordAttendant(Attendant):
+    """Answers the password prompts of ssh and of sudo.
+
+    *ssh* and *sudo* are Gates, or None where there is no password for that;
+    *sudo_user* None: no sudo.  If *keys*, the password of ssh is given as
+    the passphrase of a key, too.  open() before the first job; leave the
+    with block, or close(), after the last.
+    """
+
+    def __init__(self, ssh=None, sudo=None, sudo_user=None, keys=False):
+        self.prompts = ssh is not None
+        self.holds_input = sudo_user is not None
+        self._ssh = ssh
+        self._sudo = sudo
+        self._sudo_user = sudo_user
+        self._keys = keys
+        self._manager = None
+        self._jobs = {}             # token: job
+        self._directory = self._socket = None
+        mark = os.urandom(16).hex()
+        self._asks, self._runs, self._none = (
+            'classh-%s-%s:' % (mark, word) for word in ('a', 'b', 'c'))
+        if self.prompts:
+            self._make_directory()
+
+    def _make_directory(self):
+        import socket               # and tempfile: few runs need them
+        import tempfile
+        self._directory = tempfile.mkdtemp(prefix='classh-')    # mode 0700
+        path = os.path.join(self._directory, 'socket')
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(path)
+        self._socket.listen(1024)
+        self._socket.setblocking(False)
+        for name in 'ask', 'enter':
+            helper = os.path.join(self._directory, name)
+            with open(helper, 'w') as file:
+                file.write(_HELPER % (shlex.quote(sys.executable), name))
+            os.chmod(helper, 0o700)
+        self.options = ('PermitLocalCommand=yes', 'LocalCommand='
+                        + shlex.quote(helper).replace('%', '%%'))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def open(self, manager):
+        self._manager = manager
+        if self._socket:
+            manager.watch(self._socket, selectors.EVENT_READ, self._connect,
+                          hold=False)
+
+    def close(self):
+        if self._socket:
+            self._socket.close()
+            for name in os.listdir(self._directory):
+                os.unlink(os.path.join(self._directory, name))
+            os.rmdir(self._directory)
+
+    def refused_by(self):
+        """The first host that refused a password, or None."""
+        return next((gate.refused_by for gate in (self._ssh, self._sudo)
+                     if gate and gate.refused_by is not None), None)
+
+    # What the manager calls
+
+    def wrap(self, command):
+        if self._sudo_user is None:
+            return command
+        # The outer sh, since the login shell may be any; the inner ones so
+        # that all of the command runs as that user, after the mark.
+        sudo = ['sudo', *(('-S', '-p', self._asks) if self._sudo else ('-n',)),
+                '-u', self._sudo_user, '--', 'sh', '-c',
+                'printf %%s %s >&2; exec sh -c "$0"' % self._runs, command]
+        return 'exec sh -c ' + shlex.quote(
+            'command -v sudo >/dev/null || { printf %%s %s >&2; exit 127; }; '
+            'exec %s' % (self._none, ' '.join(map(shlex.quote, sudo))))
+
+    def prepare(self, job):
+        job.talk = _Talk()
+        if self.prompts:
+            token = os.urandom(16).hex()
+            self._jobs[token] = job
+            # Without REQUIRE, an older ssh wants no terminal and a DISPLAY.
+            job.environment = dict(
+                {'DISPLAY': 'none'}, **os.environ)
+            job.environment.update(
+                SSH_ASKPASS=os.path.join(self._directory, 'ask'),
+                SSH_ASKPASS_REQUIRE='force', CLASSH_TOKEN=token,
+                CLASSH_SOCKET=os.path.join(self._directory, 'socket'))
+        if self._sudo_user is not None:
+            job.errors = _Heeder(job.errors, {
+                self._asks.encode(): lambda: self._hear_sudo(job),
+                self._runs.encode(): lambda: self._hear_run(job),
+                self._none.encode(): lambda: self._hear_none(job)})
+
+    def judge(self, job, result):
+        reason = self._judge_ssh(job, result) or self._judge_sudo(job, result)
+        if self.prompts:
+            del self._jobs[job.environment['CLASSH_TOKEN']]
+        for gate in filter(None, (self._ssh, self._sudo)):
+            gate.forget(job)
+        if self.refused_by() is not None:
+            self._manager.drain()
+        if reason and result.outcome in ('ssh', 'error'):
+            result = result._replace(reason=reason)
+        return result
+
+    def _judge_ssh(self, job, result):
+        talk = job.talk
+        if talk.entered or result.outcome != 'ssh':
+            return None
+        if talk.sent and _REFUSED_BY_SSH.search(result.errors):
+            self._ssh.refuse(job)
+            return 'refused the password'
+        if talk.withheld:
+            return 'was not given the password'
+        if talk.other_prompt is not None:
+            return 'asked for something else: %s' % talk.other_prompt
+        return None
+
+    def _judge_sudo(self, job, result):
+        talk = job.talk
+        if (self._sudo_user is None or talk.sudo_ran
+                or result.outcome != 'error'):
+            return None
+        if talk.no_sudo:
+            return 'has no sudo'
+        if talk.sudo_sent and _REFUSED_BY_SUDO.search(result.errors):
+            self._sudo.refuse(job)
+            return 'sudo refused the password'
+        if talk.withheld:
+            return 'was not given the password'
+        return 'sudo did not run the command'
+
+    # What ssh and sudo say
+
+    def _connect(self, listener, events):
         try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value < float('inf'):
-            raise argparse.ArgumentTypeError('%r is not a number%s' % (
-                text, '' if low < 0 else ' from %d' % low))
-        return value
-    return convert
+            line = listener.accept()[0]
+        except OSError:
+            return
+        line.setblocking(False)
+        said = bytearray()
+        self._manager.watch(
+            line, selectors.EVENT_READ,
+            lambda line, events: self._hear_helper(line, said), hold=False)
+
+    def _hear_helper(self, line, said):
+        try:
+            chunk = line.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b''
+        said += chunk
+        if chunk and len(said) < READ_SIZE:
+            return
+        self._manager.unwatch(line)
+        token, word, *prompt = os.fsdecode(bytes(said)).split('\0')[:3] + ['']
+        job = self._jobs.get(token)
+        if job is None or not self._is_ours(line, job):
+            line.close()
+        elif word == 'enter':
+            line.close()
+            job.talk.entered = True
+            if job.talk.sent:
+                self._ssh.accept()
+        else:
+            self._answer(job, prompt[0], line)
+
+    def _is_ours(self, line, job):
+        """True if who speaks is of the session that *job* leads."""
+        import socket
+        import struct
+        pid, uid, gid = struct.unpack('3i', line.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize('3i')))
+        try:
+            return uid == os.geteuid() and os.getsid(pid) == job.process.pid
+        except OSError:
+            return False            # it is gone
+
+    def _answer(self, job, prompt, line):
+        talk = job.talk
+        if talk.sent or not (_PASSWORD_PROMPT(prompt)
+                             or self._keys and _KEY_PROMPT(prompt)):
+            talk.other_prompt = ' '.join(prompt.split())[:PROMPT_LIMIT]
+            line.close()
+            return
+
+        def send(secret):
+            talk.sent = secret is not None
+            talk.withheld = secret is None
+            try:
+                line.sendall((secret or b'') and secret + b'\n')
+            except OSError:
+                pass                # ssh is gone
+            line.close()
+        self._ssh.ask(job, send)
+
+    def _hear_sudo(self, job):
+        def send(secret):
+            if secret is None or job.stdin is None:
+                job.talk.withheld = True
+                self._manager.end_input(job)
+            else:
+                job.talk.sudo_sent = True
+                try:
+                    os.write(job.stdin, secret + b'\n')
+                except OSError:
+                    pass            # it is gone
+        if job.talk.sudo_sent:      # asked once more: it was wrong
+            self._sudo.refuse(job)
+            self._manager.end_input(job)
+        else:
+            self._sudo.ask(job, send)
+
+    def _hear_none(self, job):
+        job.talk.no_sudo = True
+
+    def _hear_run(self, job):
+        job.talk.sudo_ran = True
+        if job.talk.sudo_sent:
+            self._sudo.accept()
+        self._manager.open_input(job)
 
 
-def _size(text):
-    """An argparse type: bytes, perhaps as 64K, 8M or 1G."""
-    found = re.fullmatch(r'([0-9]{1,15})([KMG]?)', text, re.IGNORECASE)
-    if not found:
-        raise argparse.ArgumentTypeError('%r is not a size as 8M' % text)
-    return int(found.group(1)) << {'': 0, 'K': 10, 'M': 20, 'G': 30}[
-        found.group(2).upper()]
+# -- A run -----------------------------------------------------------------
 
-
-def _make_parser():
-    parser = _Parser(
-        prog='classh', add_help=False,
-        usage='classh [options] COMMAND HOST...\n'
-              '       classh --list [options] HOST...',
-        description='Run COMMAND on every HOST at once, through ssh.  HOST '
-                    'is a name, user@name:port,\na pattern as web[01-40], '
-                    'a file of them as ./hosts, or - for stdin.',
-        epilog=EXIT_STATUS,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=27, width=79))
-
-    hosts = parser.add_argument_group('which hosts')
-    hosts.add_argument('-x', '--exclude', metavar='HOSTS', action='append',
-                       default=[], help='not these; as HOST; repeatable')
-    hosts.add_argument('--noexpand', action='store_true',
-                       help='a bracket is a bracket, not a pattern')
-    hosts.add_argument('--list', action='store_true',
-                       help='print the hosts and run nothing')
-
-    run = parser.add_argument_group('how to run')
-    run.add_argument('-f', '--fanout', '-p', '--par', metavar='N',
-                     type=_number(int, 1), default=FANOUT,
-                     help='jobs at once (%(default)s)')
-    run.add_argument('-u', '--timeout', metavar='SECS', default=TIMEOUT,
-                     type=_number(float, float('-inf')),
-                     help='seconds for each job (300; 0: no limit)')
-    run.add_argument('-t', '--connect-timeout', metavar='SECS',
-                     type=_number(int, 0), default=CONNECT_TIMEOUT,
-                     help='seconds for ssh to connect (%(default)s; '
-                          '0: as ssh_config says)')
-    run.add_argument('-l', '--user', metavar='USER',
-                     help='remote user, unless HOST says user@')
-    run.add_argument('-O', '--ssh-option', metavar='KEY=VALUE',
-                     action='append', default=[],
-                     help="for ssh's -o; repeatable")
-    run.add_argument('--ssh', metavar='COMMAND', default='ssh',
-                     help='the ssh to run, with arguments (%(default)s)')
-    run.add_argument('-I', '--send-input', action='store_true',
-                     help='our stdin, a file or a pipe, to every host')
-
-    results = parser.add_argument_group('results')
-    results.add_argument('-q', '--quiet', action='store_true',
-                         help='no report, no summary')
-    results.add_argument('--progress', action='store_true',
-                         help='a mark a host on stderr in place of the report: '
-                              '.=ok ?=failed ~=ssh error !=killed')
-    results.add_argument('-S', metavar='TARGET', dest='good',
-                         help="where good hosts go as they finish: names to "
-                              "- (stdout), a file, a program or '| command'; "
-                              "output to a directory/")
-    results.add_argument('-E', metavar='TARGET', dest='bad',
-                         help='where bad hosts go, likewise')
-    results.add_argument('--pickle', metavar='FILE',
-                         help='all results, for classh.load(FILE)')
-    results.add_argument('--max-output', metavar='BYTES', type=_size,
-                         default=MAX_OUTPUT,
-                         help='kept per host and stream (8M; 0: no limit)')
-    results.add_argument('--maxrc', action='store_true',
-                         help='exit with the largest remote status '
-                              '(255: ssh error or killed)')
-    results.add_argument('-h', '--help', action='store_true',
-                         help='show this')
-    results.add_argument('-V', '--version', action='store_true',
-                         help='show the version')
-    return parser
-
-
-def _parse_arguments(argv):
-    """Return (options, operands); options may stand anywhere before '--'."""
-    end = argv.index('--') if '--' in argv else len(argv)
-    # Given no positionals, argparse returns them all, wherever they stand.
-    parser = _make_parser()
-    options, operands = parser.parse_known_args(argv[:end])
-    for operand in operands:
-        if operand.startswith('-') and operand != '-':
-            parser.error('unknown option %s' % operand)
-    options.show = (parser.format_help() if options.help else
-                    'classh %s\n' % __version__ if options.version else '')
-    return options, operands + argv[end + 1:]
-
-
-class _Signals:
+class Signals:
     """Notes signals while in a with block; the loop hears of them.
 
     .caught holds those that ask for an end, in order; .curious is true
@@ -2028,16 +2328,21 @@ class _Signals:
             self.caught.append(signum)
 
 
-class _Run:
-    """One run of the command line: a manager, and who listens to it."""
+class Run:
+    """One command on many hosts: a manager, and who listens to it.
 
-    def __init__(self, options, out, err):
+    .results, a dict, may be set to keep the Result of each host.
+    """
+
+    def __init__(self, options, out, err, attendant=None):
+        self.attendant = attendant
+        self.results = None
         self.out = err if '-' in (options.good, options.bad) else out
         self.err = err
         self.tally = Tally()
         self.trouble = False        # of our own, for the exit status
         self._options = options
-        self._signals = _Signals()
+        self._signals = Signals()
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
         self._job = None
@@ -2057,16 +2362,27 @@ class _Run:
         self.warn(text)
         self.trouble = True
 
-    def drive(self, job, arriving=None):
-        """Run *job*, and the hosts *arriving*, to the end; return the exit
-        status."""
+    def drive(self, hosts, command, arriving=None):
+        """Run *command* on *hosts*, and on those *arriving*, to the end;
+        return the exit status."""
+        options = self._options
+        job = SSHJobMan(
+            hosts, command, fanout=options.fanout, timeout=options.timeout,
+            connect_timeout=options.connect_timeout, user=options.user,
+            ssh=options.ssh, options=options.ssh_option, keep=False,
+            input=0 if options.send_input else None,
+            max_output=options.max_output, attendant=self.attendant,
+            warn=self.warn)
         with self._signals, job:
             try:
+                if self.attendant:
+                    self.attendant.open(job)
                 for sink in self._sinks:
                     sink.open(job)
                 if arriving:
                     arriving.open(job)
-                elif not self._options.send_input and os.isatty(0):
+                elif (os.isatty(0) and not options.send_input
+                      and not options.shell):
                     job.watch(0, selectors.EVENT_READ, self._hear_enter,
                               hold=False)
                 self._job = job
@@ -2089,6 +2405,8 @@ class _Run:
 
     def _show(self, result):
         self.tally.add(result)
+        if self.results is not None:
+            self.results[result.host] = result
         sink = self._good if result.outcome == 'ok' else self._bad
         for sink in filter(None, (sink, self._pickle)):
             sink.put(result)
@@ -2140,6 +2458,13 @@ class _Run:
             if lost:
                 self.complain('%s did not take %d: %s' % (
                     sink.label, len(lost), fold(lost)))
+        refused_by = self.attendant and self.attendant.refused_by()
+        if refused_by:
+            self.warn('%s refused the password: it is sent no more' %
+                      refused_by)
+            left = list(itertools.islice(job.not_started(), COUNT_LIMIT))
+            if left:
+                self.warn('%d not tried: %s' % (len(left), fold(left)))
         if self._options.quiet or self._reader_left():
             return
         self.err.write(self.tally.summary())
@@ -2161,7 +2486,7 @@ class _Run:
                 else self.tally.status())
 
 
-class _Arriving:
+class Arriving:
     """Hosts on standard input, started as they arrive."""
 
     def __init__(self, check, complain):
@@ -2201,6 +2526,444 @@ class _Arriving:
 
     def close(self):
         self._job.unwatch(0)
+
+
+# -- The prompt -------------------------------------------------------------
+
+def _number(kind, low):
+    """Return an argparse type: a *kind* of number, *low* or more."""
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value < float('inf'):
+            raise argparse.ArgumentTypeError('%r is not a number%s' % (
+                text, '' if low < 0 else ' from %d' % low))
+        return value
+    return convert
+
+
+class _Leave(BaseException):
+    """SIGTERM or SIGHUP at the prompt; its argument is the number."""
+
+
+class Prompt(cmd.Cmd):
+    """Runs each line that is typed on all selected hosts.
+
+    A line that begins with '%', as no shell command does, is for classh
+    itself.  Without a terminal, lines come from stdin; where options.errexit
+    is set, the first that fails is the last.
+    """
+
+    def __init__(self, options, hosts, out, err, attendant):
+        self._interactive = os.isatty(0)
+        super().__init__(stdin=None if self._interactive else sys.stdin)
+        self.use_rawinput = self._interactive
+        self.status = 0
+        self._options = options
+        self._hosts = list(hosts)
+        self._selected = self._hosts
+        self._out = out
+        self._err = err
+        self._attendant = attendant
+        self._command = None        # the last one
+        self._results = {}          # of it: host, Result
+
+    def run(self):
+        """Read and run lines to the end; return the exit status."""
+        import readline             # few runs need it
+        leave = {number: signal.signal(number, self._leave)
+                 for number in (signal.SIGTERM, signal.SIGHUP)}
+        history = os.path.expanduser('~/.classh_history')
+        readline.set_completer_delims(' \t\n,')
+        readline.set_history_length(HISTORY_LENGTH)
+        if self._interactive:
+            _try(readline.read_history_file, history)
+        try:
+            self._loop()
+        except _Leave as leaving:
+            self.status = 128 + leaving.args[0]
+        finally:
+            if self._interactive:
+                # It may hold what others shall not read.
+                _try(lambda: os.close(os.open(
+                    history, os.O_CREAT | os.O_WRONLY, 0o600)))
+                _try(os.chmod, history, 0o600)
+                _try(readline.write_history_file, history)
+            for number, handler in leave.items():
+                signal.signal(number, handler)
+        return self.status
+
+    def _leave(self, signum, frame):
+        raise _Leave(signum)
+
+    def _loop(self):
+        while True:
+            try:
+                self.cmdloop()
+                return
+            except KeyboardInterrupt:   # at the prompt, or a local command
+                self._err.write('\n')
+
+    @property
+    def prompt(self):
+        if not self._interactive:
+            return ''
+        failed = len(self._failed())
+        return 'classh %d%s> ' % (len(self._selected),
+                                  ', %d failed' % failed if failed else '')
+
+    def _failed(self):
+        return [host for host, result in self._results.items()
+                if result.outcome != 'ok']
+
+    def _say(self, text):
+        self._err.write(text + '\n')
+
+    def onecmd(self, line):
+        line = line.strip()
+        if line == 'EOF':           # what cmd makes of it
+            if self._interactive:
+                self._say('')
+            return True
+        if not line or line.startswith('#'):
+            return False
+        try:
+            if line.startswith('%'):
+                return self._built_in(line[1:].strip())
+            return self._run(self._selected, line)
+        except (ClasshError, OSError, argparse.ArgumentTypeError) as error:
+            self._say('classh: %s' % error)
+            self.status = 2
+            return self._options.errexit
+
+    def _built_in(self, line):
+        name, _, rest = line.partition(' ')
+        method = getattr(self, 'do_' + name, None)
+        if method is None:
+            raise UsageError('no such built-in: %%%s; see %%help' % name)
+        return method(rest.strip())
+
+    def _run(self, hosts, line):
+        if not hosts:
+            raise UsageError('no hosts are selected')
+        self._command = line
+        self._results = {}
+        run = Run(self._options, self._out, self._err, self._attendant)
+        run.results = self._results
+        self.status = run.drive(HostStream(hosts, expand=False), line)
+        if self.status in (128 + signal.SIGTERM, 128 + signal.SIGHUP):
+            raise _Leave(self.status - 128)
+        return bool(self.status) and self._options.errexit
+
+    def complete(self, text, state):
+        import readline
+        begin = readline.get_begidx()
+        if begin == 0 and text.startswith('%'):
+            names = ['%' + name[3:] for name in self.get_names()
+                     if name.startswith('do_')]
+        else:
+            names = self._hosts
+        found = [name + ' ' for name in names if name.startswith(text)]
+        return found[state] if state < len(found) else None
+
+    def _named(self, text, among):
+        """Return those *among* hosts that the patterns in *text* name."""
+        wanted = []
+        for word in text.split():
+            if '*' in word or '?' in word:
+                matched = fnmatch.filter(self._hosts, word)
+            else:
+                matched = list(expand(word))
+            if not set(matched) & set(self._hosts):
+                raise UsageError('no host of ours: %s' % word)
+            wanted += matched
+        if not wanted:
+            raise UsageError('name some hosts')
+        wanted = set(wanted)
+        return [host for host in among if host in wanted]
+
+    # The built-ins; the first line of each says what help shows
+
+    def do_help(self, rest):
+        """help: show this"""
+        self._say('A line is run on all selected hosts, unless it begins '
+                  'with %:')
+        for name in self.get_names():
+            if name.startswith('do_'):
+                usage, _, text = getattr(self, name).__doc__.partition(': ')
+                self._say('  %%%-18s %s' % (usage, text))
+
+    def do_hosts(self, rest):
+        """hosts: show which hosts are selected, and which are not"""
+        self._say('%d selected: %s' % (len(self._selected),
+                                       fold(self._selected)))
+        left = set(self._hosts).difference(self._selected)
+        if left:
+            self._say('%d not: %s' % (len(left), fold(left)))
+
+    def do_all(self, rest):
+        """all: select all hosts"""
+        self._selected = self._hosts
+
+    def do_failed(self, rest):
+        """failed: select the hosts that failed last"""
+        failed = self._failed()
+        if not failed:
+            raise UsageError('none failed')
+        self._selected = failed
+
+    def do_only(self, rest):
+        """only HOSTS: select these, names, patterns or with * and ?"""
+        self._selected = self._named(rest, self._hosts)
+
+    def do_not(self, rest):
+        """not HOSTS: select no longer these"""
+        without = set(self._named(rest, self._hosts))
+        self._selected = [host for host in self._selected
+                          if host not in without]
+
+    def do_fanout(self, rest):
+        """fanout [N]: show or set how many run at once"""
+        if rest:
+            self._options.fanout = _number(int, 1)(rest)
+        self._say('fanout %d' % self._options.fanout)
+
+    def do_timeout(self, rest):
+        """timeout [SECS]: show or set the limit of each job; 0: none"""
+        if rest:
+            self._options.timeout = _number(float, float('-inf'))(rest)
+        self._say('timeout %g s' % self._options.timeout)
+
+    def do_retry(self, rest):
+        """retry: run the last command again where it failed"""
+        if not self._failed():
+            raise UsageError('nothing has failed')
+        return self._run(self._failed(), self._command)
+
+    def do_show(self, rest):
+        """show [HOSTS]: show the last results again"""
+        hosts = self._named(rest, self._results) if rest else self._results
+        for host in hosts:
+            self._out.write(self._out.safe(report(self._results[host])))
+
+    def do_save(self, rest):
+        """save TARGET: save the last results in DIRECTORY/ or a pickle FILE"""
+        if not rest:
+            raise UsageError('name a directory/ or a file')
+        path = os.path.expanduser(rest)
+        kind = (DirectorySink if path.endswith('/') or os.path.isdir(path)
+                else PickleSink)
+        sink = kind(path, self._say)
+        sink.open(None)
+        for result in self._results.values():
+            sink.put(result)
+        sink.close(lambda: 0)
+        self._say('%d saved' % (len(self._results)
+                                - len(sink.undelivered())))
+
+    def do_local(self, rest):
+        """local COMMAND: run a command on this machine"""
+        self.status = subprocess.call(
+            rest, shell=True,
+            stdin=None if self._interactive else subprocess.DEVNULL)
+        return bool(self.status) and self._options.errexit
+
+    def do_quit(self, rest):
+        """quit: leave; so does Ctrl-D"""
+        return True
+
+
+def _try(function, *arguments):
+    """Call it; that there is no such file, or no right to it, is no matter."""
+    try:
+        function(*arguments)
+    except OSError:
+        pass
+
+
+class SharedConnections:
+    """ssh options by which each host is connected to once and for all.
+
+    Ends the connections, and all that is left of them, at the end of its
+    with block.
+    """
+
+    def __init__(self, ssh):
+        self._ssh = ssh
+        self._directory = None
+
+    def __enter__(self):
+        import tempfile             # few runs need it
+        # The path of a socket must be short: 108 bytes, of which ssh takes
+        # some 60.  mkdtemp makes it private.
+        self._directory = tempfile.mkdtemp(prefix='classh-', dir='/tmp')
+        # The time is for the case that we do not live to end them.
+        return ['ControlMaster=auto', 'ControlPersist=600',
+                'ControlPath=%s/%%C' % self._directory]
+
+    def __exit__(self, *exc_info):
+        import shutil
+        paths = [os.path.join(self._directory, name)
+                 for name in os.listdir(self._directory)]
+        exits = [subprocess.Popen(
+            [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL) for path in paths]
+        end = time.monotonic() + KILL_GRACE
+        for process in exits:
+            try:
+                process.wait(max(0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        while os.listdir(self._directory) and time.monotonic() < end:
+            time.sleep(ROUND)       # each takes its socket away
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+# -- Command line -----------------------------------------------------------
+
+EXIT_STATUS = """\
+EXIT STATUS
+  0 every host ok; 1 trouble of classh's own; 2 usage; 3 a job was killed or
+  timed out; 4 an ssh error; 5 a remote command failed: the first that
+  applies of 1, 3, 4, 5.  130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP; 141
+  when nobody reads its output.
+
+EXAMPLES
+  classh 'hostname; date' host1, host2, host3
+  classh -f 200 -u 30 uptime ./all-hosts 'web[01-40]' -x web13
+  classh --list 'rack[1-4]n[01-32/2]'
+"""
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Names the argument of an option once: -f, --fanout N."""
+
+    def _format_action_invocation(self, action):
+        names = ', '.join(action.option_strings)
+        if action.dest == 'sudo':
+            return names + '[=USER]'
+        return names if action.nargs == 0 else '%s %s' % (names,
+                                                          action.metavar)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(message + '; see classh -h')
+
+
+def _size(text):
+    """An argparse type: bytes, perhaps as 64K, 8M or 1G."""
+    found = re.fullmatch(r'([0-9]{1,15})([KMG]?)', text, re.IGNORECASE)
+    if not found:
+        raise argparse.ArgumentTypeError('%r is not a size as 8M' % text)
+    return int(found.group(1)) << {'': 0, 'K': 10, 'M': 20, 'G': 30}[
+        found.group(2).upper()]
+
+
+def _make_parser():
+    parser = _Parser(
+        prog='classh', add_help=False,
+        usage='classh [options] COMMAND HOST...\n'
+              '       classh --list | --shell [options] HOST...',
+        description='Run COMMAND on every HOST at once, through ssh.  HOST '
+                    'is a name, user@name:port,\na pattern as web[01-40], '
+                    'a file of them as ./hosts, or - for stdin.',
+        epilog=EXIT_STATUS,
+        formatter_class=lambda prog: _HelpFormatter(
+            prog, max_help_position=33, width=79))
+
+    hosts = parser.add_argument_group('which hosts')
+    hosts.add_argument('-x', '--exclude', metavar='HOSTS', action='append',
+                       default=[], help='not these; as HOST; repeatable')
+    hosts.add_argument('--noexpand', action='store_true',
+                       help='a bracket is a bracket, not a pattern')
+    hosts.add_argument('--list', action='store_true',
+                       help='print the hosts and run nothing')
+
+    run = parser.add_argument_group('how to run')
+    run.add_argument('-f', '--fanout', '-p', '--par', metavar='N',
+                     type=_number(int, 1), default=FANOUT,
+                     help='jobs at once (%(default)s)')
+    run.add_argument('-u', '--timeout', metavar='SECS', default=TIMEOUT,
+                     type=_number(float, float('-inf')),
+                     help='seconds for each job (300; 0: no limit)')
+    run.add_argument('-t', '--connect-timeout', metavar='SECS',
+                     type=_number(int, 0), default=CONNECT_TIMEOUT,
+                     help='seconds for ssh to connect (%(default)s; '
+                          '0: as ssh_config says)')
+    run.add_argument('-l', '--user', metavar='USER',
+                     help='remote user, unless HOST says user@')
+    run.add_argument('-O', '--ssh-option', metavar='KEY=VALUE',
+                     action='append', default=[],
+                     help="for ssh's -o; repeatable")
+    run.add_argument('--ssh', metavar='COMMAND', default='ssh',
+                     help='the ssh to run, with arguments (%(default)s)')
+    run.add_argument('--shell', action='store_true',
+                     help='read commands at a prompt, or from stdin')
+    run.add_argument('--errexit', action='store_true',
+                     help='leave the shell when a command fails')
+    run.add_argument('-I', '--send-input', action='store_true',
+                     help='our stdin, a file or a pipe, to every host')
+
+    ask = parser.add_argument_group('passwords')
+    ask.add_argument('-A', '--askpass', action='store_true',
+                     help='ask once, answer ssh (and sudo)')
+    ask.add_argument('--askpass-file', metavar='FILE',
+                     help='take the password from a private file')
+    ask.add_argument('--askpass-key', action='store_true',
+                     help="give it as the passphrase of ssh's key, too")
+    ask.add_argument('--askpass-anyway', action='store_true',
+                     help='go on sending it when a host refuses it')
+    ask.add_argument('--sudo', metavar='USER',
+                     help='run COMMAND as root, with --sudo=USER as USER')
+    ask.add_argument('--sudo-password', action='store_true',
+                     help='ask for another password for sudo')
+
+    results = parser.add_argument_group('results')
+    results.add_argument('-q', '--quiet', action='store_true',
+                         help='no report, no summary')
+    results.add_argument('--progress', action='store_true',
+                         help='a mark a host on stderr in place of the report: '
+                              '.=ok ?=failed ~=ssh error !=killed')
+    results.add_argument('-S', metavar='TARGET', dest='good',
+                         help="where good hosts go as they finish: names to "
+                              "- (stdout), a file, a program or '| command'; "
+                              "output to a directory/")
+    results.add_argument('-E', metavar='TARGET', dest='bad',
+                         help='where bad hosts go, likewise')
+    results.add_argument('--pickle', metavar='FILE',
+                         help='all results, for classh.load(FILE)')
+    results.add_argument('--max-output', metavar='BYTES', type=_size,
+                         default=MAX_OUTPUT,
+                         help='kept per host and stream (8M; 0: no limit)')
+    results.add_argument('--maxrc', action='store_true',
+                         help='exit with the largest remote status '
+                              '(255: ssh error or killed)')
+    results.add_argument('-h', '--help', action='store_true',
+                         help='show this')
+    results.add_argument('-V', '--version', action='store_true',
+                         help='show the version')
+    return parser
+
+
+def _parse_arguments(argv):
+    """Return (options, operands); options may stand anywhere before '--'."""
+    end = argv.index('--') if '--' in argv else len(argv)
+    # Given no positionals, argparse returns them all, wherever they stand.
+    parser = _make_parser()
+    options, operands = parser.parse_known_args(
+        # Its argument is optional, and must not be taken from COMMAND.
+        ['--sudo=root' if word == '--sudo' else word for word in argv[:end]])
+    for operand in operands:
+        if operand.startswith('-') and operand != '-':
+            parser.error('unknown option %s' % operand)
+    options.show = (parser.format_help() if options.help else
+                    'classh %s\n' % __version__ if options.version else '')
+    return options, operands + argv[end + 1:]
 
 
 def _hold_standard_descriptors():
@@ -2246,16 +3009,21 @@ def _main(argv, out, err):
     if options.show:
         out.write(options.show)
         return 0
-    run = _Run(options, out, err)
-    command = '' if options.list or not operands else operands.pop(0)
-    if not command.strip() and not options.list:
-        raise UsageError('no command; see classh -h')
+    run = Run(options, out, err)
+    command = ''
+    if not (options.list or options.shell):
+        command = operands.pop(0) if operands else ''
+        if not command.strip():
+            raise UsageError('no command; see classh -h')
     check = _take_literally if options.noexpand else expand
-    arriving = _Arriving(check, run.complain) if '-' in operands else None
+    arriving = Arriving(check, run.complain) if '-' in operands else None
     if arriving and options.send_input:
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
+    if options.shell and (arriving or options.send_input or options.good
+                          or options.bad or options.pickle):
+        raise UsageError('--shell goes without -, -I, -S, -E and --pickle')
     hosts = _host_stream(options, operands)
     first = next(hosts, None)
     if first is not None:
@@ -2270,13 +3038,60 @@ def _main(argv, out, err):
             out.write(host + '\n', flush=bool(arriving))
         out.write('')
         return int(run.trouble)
+    options.ssh = _ssh_words(options.ssh)
     _raise_descriptor_limit(3 * options.fanout + SPARE_DESCRIPTORS)
-    return run.drive(SSHJobMan(
-        hosts, command, fanout=options.fanout, timeout=options.timeout,
-        connect_timeout=options.connect_timeout, user=options.user,
-        ssh=_ssh_words(options.ssh), options=options.ssh_option, keep=False,
-        input=0 if options.send_input else None,
-        max_output=options.max_output, warn=run.warn), arriving)
+    with _attendant_for(options) as run.attendant:
+        if not options.shell:
+            return run.drive(hosts, command, arriving)
+        with SharedConnections(options.ssh) as shared:
+            options.ssh_option += shared
+            return Prompt(options, hosts, out, err, run.attendant).run()
+
+
+def _attendant_for(options):
+    """Return the PasswordAttendant that *options* want; ask what it needs."""
+    ssh = sudo = None
+    if options.sudo_password and options.sudo is None:
+        raise UsageError('--sudo-password goes with --sudo')
+    if options.askpass or options.askpass_file:
+        secret = (_secret_in(options.askpass_file) if options.askpass_file
+                  else _ask_secret('Password: '))
+        ssh = Gate(secret, options.askpass_anyway)
+        sudo = Gate(secret, options.askpass_anyway)
+    if options.sudo_password:
+        sudo = Gate(_ask_secret('Password for sudo: '),
+                    options.askpass_anyway)
+    return PasswordAttendant(ssh, sudo, options.sudo, options.askpass_key)
+
+
+def _ask_secret(prompt):
+    import getpass                  # few runs need it
+    try:
+        # getpass would go on to ask on stdin, and to show what is typed.
+        os.close(os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise UsageError('no terminal to ask for a password on; '
+                         'see --askpass-file') from None
+    return _checked_secret(getpass.getpass(prompt), 'the password')
+
+
+def _secret_in(path):
+    """Return the first line of *path*, which must be for us alone."""
+    try:
+        with open(path, 'rb') as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise UsageError('%s: not private; try chmod 600' % path)
+            return _checked_secret(os.fsdecode(file.readline()), path)
+    except OSError as error:
+        raise UsageError('%s: %s' % (path, error.strerror)) from None
+
+
+def _checked_secret(text, source):
+    secret = os.fsencode(text).rstrip(b'\r\n')
+    if not secret or b'\n' in secret or b'\0' in secret:
+        raise UsageError('%s is empty, or not one line' % source)
+    return secret
 
 
 def _host_stream(options, operands):
