@@ -125,8 +125,8 @@ class UsageError(ClasshError):
 _PLAIN = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
 _TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
 _RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
-_WORD = re.compile(r'[^-@/\s\x00-\x1f\x7f-\x9f]+')
-_REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f]')
+_WORD = re.compile(r'[^-@/#\s\x00-\x1f\x7f-\x9f]+')
+_REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
 _CHOICES = re.compile(r'\[[^]:]*\]')
 _HOST = re.compile(r'(?P<user>.+@)?'
                    r'(?:(?:\[(?P<v6>[^][@]*:[^][@]*)\]|(?P<name>[^:@]+))'
@@ -210,7 +210,7 @@ def _check_host(host, pattern):
     if plain.rpartition('@')[2].startswith('-') or plain.startswith('-'):
         problem = "begins with '-'"
     elif _REFUSED.search(plain):
-        problem = 'holds white space or a control character'
+        problem = "holds white space, a control character or '#'"
     elif '/' in plain:
         problem = "holds a '/'"
     elif not _HOST.fullmatch(plain):
@@ -1417,6 +1417,7 @@ class _NameSink:
         self._manager = None
         self._names = []
         self._pending = bytearray()
+        self._half = b''            # of a name: what of it is written
 
     def open(self, manager):
         self._manager = manager
@@ -1438,6 +1439,8 @@ class _NameSink:
         except OSError as error:
             self._fail(error)
             return
+        self._half = (self._half + self._pending[:written]).rpartition(
+            b'\n')[2]
         del self._pending[:written]
         if not self._pending:
             self._manager.unwatch(fd)
@@ -1482,38 +1485,63 @@ class FileSink(_NameSink):
 
     def __init__(self, path, complain):
         super().__init__(path, complain)
-        _check_writable(path)
-        if os.path.exists(path):
-            self._open(0)
+        self._fd = _open_existing(path, os.O_APPEND)
 
     def open(self, manager):
         super().open(manager)
         if self._fd is None:
-            self._open(os.O_CREAT)
+            self._fd = _open_file(self.label, os.O_APPEND | os.O_CREAT)
+        elif self._is_regular() and not _ends_a_line(self.label):
+            os.write(self._fd, b'\n')
 
-    def _open(self, flags):
-        try:
-            self._fd = os.open(self.label, os.O_WRONLY | os.O_APPEND
-                               | os.O_NONBLOCK | os.O_CLOEXEC | flags, 0o666)
-        except OSError as error:
-            raise TargetError(self.label, 'nobody reads it'
-                              if error.errno == errno.ENXIO
-                              else error.strerror) from None
+    def _is_regular(self):
+        return stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def _fail(self, error):
+        # Half a name would pass for the name of another host.
+        if self._half and self._is_regular():
+            os.ftruncate(self._fd,
+                         os.fstat(self._fd).st_size - len(self._half))
+        super()._fail(error)
 
 
-def _check_writable(path):
-    """Raise TargetError if *path*, there or to be made, may not be written."""
-    parent = os.path.dirname(os.path.abspath(path))
-    problem = None
-    if os.path.lexists(path):
-        if not os.access(path, os.W_OK):
-            problem = 'may not be written'
-    elif not os.path.isdir(parent):
-        problem = 'there is no directory ' + parent
-    elif not os.access(parent, os.W_OK | os.X_OK):
-        problem = 'nothing may be made in ' + parent
-    if problem:
-        raise TargetError(path, problem)
+def _ends_a_line(path):
+    try:
+        with open(path, 'rb') as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() == b'\n'
+    except OSError:
+        return True                 # it is empty, or not ours to read
+
+
+def _open_existing(path, flags):
+    """Open *path* for writing; return None where it is yet to be made.
+
+    Raise TargetError if either cannot be.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        parent = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(parent):
+            raise TargetError(path, 'there is no ' + parent) from None
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise TargetError(path, 'may not write to ' + parent) from None
+        return None
+    except OSError as error:
+        raise TargetError(path, error.strerror) from None
+    return _open_file(path, flags)
+
+
+def _open_file(path, flags):
+    try:
+        # Not to be held up by a FIFO that nobody reads.
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+                       | flags, 0o666)
+    except OSError as error:
+        raise TargetError(path, 'nobody reads it'
+                          if error.errno == errno.ENXIO
+                          else error.strerror) from None
 
 
 class ProgramSink(_NameSink):
@@ -1522,8 +1550,9 @@ class ProgramSink(_NameSink):
     It has a session of its own, so that Ctrl-C leaves it a moment.
     """
 
-    def __init__(self, command, complain):
+    def __init__(self, command, complain, stdout=None):
         super().__init__(command, complain)
+        self._stdout = stdout       # for Popen
         self._process = None
 
     def open(self, manager):
@@ -1531,7 +1560,7 @@ class ProgramSink(_NameSink):
         try:
             self._process = subprocess.Popen(
                 ['/bin/sh', '-c', self.label], stdin=subprocess.PIPE,
-                bufsize=0, start_new_session=True)
+                stdout=self._stdout, bufsize=0, start_new_session=True)
         except OSError as error:
             raise TargetError(self.label, error.strerror) from None
         self._fd = self._process.stdin.fileno()
@@ -1576,20 +1605,22 @@ class ProgramSink(_NameSink):
 
     def _await(self, hurry):
         """Wait for the program; in a hurry, end it by the ladder."""
+        pid = self._process.pid
         deadline = None
         steps = [signal.SIGTERM, signal.SIGKILL]
-        while self._process.poll() is None:
+        while not os.waitid(os.P_PID, pid,
+                            os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if hurry() and deadline is None:
                 deadline = time.monotonic() + SINK_GRACE
             if deadline and steps and (hurry() > 1
                                        or time.monotonic() > deadline):
-                try:
-                    os.killpg(self._process.pid, steps.pop(0))
-                except OSError:
-                    pass
+                os.killpg(pid, steps.pop(0))
                 deadline = time.monotonic() + SINK_GRACE
             # The program may take its time: we only look now and then.
             time.sleep(ROUND)
+        if deadline:
+            os.killpg(pid, signal.SIGKILL)  # what the shell has left behind
+        self._process.wait()
 
 
 class DirectorySink:
@@ -1605,9 +1636,12 @@ class DirectorySink:
         self._complain = complain
         self._fd = None
         self._failed = []
-        _check_writable(path.rstrip('/') or '/')
-        if os.path.lexists(path) and not os.path.isdir(path):
-            raise TargetError(path, 'it is not a directory')
+        if os.path.isdir(path):
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise TargetError(path, 'may not write there')
+        else:
+            # It is yet to be made, or this says why it cannot be.
+            _open_existing(path.rstrip('/'), os.O_DIRECTORY)
 
     def open(self, manager):
         try:
@@ -1697,15 +1731,13 @@ class PickleSink:
         self.label = path
         self._complain = complain
         self._failed = []
-        self._file = None
         self._end = 0               # of the last whole record
-        _check_writable(path)
+        self._fd = _open_existing(path, 0)
 
     def open(self, manager):
-        try:
-            self._file = open(self.label, 'wb', buffering=0)
-        except OSError as error:
-            raise TargetError(self.label, error.strerror) from None
+        if self._fd is None:
+            self._fd = _open_file(self.label, os.O_CREAT)
+        self._drop_half()
 
     def put(self, result):
         import pickle               # few runs need it
@@ -1713,7 +1745,7 @@ class PickleSink:
         # none if we are run as __main__.
         record = pickle.dumps(tuple(result), protocol=4)
         try:
-            _write_all(self._file.fileno(), record)
+            _write_all(self._fd, record)
             self._end += len(record)
         except OSError as error:
             if not self._failed:
@@ -1723,14 +1755,14 @@ class PickleSink:
 
     def _drop_half(self):
         try:
-            os.truncate(self._file.fileno(), self._end)
-            self._file.seek(self._end)
+            os.ftruncate(self._fd, self._end)
+            os.lseek(self._fd, self._end, os.SEEK_SET)
         except OSError:
             pass                    # not a regular file
 
     def close(self, hurry):
-        if self._file is not None:
-            self._file.close()
+        if self._fd is not None:
+            os.close(self._fd)
 
     def undelivered(self):
         return self._failed
@@ -1779,38 +1811,58 @@ def _checked(record):
     return Result(*record)
 
 
-def choose_sink(target, complain):
+def choose_sink(target, complain, stdout=None):
     """Return the sink that *target*, of -S or -E, stands for.
 
-    Raise TargetError if it cannot be used; nothing is made or started.
+    *stdout* is for what a program prints, as Popen takes it.  Raise
+    TargetError if it cannot be used; nothing is made or started.
     """
+    if not target:
+        raise TargetError(repr(target), 'it is empty')
     if target == '-':
         return StdoutSink(complain)
     path = os.path.expanduser(target)
     word = (target.lstrip('|').split() or [''])[0]
     program = find_program(os.path.expanduser(word))
     if target.startswith('|'):
-        # The shell knows words that are no programs; a path is none.
-        if program or word and '/' not in word:
-            return ProgramSink(target[1:].strip(), complain)
+        if program or _is_shell_word(word):
+            return ProgramSink(target[1:].strip(), complain, stdout)
         raise TargetError(target, 'no executable %r' % word)
     if path.endswith('/') or os.path.isdir(path):
         return DirectorySink(path, complain)
     if os.path.isfile(path):
         if os.access(path, os.X_OK):
-            return ProgramSink(shlex.quote(os.path.abspath(path)), complain)
-        with open(path, 'rb') as file:
-            if file.read(2) == b'#!':
-                raise TargetError(target, 'a program, but not executable')
+            return ProgramSink(shlex.quote(os.path.abspath(path)), complain,
+                               stdout)
+        if _is_script(path):
+            raise TargetError(target, 'a program, but not executable')
     elif word != target:
         if program:
-            return ProgramSink(target, complain)
+            return ProgramSink(target, complain, stdout)
         raise TargetError(target, 'no executable %r' % word)
     elif '/' not in target and program:
         raise TargetError(target, "is it the program, '|%s', or a file, ./%s?"
                           '  (for the largest remote status: --maxrc)'
                           % (target, target))
     return FileSink(path, complain)
+
+
+def _is_shell_word(word):
+    """True if a shell command may begin with *word*, no program's name."""
+    if not re.fullmatch(r'[\w.+/~-]+', word):
+        return bool(word)           # a variable, quotes, a bracket ...
+    return subprocess.call(
+        ['/bin/sh', '-c', 'command -v -- "$1"', 'sh', word],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL) == 0
+
+
+def _is_script(path):
+    try:
+        with open(path, 'rb') as file:
+            return file.read(2) == b'#!'
+    except OSError:
+        return False
 
 
 # -- Views ------------------------------------------------------------------
@@ -2346,14 +2398,22 @@ class Run:
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
         self._job = None
-        targets = {target: choose_sink(target, self.complain)
-                   for target in (options.good, options.bad) if target}
+        wanted = {target for target in (options.good, options.bad)
+                  if target is not None}
+        # What a program prints must not come between results or names.
+        free = (options.quiet or options.progress) and '-' not in wanted
+        targets = {target: choose_sink(target, self.complain,
+                                       None if free else 2)
+                   for target in wanted}
         self._good = targets.get(options.good)
         self._bad = targets.get(options.bad)
         self._pickle = (PickleSink(options.pickle, self.complain)
-                        if options.pickle else None)
-        self._sinks = list(targets.values()) + (
-            [self._pickle] if self._pickle else [])
+                        if options.pickle is not None else None)
+        # Programs come last, so that none is started where another sink
+        # cannot be opened.
+        self._sinks = sorted(
+            filter(None, [*targets.values(), self._pickle]),
+            key=lambda sink: isinstance(sink, ProgramSink))
 
     def warn(self, text):
         self.err.write('classh: %s\n' % text)
@@ -2443,7 +2503,7 @@ class Run:
 
     def _overdue(self, job):
         return (self._end is not None and not job.running
-                and time.monotonic() > self._end)
+                and (self._hurry() > 1 or time.monotonic() > self._end))
 
     def _reader_left(self):
         return self.out.reader_left or any(
