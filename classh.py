@@ -50,21 +50,24 @@ __all__ = ['ClasshError', 'HostFileError', 'HostStream', 'PatternError',
 FANOUT = 100            # jobs at once
 TIMEOUT = 300.0         # seconds a job may take
 CONNECT_TIMEOUT = 10    # whole seconds that ssh may take to connect
-NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 MAX_OUTPUT = 8 << 20    # bytes kept of each stream of a job
 KILL_GRACE = 5.0        # seconds from SIGTERM to SIGKILL, and on to giving up
+
 READ_SIZE = 1 << 16     # bytes a pipe a turn, so that no host starves the rest
 SWEEP_LIMIT = 1 << 20   # bytes that a pipe can hold (Linux, pipe-max-size)
 BLOCK = 1 << 18         # bytes of a stream in memory; more goes to disk
 TURN_LIMIT = 1 << 24    # characters of results after which a turn ends
 ROUND = 0.05            # seconds at least between two rounds of asking all
-SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
+FIRST_TICK = 0.001      # seconds to wait for a job whose pipes have ended
+LOOK = 1.0              # seconds at most between two, should a signal be lost
 FULL_PATIENCE = 5.0     # seconds to wait for room to start even one job
+SPARE_DESCRIPTORS = 64  # besides the three of each job
+
+SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
+NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
+COUNT_LIMIT = 10 ** 6   # hosts to count of what may be any number
 PROMPT_LIMIT = 80       # characters of a prompt to show
 HISTORY_LENGTH = 1000   # lines
-SPARE_DESCRIPTORS = 64  # besides the three of each job
-LOOK = 1.0              # seconds at most between two, should a signal be lost
-COUNT_LIMIT = 10 ** 6   # hosts to count of what may be any number
 
 
 class ClasshError(Exception):
@@ -178,7 +181,7 @@ def _parse(pattern):
             names[-1].append([_parse_choice(pattern, choice, token.group())
                               for choice in bracket.split(',')])
     for text in filter(None, texts):
-        _check_host(text, pattern)
+        _check_host(text, pattern, _CHOICES.sub(_stand_in, text))
     return [name for name in names if name]
 
 
@@ -203,13 +206,15 @@ def _stand_in(bracket):
     return 'x' if re.search(r'[^][0-9,/-]', bracket.group()) else '0'
 
 
-def _check_host(host, pattern):
-    """Raise PatternError if *host*, a part of *pattern*, is not for ssh."""
-    plain = _CHOICES.sub(_stand_in, host)
+def _check_host(host, pattern, plain):
+    """Raise PatternError if *host*, a part of *pattern*, is not for ssh.
+
+    *plain* is *host* without choices: like one of those that it makes.
+    """
     problem = None
     if plain.rpartition('@')[2].startswith('-') or plain.startswith('-'):
         problem = "begins with '-'"
-    elif _REFUSED.search(plain):
+    elif _REFUSED.search(host):
         problem = "holds white space, a control character or '#'"
     elif '/' in plain:
         problem = "holds a '/'"
@@ -330,7 +335,7 @@ def _take_literally(names):
     """Return the hosts in *names*: commas part them, brackets stay."""
     hosts = _LITERAL.findall(names)
     for host in hosts:
-        _check_host(host, names)
+        _check_host(host, names, host)
     return hosts
 
 
@@ -561,45 +566,43 @@ class _Spool:
     def close(self):
         if self._file is not None:
             self._file.close()
-        self.__init__()
+            self._file = None
+            self._end = 0
+            self._free.clear()
 
 
 class _Capture:
     """What was read of one pipe, up to *room* bytes."""
 
-    __slots__ = ('cut', '_room', '_spool', '_places', '_chunks', '_held')
+    __slots__ = ('cut', '_room', '_spool', '_spooling', '_places', '_rest')
 
     def __init__(self, room, spool):
         self.cut = False            # there was more than *room*
         self._room = room
-        self._spool = spool         # None once it has failed
-        self._places = []
-        self._chunks = []
-        self._held = 0              # bytes in _chunks
+        self._spool = spool
+        self._spooling = True       # until that fails
+        self._places = []           # of blocks in the spool
+        self._rest = bytearray()    # what came after them
 
     def add(self, chunk):
         if len(chunk) > self._room:
             chunk = chunk[:self._room]
             self.cut = True
         self._room -= len(chunk)
-        self._held += len(chunk)
-        self._chunks.append(chunk)
-        if self._held >= BLOCK and self._spool is not None:
-            held = b''.join(self._chunks)
+        self._rest += chunk
+        if len(self._rest) >= BLOCK and self._spooling:
             try:
-                self._places.append(self._spool.put(held[:BLOCK]))
+                self._places.append(self._spool.put(self._rest[:BLOCK]))
             except OSError:
-                self._spool = None  # then memory has to do
+                self._spooling = False      # then memory has to do
             else:
-                held = held[BLOCK:]
-            self._chunks = [held]
-            self._held = len(held)
+                del self._rest[:BLOCK]
 
     def take(self):
-        """Return it as str, once."""
+        """Return it as str, and keep nothing."""
         parts = [self._spool.take(place) for place in self._places]
-        parts += self._chunks
-        self._chunks = self._places = None
+        parts.append(self._rest)
+        self._places = self._rest = None
         return b''.join(parts).decode('utf-8', 'surrogateescape')
 
 
@@ -882,6 +885,7 @@ class SSHJobMan:
         self._deadlines = []        # heap of (deadline, number, job)
         self._numbers = itertools.count()
         self._last_round = 0.0      # when all running jobs were asked
+        self._tick = FIRST_TICK     # how long to wait for a hollow job
         self._noticed = False       # a child may have ended since then
         self._full_since = None     # when there was no room for one more
         self._stopping = False      # start nothing more
@@ -1147,6 +1151,10 @@ class SSHJobMan:
             ends.append(now + timeout)
         if self._running:
             ends.append(self._next_round())
+            if self._hollow and self._notices.pipe is None:
+                # No notice will come, but its exit is most likely near.
+                ends.append(now + self._tick)
+                self._tick = min(2 * self._tick, ROUND)
         elif self._full_since is not None:
             ends.append(now + ROUND)
         if self._deadlines:
@@ -1169,6 +1177,7 @@ class SSHJobMan:
         del job.pipes[pipe]
         if not job.pipes:
             self._hollow.add(job)
+            self._tick = FIRST_TICK
 
     def open_input(self, job):
         """Begin to feed *job*; for an Attendant that holds its input."""
@@ -1277,7 +1286,7 @@ class SSHJobMan:
             if job.deadline != deadline or self._ask(job):
                 continue
             if job.state == RUNNING:
-                self._terminate(job, 'timed out after %g s' % self.timeout)
+                self._terminate(job, 'timed out after %.10g s' % self.timeout)
             elif job.state == TERMINATING:
                 self._kill(job)
             else:
@@ -1395,25 +1404,40 @@ class SSHJobMan:
 
 # -- Sinks ------------------------------------------------------------------
 
-# A sink is where results go.  All have the same four methods: open(manager)
-# before the first host starts, put(result), close(hurry) at the end, and
-# undelivered().  put() and close() do not raise: a sink that fails says so
-# once, to *complain*, and the run goes on.
+class _Sink:
+    """Where results go.
 
-class _NameSink:
-    """Writes host names to a descriptor, one a line, as it takes them.
-
-    The manager's loop waits until it does: a slow reader never slows the
-    run.
+    The constructor checks that it can be used, and raises TargetError;
+    nothing is made or started before open(manager).  put(result) and
+    close(hurry) do not raise: a sink that fails says so once, to *complain*,
+    and the run goes on.  *hurry* returns how often we were asked to end.
     """
 
     reader_left = False             # and that is no trouble
 
     def __init__(self, label, complain):
         self.label = label
-        self.error = None
         self._complain = complain
         self._fd = None
+
+    def open(self, manager):
+        pass
+
+    def close(self, hurry):
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+class _NameSink(_Sink):
+    """Writes host names to a descriptor, one a line, as it takes them.
+
+    The manager's loop waits until it does: a slow reader never slows the
+    run.
+    """
+
+    def __init__(self, label, complain):
+        super().__init__(label, complain)
+        self.error = None
         self._manager = None
         self._names = []
         self._pending = bytearray()
@@ -1452,11 +1476,9 @@ class _NameSink:
             self._complain('%s: %s' % (self.label, error.strerror))
 
     def close(self, hurry):
-        """Let go; *hurry* returns how often we were asked to end."""
         if self._pending:
             self._manager.unwatch(self._fd)
-        if self._fd is not None and self._fd > 2:
-            os.close(self._fd)
+        super().close(hurry)
 
     def undelivered(self):
         """Return the hosts whose names were not taken, a list."""
@@ -1470,6 +1492,10 @@ class StdoutSink(_NameSink):
     def __init__(self, complain):
         super().__init__('stdout', complain)
         self._fd = 1
+
+    def close(self, hurry):
+        if self._pending:
+            self._manager.unwatch(self._fd)
 
     @property
     def reader_left(self):
@@ -1623,7 +1649,28 @@ class ProgramSink(_NameSink):
         self._process.wait()
 
 
-class DirectorySink:
+class _ResultSink(_Sink):
+    """Stores whole results; _store(result) may raise OSError."""
+
+    def __init__(self, label, complain):
+        super().__init__(label, complain)
+        self._failed = []
+
+    def put(self, result):
+        try:
+            self._store(result)
+        except OSError as error:
+            if not self._failed:
+                self._complain('%s: %s: %s' % (self.label, result.host,
+                                               error.strerror))
+            self._failed.append(result.host)
+
+    def undelivered(self):
+        """Return the hosts whose results are not there, a list."""
+        return self._failed
+
+
+class DirectorySink(_ResultSink):
     """HOST.out, HOST.err and, for a host that failed, HOST.ret.
 
     What the directory holds is not trusted: no link in it is followed, and
@@ -1632,10 +1679,7 @@ class DirectorySink:
     """
 
     def __init__(self, path, complain):
-        self.label = path
-        self._complain = complain
-        self._fd = None
-        self._failed = []
+        super().__init__(path, complain)
         if os.path.isdir(path):
             if not os.access(path, os.W_OK | os.X_OK):
                 raise TargetError(path, 'may not write there')
@@ -1651,24 +1695,18 @@ class DirectorySink:
         except OSError as error:
             raise TargetError(self.label, error.strerror) from None
 
-    def put(self, result):
+    def _store(self, result):
         name = file_name(result.host)
-        try:
-            self._remove(name + b'.ret')
-            self._save(name + b'.out', result.output)
-            self._save(name + b'.err', result.errors)
-            if result.outcome != 'ok':
-                # Whole or not there: whoever sees it knows that we are done.
-                # No host's file begins with a '.'.
-                new = b'.' + name + b'.ret'
-                self._save(new, '%d\n' % result.exitcode)
-                os.rename(new, name + b'.ret', src_dir_fd=self._fd,
-                          dst_dir_fd=self._fd)
-        except OSError as error:
-            if not self._failed:
-                self._complain('%s: %s' % (os.path.join(
-                    self.label, os.fsdecode(name)), error.strerror))
-            self._failed.append(result.host)
+        self._remove(name + b'.ret')
+        self._save(name + b'.out', result.output)
+        self._save(name + b'.err', result.errors)
+        if result.outcome != 'ok':
+            # Whole or not there: whoever sees it knows that we are done.
+            # No host's file begins with a '.'.
+            new = b'.' + name + b'.ret'
+            self._save(new, '%d\n' % result.exitcode)
+            os.rename(new, name + b'.ret', src_dir_fd=self._fd,
+                      dst_dir_fd=self._fd)
 
     def _save(self, name, text):
         self._remove(name)
@@ -1690,13 +1728,6 @@ class DirectorySink:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EEXIST, 'not a regular file, left alone')
         os.unlink(name, dir_fd=self._fd)
-
-    def close(self, hurry):
-        if self._fd is not None:
-            os.close(self._fd)
-
-    def undelivered(self):
-        return self._failed
 
 
 def file_name(host):
@@ -1724,13 +1755,11 @@ def _write_all(fd, data):
             ready.poll()
 
 
-class PickleSink:
+class PickleSink(_ResultSink):
     """All results in a file for load(), each as it comes."""
 
     def __init__(self, path, complain):
-        self.label = path
-        self._complain = complain
-        self._failed = []
+        super().__init__(path, complain)
         self._end = 0               # of the last whole record
         self._fd = _open_existing(path, 0)
 
@@ -1739,19 +1768,17 @@ class PickleSink:
             self._fd = _open_file(self.label, os.O_CREAT)
         self._drop_half()
 
-    def put(self, result):
+    def _store(self, result):
         import pickle               # few runs need it
         # Plain values alone: whoever reads it needs no class of ours, and
-        # none if we are run as __main__.
+        # we may be __main__.
         record = pickle.dumps(tuple(result), protocol=4)
         try:
             _write_all(self._fd, record)
-            self._end += len(record)
-        except OSError as error:
-            if not self._failed:
-                self._complain('%s: %s' % (self.label, error.strerror))
-            self._failed.append(result.host)
+        except OSError:
             self._drop_half()
+            raise
+        self._end += len(record)
 
     def _drop_half(self):
         try:
@@ -1759,13 +1786,6 @@ class PickleSink:
             os.lseek(self._fd, self._end, os.SEEK_SET)
         except OSError:
             pass                    # not a regular file
-
-    def close(self, hurry):
-        if self._fd is not None:
-            os.close(self._fd)
-
-    def undelivered(self):
-        return self._failed
 
 
 def load(path):
@@ -1789,7 +1809,7 @@ def load(path):
             # Every pickle begins with this mark, cut short or not.
             begun = file.peek(1)[:1] == b'\x80'
             try:
-                yield _checked(Unpickler(file).load())
+                result = _checked(Unpickler(file).load())
             except RecordError:
                 raise
             except Exception as error:
@@ -1798,6 +1818,7 @@ def load(path):
                     return
                 raise RecordError('%s: not a result: %s'
                                   % (path, error)) from None
+            yield result
 
 
 _FIELD_TYPES = (str, int, str, str, float, float, str, str, bool)
@@ -1828,7 +1849,7 @@ def choose_sink(target, complain, stdout=None):
         if program or _is_shell_word(word):
             return ProgramSink(target[1:].strip(), complain, stdout)
         raise TargetError(target, 'no executable %r' % word)
-    if path.endswith('/') or os.path.isdir(path):
+    if os.path.isdir(path):
         return DirectorySink(path, complain)
     if os.path.isfile(path):
         if os.access(path, os.X_OK):
@@ -1836,9 +1857,11 @@ def choose_sink(target, complain, stdout=None):
                                stdout)
         if _is_script(path):
             raise TargetError(target, 'a program, but not executable')
+    elif word != target and program:
+        return ProgramSink(target, complain, stdout)
+    elif path.endswith('/'):
+        return DirectorySink(path, complain)
     elif word != target:
-        if program:
-            return ProgramSink(target, complain, stdout)
         raise TargetError(target, 'no executable %r' % word)
     elif '/' not in target and program:
         raise TargetError(target, "is it the program, '|%s', or a file, ./%s?"
@@ -1938,8 +1961,9 @@ def report(result):
     for title, text in ('Error', result.errors), ('Output', result.output):
         if text:
             lines += ['  %s:' % title, '']
-            lines += ['  ' + line if line else '' for line in
-                      (text if text.endswith('\n') else text + '\n').split('\n')]
+            ended = text if text.endswith('\n') else text + '\n'
+            lines += ['  ' + line if line else ''
+                      for line in ended.split('\n')]
     return '\n'.join(lines) + ('\n' if len(lines) > 1 else '\n\n')
 
 
@@ -2310,7 +2334,7 @@ class PasswordAttendant(Attendant):
             talk.sent = secret is not None
             talk.withheld = secret is None
             try:
-                line.sendall((secret or b'') and secret + b'\n')
+                line.sendall(b'' if secret is None else secret + b'\n')
             except OSError:
                 pass                # ssh is gone
             line.close()
@@ -2397,7 +2421,8 @@ class Run:
         self._signals = Signals()
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
-        self._job = None
+        self._job = None            # the manager
+        self._arriving = None
         wanted = {target for target in (options.good, options.bad)
                   if target is not None}
         # What a program prints must not come between results or names.
@@ -2426,42 +2451,48 @@ class Run:
         """Run *command* on *hosts*, and on those *arriving*, to the end;
         return the exit status."""
         options = self._options
-        job = SSHJobMan(
-            hosts, command, fanout=options.fanout, timeout=options.timeout,
-            connect_timeout=options.connect_timeout, user=options.user,
-            ssh=options.ssh, options=options.ssh_option, keep=False,
-            input=0 if options.send_input else None,
-            max_output=options.max_output, attendant=self.attendant,
-            warn=self.warn)
-        with self._signals, job:
+        self._arriving = arriving
+        with self._signals, SSHJobMan(
+                hosts, command, fanout=options.fanout,
+                timeout=options.timeout, user=options.user,
+                connect_timeout=options.connect_timeout, ssh=options.ssh,
+                options=options.ssh_option, keep=False,
+                input=0 if options.send_input else None,
+                max_output=options.max_output, attendant=self.attendant,
+                warn=self.warn) as self._job:
             try:
-                if self.attendant:
-                    self.attendant.open(job)
-                for sink in self._sinks:
-                    sink.open(job)
-                if arriving:
-                    arriving.open(job)
-                elif (os.isatty(0) and not options.send_input
-                      and not options.shell):
-                    job.watch(0, selectors.EVENT_READ, self._hear_enter,
-                              hold=False)
-                self._job = job
-                while not job.done and not self._overdue(job):
-                    for result in job.poll(1.0 if self._end else None):
-                        self._show(result)
-                    if self._signals.curious:
-                        self._signals.curious = False
-                        self._tell()
-                    if self._shall_end():
-                        self._end = time.monotonic() + SINK_GRACE
-                        if arriving:
-                            arriving.close()
-                        job.stop()
+                self._open()
+                while not self._job.done and not self._overdue():
+                    self._turn()
             finally:
                 for sink in self._sinks:
                     sink.close(self._hurry)
-            self._conclude(job)
+            self._conclude()
         return self._status()
+
+    def _open(self):
+        if self.attendant:
+            self.attendant.open(self._job)
+        for sink in self._sinks:
+            sink.open(self._job)
+        if self._arriving:
+            self._arriving.open(self._job)
+        elif not (self._options.send_input or self._options.shell
+                  or not os.isatty(0)):
+            self._job.watch(0, selectors.EVENT_READ, self._hear_enter,
+                            hold=False)
+
+    def _turn(self):
+        for result in self._job.poll(SINK_GRACE if self._end else None):
+            self._show(result)
+        if self._signals.curious:
+            self._signals.curious = False
+            self._tell()
+        if self._shall_end():
+            self._end = time.monotonic() + SINK_GRACE
+            if self._arriving:
+                self._arriving.close()
+            self._job.stop()
 
     def _show(self, result):
         self.tally.add(result)
@@ -2501,15 +2532,15 @@ class Run:
         asked, self._asked = self._asked, self._hurry()
         return self._asked > asked
 
-    def _overdue(self, job):
-        return (self._end is not None and not job.running
+    def _overdue(self):
+        return (self._end is not None and not self._job.running
                 and (self._hurry() > 1 or time.monotonic() > self._end))
 
     def _reader_left(self):
         return self.out.reader_left or any(
-            getattr(sink, 'reader_left', False) for sink in self._sinks)
+            sink.reader_left for sink in self._sinks)
 
-    def _conclude(self, job):
+    def _conclude(self):
         """Say what failed, what was lost and what was not started."""
         if self._options.progress:
             self.err.write('\n')
@@ -2522,15 +2553,16 @@ class Run:
         if refused_by:
             self.warn('%s refused the password: it is sent no more' %
                       refused_by)
-            left = list(itertools.islice(job.not_started(), COUNT_LIMIT))
+            left = list(itertools.islice(self._job.not_started(),
+                                         COUNT_LIMIT))
             if left:
                 self.warn('%d not tried: %s' % (len(left), fold(left)))
         if self._options.quiet or self._reader_left():
             return
         self.err.write(self.tally.summary())
         if self._asked:
-            left = sum(1 for host in itertools.islice(job.not_started(),
-                                                      COUNT_LIMIT))
+            left = sum(1 for host in itertools.islice(
+                self._job.not_started(), COUNT_LIMIT))
             if left:
                 self.err.write('%s%d not started\n' % (
                     'over ' if left == COUNT_LIMIT else '', left))
@@ -2987,7 +3019,7 @@ def _make_parser():
     results.add_argument('-q', '--quiet', action='store_true',
                          help='no report, no summary')
     results.add_argument('--progress', action='store_true',
-                         help='a mark a host on stderr in place of the report: '
+                         help='a mark a host on stderr, and no report: '
                               '.=ok ?=failed ~=ssh error !=killed')
     results.add_argument('-S', metavar='TARGET', dest='good',
                          help="where good hosts go as they finish: names to "
