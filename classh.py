@@ -40,9 +40,10 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['ClasshError', 'HostFileError', 'HostStream', 'PatternError',
-           'RecordError', 'Result', 'TargetError', 'UsageError',
-           'SSHJobMan', 'expand', 'fold', 'load', 'main', 'ssh_argv']
+__all__ = ['ClasshError', 'HostFileError', 'HostStream', 'Output',
+           'PatternError', 'RecordError', 'Result', 'SSHJobMan', 'TargetError',
+           'UsageError', 'expand', 'fold', 'load', 'main', 'patterns_from',
+           'report', 'ssh_argv']
 
 
 # -- Constants and errors ---------------------------------------------------
@@ -1936,9 +1937,10 @@ class Output:
 
 
 # C0 but newline and tab, DEL, C1, undecodable bytes, and the marks that turn
-# the direction of text.
-_CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff'
-                      '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]')
+# the direction of text.  ssh ends its own messages with CR LF: that may pass.
+_CONTROL = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff'
+                      '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]'
+                      '|\r(?!\n)')
 
 
 def _escape(found):

@@ -33,9 +33,10 @@ def main(argv):
             groups[answer(result)].append(result.host)
             answered = answered and result.outcome in ('ok', 'error')
     out = Output(sys.stdout)
-    for (ending, said), alike in sorted(groups.items(),
-                                        key=lambda group: -len(group[1])):
-        out.write('-- %s: %s\n' % (fold(alike), ending))
+    for count, alike, (ending, said) in sorted(
+            (-len(hosts), fold(hosts), what) for what, hosts in
+            groups.items()):
+        out.write('-- %s: %s\n' % (alike, ending))
         if said:
             out.write(out.safe(said.rstrip('\n')) + '\n')
     return 0 if len(groups) == 1 and answered else 1

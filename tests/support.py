@@ -420,6 +420,25 @@ def run_classh(*args, **options):
     return run(classh_argv(*args), **options)
 
 
+# Runs a command, then writes the most memory that it took, in KiB, to a file.
+# In between, so that the size of this process does not count.
+_MEASURE = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[2:])
+with open(sys.argv[1], 'w') as peak:
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=peak)
+sys.exit(status)
+"""
+
+
+def measured(argv, path):
+    """The argv of a command that runs *argv* and writes its peak memory.
+
+    In KiB, to the file *path*: the most that any one process of it took.
+    """
+    return [sys.executable, '-c', _MEASURE, path] + list(argv)
+
+
 def run_in_pty(argv, script=(), timeout=RUN_LIMIT, env=None, size=(24, 80)):
     """Run *argv* on a terminal of its own; Run.stdout is all that showed.
 
