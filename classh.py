@@ -22,6 +22,7 @@ the same time.
 import argparse
 import cmd
 import collections
+import contextlib
 import errno
 import fnmatch
 import heapq
@@ -66,7 +67,8 @@ SPARE_DESCRIPTORS = 64  # besides the three of each job
 
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
-COUNT_LIMIT = 10 ** 6   # hosts to count of what may be any number
+COUNT_LIMIT = 10 ** 5   # hosts to list of what may be any number
+BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
 PROMPT_LIMIT = 80       # characters of a prompt to show
 HISTORY_LENGTH = 1000   # lines
 
@@ -601,10 +603,15 @@ class _Capture:
 
     def take(self):
         """Return it as str, and keep nothing."""
-        parts = [self._spool.take(place) for place in self._places]
-        parts.append(self._rest)
-        self._places = self._rest = None
-        return b''.join(parts).decode('utf-8', 'surrogateescape')
+        try:
+            parts = [self._spool.take(place) for place in self._places]
+            return b''.join(parts + [self._rest]).decode('utf-8',
+                                                         'surrogateescape')
+        except MemoryError:         # better none of it than no result
+            self.cut = True
+            return ''
+        finally:
+            self._places = self._rest = None
 
 
 class _Input:
@@ -1003,6 +1010,18 @@ class SSHJobMan:
     def __exit__(self, *exc_info):
         self.close()
 
+    def excuse(self, seconds):
+        """Charge no job for *seconds*, a good while, of ours or the caller's.
+
+        poll() does so for a time in which we were stopped (SIGTSTP).
+        """
+        if seconds > LOOK:
+            for job in self._running.values():
+                if job.deadline is not None:
+                    job.deadline += seconds
+            self._deadlines = [(deadline + seconds, number, job) for
+                               deadline, number, job in self._deadlines]
+
     def watch(self, fileobj, events, callback, hold=True):
         """Call callback(fileobj, events) from poll() when *fileobj* is ready.
 
@@ -1126,21 +1145,12 @@ class SSHJobMan:
             begun = self._clock()
             happened = self._selector.select(timeout)
             if timeout is not None:
-                self._excuse(self._clock() - begun - timeout)
+                self.excuse(self._clock() - begun - timeout)
             for key, events in happened:
                 ready, about = key.data
                 ready(key.fileobj, events, about)
         for fileobj, (events, ready, about) in list(self._files.items()):
             ready(fileobj, events, about)
-
-    def _excuse(self, late):
-        """Charge no job for the time in which we were stopped (SIGTSTP)."""
-        if late > LOOK:
-            for job in self._running.values():
-                if job.deadline is not None:
-                    job.deadline += late
-            self._deadlines = [(deadline + late, number, job) for
-                               deadline, number, job in self._deadlines]
 
     def _patience(self, timeout):
         """Return how long a wait may last, None for ever."""
@@ -1211,11 +1221,28 @@ class SSHJobMan:
     def _grow(self, source, events, about):
         if not self._hungry:
             return                  # finished by a callback of this turn
-        self._input.grow()
+        try:
+            self._input.grow()
+        except BlockingIOError:     # somebody else has read it
+            return
+        except OSError as error:
+            self._lose_input(error)
+            return
         self._unlisten(source)
         for job in self._hungry:
             self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
         self._hungry.clear()
+
+    def _lose_input(self, error):
+        """End what has not had all: half of it must not pass for all."""
+        self.drain()
+        self._unlisten(self._input.source)
+        self._hungry.clear()
+        for job in self._running.values():
+            if job.stdin is not None:
+                self._unlisten(job.stdin)
+                if job.state == RUNNING:
+                    self._terminate(job, 'input lost: %s' % error.strerror)
 
     def end_input(self, job):
         """Close the stdin of *job*, if it is open."""
@@ -1549,7 +1576,7 @@ def _open_existing(path, flags):
     try:
         os.lstat(path)
     except FileNotFoundError:
-        parent = os.path.dirname(os.path.abspath(path))
+        parent = os.path.dirname(path) or '.'
         if not os.path.isdir(parent):
             raise TargetError(path, 'there is no ' + parent) from None
         if not os.access(parent, os.W_OK | os.X_OK):
@@ -1810,7 +1837,7 @@ def load(path):
             # Every pickle begins with this mark, cut short or not.
             begun = file.peek(1)[:1] == b'\x80'
             try:
-                result = _checked(Unpickler(file).load())
+                record = Unpickler(file).load()
             except RecordError:
                 raise
             except Exception as error:
@@ -1819,18 +1846,17 @@ def load(path):
                     return
                 raise RecordError('%s: not a result: %s'
                                   % (path, error)) from None
-            yield result
+            if not _is_result(record):
+                raise RecordError('%s: not a result: %.80r' % (path, record))
+            yield Result(*record)
 
 
 _FIELD_TYPES = (str, int, str, str, float, float, str, str, bool)
 
 
-def _checked(record):
-    """Return *record*, from outside, as a Result.  Raise ValueError."""
-    if not (isinstance(record, tuple) and len(record) == len(_FIELD_TYPES)
-            and all(map(isinstance, record, _FIELD_TYPES))):
-        raise ValueError('other fields than a result has')
-    return Result(*record)
+def _is_result(record):
+    return (isinstance(record, tuple) and len(record) == len(_FIELD_TYPES)
+            and all(map(isinstance, record, _FIELD_TYPES)))
 
 
 def choose_sink(target, complain, stdout=None):
@@ -1930,6 +1956,11 @@ class Output:
     @property
     def reader_left(self):
         return isinstance(self.error, BrokenPipeError)
+
+    def say(self, text):
+        """Write *text*, of ours, as one line, whatever names it holds."""
+        self.write(self.safe(re.sub('[\x00-\x1f\x7f-\x9f]', _escape, text))
+                   + '\n')
 
     def safe(self, text):
         """Return remote *text* as it may be written."""
@@ -2384,12 +2415,14 @@ class Signals:
         self._before = {}
 
     def __enter__(self):
+        if threading.current_thread() is not threading.main_thread():
+            return self             # no signal comes here
         # Where it is ignored, as a parent may leave it, the exit status of
         # every child is lost.
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
-                       signal.SIGUSR1):
+                       signal.SIGQUIT, signal.SIGUSR1):
             # Who started us with nohup or in the background meant it.
             if signal.getsignal(signum) != signal.SIG_IGN:
                 self._before[signum] = signal.signal(signum, self._note)
@@ -2402,8 +2435,32 @@ class Signals:
     def _note(self, signum, frame):
         if signum == signal.SIGUSR1:
             self.curious = True
+        elif signum == signal.SIGQUIT:
+            self.caught += [signum, signum]     # at once, like two others
         else:
             self.caught.append(signum)
+
+
+class Leave(BaseException):
+    """A signal, the argument, that ends us where nothing runs yet."""
+
+
+@contextlib.contextmanager
+def leaving_on_signals():
+    """Raise Leave at a signal that would end us without putting things back:
+    the terminal's echo, private files, shared connections."""
+    def leave(signum, frame):
+        raise Leave(signum)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
+            if signal.getsignal(signum) == signal.SIG_DFL:
+                before[signum] = signal.signal(signum, leave)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 class Run:
@@ -2425,6 +2482,7 @@ class Run:
         self._end = None            # when to leave unfinished sinks alone
         self._job = None            # the manager
         self._arriving = None
+        self._marked = False        # marks of progress stand on the line
         wanted = {target for target in (options.good, options.bad)
                   if target is not None}
         # What a program prints must not come between results or names.
@@ -2443,7 +2501,8 @@ class Run:
             key=lambda sink: isinstance(sink, ProgramSink))
 
     def warn(self, text):
-        self.err.write('classh: %s\n' % text)
+        self._end_marks()
+        self.err.say('classh: ' + text)
 
     def complain(self, text):
         self.warn(text)
@@ -2485,12 +2544,19 @@ class Run:
                             hold=False)
 
     def _turn(self):
-        for result in self._job.poll(SINK_GRACE if self._end else None):
+        results = self._job.poll(SINK_GRACE if self._end else None)
+        begun = time.monotonic()
+        for result in results:
             self._show(result)
+        # A pager that has us wait is no fault of the hosts.
+        self._job.excuse(time.monotonic() - begun)
+        if self._arriving:
+            self._arriving.resume()
         if self._signals.curious:
             self._signals.curious = False
             self._tell()
-        if self._shall_end():
+        asked, self._asked = self._asked, self._hurry()
+        for _ in range(self._asked - asked):
             self._end = time.monotonic() + SINK_GRACE
             if self._arriving:
                 self._arriving.close()
@@ -2505,15 +2571,26 @@ class Run:
             sink.put(result)
         if self._options.progress:
             self.err.write(Tally.MARKS[result.outcome])
+            self._marked = True
         elif not self._options.quiet:
             self.out.write(self.out.safe(report(result)))
 
+    def _end_marks(self):
+        if self._marked:
+            self.err.write('\n')
+            self._marked = False
+
     def _hear_enter(self, fd, events):
-        # In the background, to read from the terminal would stop us.
-        if os.tcgetpgrp(fd) != os.getpgrp() or not os.read(fd, READ_SIZE):
-            self._job.unwatch(fd)
-        else:
+        try:
+            # In the background, to read from the terminal would stop us.
+            heard = (os.tcgetpgrp(fd) == os.getpgrp()
+                     and os.read(fd, READ_SIZE))
+        except OSError:             # it has gone away
+            heard = b''
+        if heard:
             self._tell()
+        else:
+            self._job.unwatch(fd)
 
     def _tell(self):
         """Say how far we are."""
@@ -2527,12 +2604,8 @@ class Run:
                     for index, seconds in enumerate(alike))))
 
     def _hurry(self):
+        """Return how often we were asked to end."""
         return len(self._signals.caught) + self._reader_left()
-
-    def _shall_end(self):
-        """True each time that we are asked once more to end."""
-        asked, self._asked = self._asked, self._hurry()
-        return self._asked > asked
 
     def _overdue(self):
         return (self._end is not None and not self._job.running
@@ -2544,8 +2617,7 @@ class Run:
 
     def _conclude(self):
         """Say what failed, what was lost and what was not started."""
-        if self._options.progress:
-            self.err.write('\n')
+        self._end_marks()
         for sink in self._sinks:
             lost = sink.undelivered()
             if lost:
@@ -2555,23 +2627,25 @@ class Run:
         if refused_by:
             self.warn('%s refused the password: it is sent no more' %
                       refused_by)
-            left = list(itertools.islice(self._job.not_started(),
-                                         COUNT_LIMIT))
-            if left:
-                self.warn('%d not tried: %s' % (len(left), fold(left)))
-        if self._options.quiet or self._reader_left():
+        if self._options.quiet and not refused_by or self._reader_left():
             return
-        self.err.write(self.tally.summary())
-        if self._asked:
-            left = sum(1 for host in itertools.islice(
-                self._job.not_started(), COUNT_LIMIT))
-            if left:
-                self.err.write('%s%d not started\n' % (
-                    'over ' if left == COUNT_LIMIT else '', left))
+        if not self._options.quiet:
+            self.err.write(self.tally.summary())
+        left = list(itertools.islice(self._job.not_started(), COUNT_LIMIT))
+        if len(left) == COUNT_LIMIT:
+            self.err.say('%d or more not started' % COUNT_LIMIT)
+        elif left:
+            self.err.say('%d not %s: %s' % (
+                len(left), 'tried' if refused_by else 'started', fold(left)))
+
+    @property
+    def ended_by(self):
+        """The first signal that asked us to end, or None."""
+        return self._signals.caught[0] if self._signals.caught else None
 
     def _status(self):
-        if self._signals.caught:
-            return 128 + self._signals.caught[0]
+        if self.ended_by:
+            return 128 + self.ended_by
         if self._reader_left():
             return 128 + signal.SIGPIPE
         if self.trouble or self.out.error:
@@ -2587,12 +2661,20 @@ class Arriving:
         self._check = check
         self._complain = complain
         self._job = None
-        self._line = 0
+        self._line = 0              # lines whose hosts were taken
+        self._read_lines = 0
+        self._paused = False        # too far ahead of the run
         self._rest = b''            # of a line that has not ended yet
 
     def open(self, job):
         self._job = job
         job.watch(0, selectors.EVENT_READ, self._read)
+
+    def resume(self):
+        """Read on if the run has caught up."""
+        if self._paused and self._read_lines - self._line < BACKLOG:
+            self._paused = False
+            self.open(self._job)
 
     def _read(self, fd, events):
         try:
@@ -2607,8 +2689,12 @@ class Arriving:
         self._rest = lines.pop() if chunk else b''
         self._job.add(itertools.chain.from_iterable(
             map(self.patterns, lines)))
+        self._read_lines += len(lines)
         if not chunk:
             self.close()
+        elif self._read_lines - self._line >= BACKLOG:
+            self._paused = True
+            self._job.unwatch(0)
 
     def patterns(self, line):
         self._line += 1
@@ -2619,6 +2705,7 @@ class Arriving:
             return []
 
     def close(self):
+        self._paused = False
         self._job.unwatch(0)
 
 
@@ -2636,10 +2723,6 @@ def _number(kind, low):
                 text, '' if low < 0 else ' from %d' % low))
         return value
     return convert
-
-
-class _Leave(BaseException):
-    """SIGTERM or SIGHUP at the prompt; its argument is the number."""
 
 
 class Prompt(cmd.Cmd):
@@ -2667,8 +2750,6 @@ class Prompt(cmd.Cmd):
     def run(self):
         """Read and run lines to the end; return the exit status."""
         import readline             # few runs need it
-        leave = {number: signal.signal(number, self._leave)
-                 for number in (signal.SIGTERM, signal.SIGHUP)}
         history = os.path.expanduser('~/.classh_history')
         readline.set_completer_delims(' \t\n,')
         readline.set_history_length(HISTORY_LENGTH)
@@ -2676,8 +2757,6 @@ class Prompt(cmd.Cmd):
             _try(readline.read_history_file, history)
         try:
             self._loop()
-        except _Leave as leaving:
-            self.status = 128 + leaving.args[0]
         finally:
             if self._interactive:
                 # It may hold what others shall not read.
@@ -2685,12 +2764,7 @@ class Prompt(cmd.Cmd):
                     history, os.O_CREAT | os.O_WRONLY, 0o600)))
                 _try(os.chmod, history, 0o600)
                 _try(readline.write_history_file, history)
-            for number, handler in leave.items():
-                signal.signal(number, handler)
         return self.status
-
-    def _leave(self, signum, frame):
-        raise _Leave(signum)
 
     def _loop(self):
         while True:
@@ -2713,7 +2787,7 @@ class Prompt(cmd.Cmd):
                 if result.outcome != 'ok']
 
     def _say(self, text):
-        self._err.write(text + '\n')
+        self._err.say(text)
 
     def onecmd(self, line):
         line = line.strip()
@@ -2747,8 +2821,8 @@ class Prompt(cmd.Cmd):
         run = Run(self._options, self._out, self._err, self._attendant)
         run.results = self._results
         self.status = run.drive(HostStream(hosts, expand=False), line)
-        if self.status in (128 + signal.SIGTERM, 128 + signal.SIGHUP):
-            raise _Leave(self.status - 128)
+        if run.ended_by in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            raise Leave(run.ended_by)
         return bool(self.status) and self._options.errexit
 
     def complete(self, text, state):
@@ -3203,19 +3277,23 @@ def main(argv=None):
     _hold_standard_descriptors()
     out, err = Output(sys.stdout), Output(sys.stderr)
     try:
-        status = _main(sys.argv[1:] if argv is None else list(argv), out, err)
+        with leaving_on_signals():
+            status = _main(sys.argv[1:] if argv is None else list(argv),
+                           out, err)
     except ClasshError as error:
-        err.write('classh: %s\n' % error)
+        err.say('classh: %s' % error)
         return 2
-    except OSError as error:
-        err.write('classh: %s\n' % error)
+    except (OSError, MemoryError) as error:
+        err.say('classh: %s' % (str(error) or 'out of memory'))
         return 1
     except KeyboardInterrupt:       # before there was anything to stop
         return 128 + signal.SIGINT
+    except Leave as leaving:
+        return 128 + leaving.args[0]
     if out.reader_left:
         return status or 128 + signal.SIGPIPE
     if out.error:
-        err.write('classh: stdout: %s\n' % out.error.strerror)
+        err.say('classh: stdout: %s' % out.error.strerror)
     return status or (1 if out.error else 0)
 
 
