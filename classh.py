@@ -133,6 +133,8 @@ _TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
 _RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
 _WORD = re.compile(r'[^-@/#\s\x00-\x1f\x7f-\x9f]+')
 _REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
+# As ssh does from 9.6 on: before, it handed names to a shell (CVE-2023-51385).
+_SHELL = re.compile(r"""['`";&<>|(){}]|[$\\][^@]*\Z""")
 _CHOICES = re.compile(r'\[[^]:]*\]')
 _HOST = re.compile(r'(?P<user>.+@)?'
                    r'(?:(?:\[(?P<v6>[^][@]*:[^][@]*)\]|(?P<name>[^:@]+))'
@@ -219,6 +221,8 @@ def _check_host(host, pattern, plain):
         problem = "begins with '-'"
     elif _REFUSED.search(host):
         problem = "holds white space, a control character or '#'"
+    elif _SHELL.search(plain):
+        problem = 'holds a character that a shell would heed'
     elif '/' in plain:
         problem = "holds a '/'"
     elif not _HOST.fullmatch(plain):
@@ -477,8 +481,10 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
         named.add(re.split(r'[\s=]', option.strip(), maxsplit=1)[0].lower())
     if user is not None and '@' not in host:
         argv += ['-l', user]
-    argv += ['-o', 'NumberOfPasswordPrompts=1' if prompts
-             else 'BatchMode=yes']
+    if prompts:
+        argv += ['-o', 'BatchMode=no', '-o', 'NumberOfPasswordPrompts=1']
+    else:
+        argv += ['-o', 'BatchMode=yes']
     if connect_timeout >= 1:
         argv += ['-o', 'ConnectTimeout=%d' % connect_timeout]
     # Unlike -o, these two win wherever they stand.
@@ -2041,19 +2047,24 @@ class Tally:
 # -- Passwords --------------------------------------------------------------
 
 # What ssh runs as SSH_ASKPASS, with the prompt, and as LocalCommand, once it
-# is in.  It says so on our socket; an answer goes on to ssh.
+# is in.  It says so on our socket; an answer goes on to ssh.  Where there is
+# none, ssh must end: it would send an empty password, and be refused for it.
 _HELPER = """\
 #!/bin/sh
 exec %s -ISc '
 import os, socket, sys
-line = socket.socket(socket.AF_UNIX)
-line.connect(os.environ["CLASSH_SOCKET"])
-said = [os.environ["CLASSH_TOKEN"], *sys.argv[1:]]
-line.sendall(b"\\0".join(map(os.fsencode, said)))
-line.shutdown(socket.SHUT_WR)
-answer = line.makefile("rb").read()
+try:
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(os.environ["CLASSH_SOCKET"])
+    said = [os.environ["CLASSH_TOKEN"], *sys.argv[1:]]
+    line.sendall(b"\\0".join(map(os.fsencode, said)))
+    line.shutdown(socket.SHUT_WR)
+    answer = line.makefile("rb").read()
+except OSError:
+    answer = b""
 os.write(1, answer)
-sys.exit(sys.argv[1] == "ask" and not answer)
+if sys.argv[1] == "ask" and not answer:
+    os.kill(os.getppid(), 15)
 ' %s "$@"
 """
 
@@ -2063,8 +2074,10 @@ _PASSWORD_PROMPT = re.compile(
     r"(\([^()]*@[^()]*\) )?(\S+@\S+'s )?password( for \S+)?: ?",
     re.IGNORECASE).fullmatch
 _KEY_PROMPT = re.compile(r"Enter passphrase for (key )?'?/[^:]*: ?").fullmatch
-_REFUSED_BY_SSH = re.compile(r'Permission denied \(|Too many authentication')
-_REFUSED_BY_SUDO = re.compile(r'try again|incorrect password', re.IGNORECASE)
+_HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
+                              re.DOTALL).fullmatch
+# What sudo says of a user who may not, whatever the password.
+_NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty')
 
 
 class Gate:
@@ -2106,8 +2119,12 @@ class Gate:
 
     def forget(self, job):
         """*job* is over, whatever became of it."""
-        self._waiting = collections.deque(
-            entry for entry in self._waiting if entry[0] is not job)
+        waiting, self._waiting = self._waiting, collections.deque()
+        for entry in waiting:
+            if entry[0] is job:
+                entry[1](None)
+            else:
+                self._waiting.append(entry)
         if self._first is job:
             self._first = None      # no answer: let another one try
             self._go_on()
@@ -2121,15 +2138,17 @@ class Gate:
 class _Talk:
     """What passed between one job and its attendant."""
 
-    __slots__ = ('sent', 'withheld', 'entered', 'other_prompt',
-                 'sudo_sent', 'sudo_ran', 'no_sudo')
+    __slots__ = ('place', 'sent', 'withheld', 'entered', 'other_prompt',
+                 'sudo_sent', 'sudo_ran', 'sudo_asked_again', 'no_sudo')
 
     def __init__(self):
+        self.place = None           # a descriptor, held for its helper's line
         self.sent = False           # the password went to ssh
         self.withheld = False       # it was asked for, and not sent
         self.entered = False        # ssh is in
         self.other_prompt = None    # one that we did not answer
         self.sudo_sent = False
+        self.sudo_asked_again = False
         self.sudo_ran = False       # the command runs
         self.no_sudo = False
 
@@ -2171,6 +2190,39 @@ class _Heeder:
         return self._capture.take()
 
 
+def private_directory():
+    """Make a directory for us alone, where a socket can be and programs run;
+    return its path."""
+    import tempfile                 # few runs need it
+    for place in tempfile.gettempdir(), '/tmp', '/dev/shm':
+        try:
+            # The path of a socket has 108 bytes, of which ssh takes some 60.
+            if (len(os.fsencode(place)) < 32
+                    and not os.statvfs(place).f_flag & os.ST_NOEXEC):
+                return tempfile.mkdtemp(prefix='classh-', dir=place)
+        except OSError:
+            pass                    # try the next
+    raise UsageError('no directory for private files: TMPDIR, /tmp and '
+                     '/dev/shm are too long, not there or noexec')
+
+
+def remove_directory(path):
+    import shutil
+    with deaf_to_signals():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def deaf_to_signals():
+    """Put off the signals that would end us: what is done is brief."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class PasswordAttendant(Attendant):
     """Answers the password prompts of ssh and of sudo.
 
@@ -2190,16 +2242,16 @@ class PasswordAttendant(Attendant):
         self._manager = None
         self._jobs = {}             # token: job
         self._directory = self._socket = None
-        mark = os.urandom(16).hex()
+        self._known = None          # who had refused when this run began
+        # Nobody who knows one of them knows the others.
         self._asks, self._runs, self._none = (
-            'classh-%s-%s:' % (mark, word) for word in ('a', 'b', 'c'))
+            'classh-%s:' % os.urandom(16).hex() for _ in range(3))
         if self.prompts:
             self._make_directory()
 
     def _make_directory(self):
-        import socket               # and tempfile: few runs need them
-        import tempfile
-        self._directory = tempfile.mkdtemp(prefix='classh-')    # mode 0700
+        import socket               # few runs need it
+        self._directory = private_directory()
         path = os.path.join(self._directory, 'socket')
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
@@ -2221,6 +2273,7 @@ class PasswordAttendant(Attendant):
 
     def open(self, manager):
         self._manager = manager
+        self._known = self._refused_by()
         if self._socket:
             manager.watch(self._socket, selectors.EVENT_READ, self._connect,
                           hold=False)
@@ -2228,14 +2281,16 @@ class PasswordAttendant(Attendant):
     def close(self):
         if self._socket:
             self._socket.close()
-            for name in os.listdir(self._directory):
-                os.unlink(os.path.join(self._directory, name))
-            os.rmdir(self._directory)
+            remove_directory(self._directory)
 
-    def refused_by(self):
-        """The first host that refused a password, or None."""
+    def _refused_by(self):
         return next((gate.refused_by for gate in (self._ssh, self._sudo)
                      if gate and gate.refused_by is not None), None)
+
+    def refused_by(self):
+        """The first host that refused a password in this run, or None."""
+        host = self._refused_by()
+        return None if host == self._known else host
 
     # What the manager calls
 
@@ -2254,6 +2309,8 @@ class PasswordAttendant(Attendant):
     def prepare(self, job):
         job.talk = _Talk()
         if self.prompts:
+            # Its helper will need a descriptor, when there may be none left.
+            job.talk.place = os.dup(self._socket.fileno())
             token = os.urandom(16).hex()
             self._jobs[token] = job
             # Without REQUIRE, an older ssh wants no terminal and a DISPLAY.
@@ -2270,29 +2327,40 @@ class PasswordAttendant(Attendant):
                 self._none.encode(): lambda: self._hear_none(job)})
 
     def judge(self, job, result):
+        if job.talk is None:
+            return result           # it could not be prepared
         reason = self._judge_ssh(job, result) or self._judge_sudo(job, result)
         if self.prompts:
+            self._give_place(job.talk)
             del self._jobs[job.environment['CLASSH_TOKEN']]
         for gate in filter(None, (self._ssh, self._sudo)):
             gate.forget(job)
         if self.refused_by() is not None:
             self._manager.drain()
-        if reason and result.outcome in ('ssh', 'error'):
-            result = result._replace(reason=reason)
+        if reason and not job.reason:
+            # That the helper ended ssh is an ssh error, too.
+            result = result._replace(
+                reason=reason, exitcode=result.exitcode if
+                result.outcome == 'error' else 255, outcome='error' if
+                result.outcome == 'error' else 'ssh')
         return result
 
     def _judge_ssh(self, job, result):
         talk = job.talk
-        if talk.entered or result.outcome != 'ssh':
+        if result.outcome in ('ok', 'error'):
+            if talk.sent:
+                self._ssh.accept()
             return None
-        if talk.sent and _REFUSED_BY_SSH.search(result.errors):
-            self._ssh.refuse(job)
-            return 'refused the password'
-        if talk.withheld:
-            return 'was not given the password'
+        if talk.entered or job.reason:
+            return None
         if talk.other_prompt is not None:
             return 'asked for something else: %s' % talk.other_prompt
-        return None
+        if talk.sent:
+            # Its words may be lost, or in another language.  Where only the
+            # line was lost, to stop is the safe side.
+            self._ssh.refuse(job)
+            return 'refused the password'
+        return 'was not given the password' if talk.withheld else None
 
     def _judge_sudo(self, job, result):
         talk = job.talk
@@ -2301,16 +2369,27 @@ class PasswordAttendant(Attendant):
             return None
         if talk.no_sudo:
             return 'has no sudo'
-        if talk.sudo_sent and _REFUSED_BY_SUDO.search(result.errors):
+        if talk.sudo_asked_again or (
+                talk.sudo_sent and not _NOT_ALLOWED.search(result.errors)):
             self._sudo.refuse(job)
             return 'sudo refused the password'
         if talk.withheld:
             return 'was not given the password'
         return 'sudo did not run the command'
 
+    def _give_place(self, talk):
+        if talk.place is not None:
+            os.close(talk.place)
+            talk.place = None
+
     # What ssh and sudo say
 
     def _connect(self, listener, events):
+        # Any job's place will do: the places are as many as the lines.
+        talk = next((job.talk for job in self._jobs.values()
+                     if job.talk.place is not None), None)
+        if talk:
+            self._give_place(talk)
         try:
             line = listener.accept()[0]
         except OSError:
@@ -2357,43 +2436,60 @@ class PasswordAttendant(Attendant):
 
     def _answer(self, job, prompt, line):
         talk = job.talk
-        if talk.sent or not (_PASSWORD_PROMPT(prompt)
-                             or self._keys and _KEY_PROMPT(prompt)):
-            talk.other_prompt = ' '.join(prompt.split())[:PROMPT_LIMIT]
-            line.close()
-            return
 
-        def send(secret):
-            talk.sent = secret is not None
-            talk.withheld = secret is None
+        def send(answer):
             try:
-                line.sendall(b'' if secret is None else secret + b'\n')
+                line.sendall(answer)
             except OSError:
                 pass                # ssh is gone
             line.close()
-        self._ssh.ask(job, send)
+
+        def settle(secret):
+            talk.sent = secret is not None
+            talk.withheld = secret is None
+            send(b'' if secret is None else secret + b'\n')
+
+        if _PASSWORD_PROMPT(prompt) or self._keys and _KEY_PROMPT(prompt):
+            if talk.sent:
+                send(b'')           # once is enough: it was wrong
+            else:
+                self._ssh.ask(job, settle)
+        elif _KEY_PROMPT(prompt):
+            send(b'\n')             # ssh goes on without that key
+        else:
+            talk.other_prompt = ' '.join(prompt.split())[:PROMPT_LIMIT]
+            # To a question of its own ssh takes an empty line for a no.
+            send(b'\n' if _HOST_KEY_PROMPT(prompt) else b'')
 
     def _hear_sudo(self, job):
-        def send(secret):
+        talk = job.talk
+        if self._sudo is None or talk.sudo_ran:
+            return                  # that was not sudo
+
+        def settle(secret):
             if secret is None or job.stdin is None:
-                job.talk.withheld = True
+                talk.withheld = True
                 self._manager.end_input(job)
             else:
-                job.talk.sudo_sent = True
+                talk.sudo_sent = True
                 try:
                     os.write(job.stdin, secret + b'\n')
                 except OSError:
                     pass            # it is gone
-        if job.talk.sudo_sent:      # asked once more: it was wrong
+
+        if talk.sudo_sent:
+            talk.sudo_asked_again = True
             self._sudo.refuse(job)
             self._manager.end_input(job)
         else:
-            self._sudo.ask(job, send)
+            self._sudo.ask(job, settle)
 
     def _hear_none(self, job):
         job.talk.no_sudo = True
 
     def _hear_run(self, job):
+        if job.talk.sudo_ran:
+            return                  # somebody has read the mark
         job.talk.sudo_ran = True
         if job.talk.sudo_sent:
             self._sudo.accept()
@@ -2552,6 +2648,8 @@ class Run:
         self._job.excuse(time.monotonic() - begun)
         if self._arriving:
             self._arriving.resume()
+            if self._refused_by():
+                self._arriving.close()
         if self._signals.curious:
             self._signals.curious = False
             self._tell()
@@ -2615,6 +2713,9 @@ class Run:
         return self.out.reader_left or any(
             sink.reader_left for sink in self._sinks)
 
+    def _refused_by(self):
+        return self.attendant and self.attendant.refused_by()
+
     def _conclude(self):
         """Say what failed, what was lost and what was not started."""
         self._end_marks()
@@ -2623,7 +2724,7 @@ class Run:
             if lost:
                 self.complain('%s did not take %d: %s' % (
                     sink.label, len(lost), fold(lost)))
-        refused_by = self.attendant and self.attendant.refused_by()
+        refused_by = self._refused_by()
         if refused_by:
             self.warn('%s refused the password: it is sent no more' %
                       refused_by)
@@ -2734,9 +2835,8 @@ class Prompt(cmd.Cmd):
     """
 
     def __init__(self, options, hosts, out, err, attendant):
+        super().__init__()
         self._interactive = os.isatty(0)
-        super().__init__(stdin=None if self._interactive else sys.stdin)
-        self.use_rawinput = self._interactive
         self.status = 0
         self._options = options
         self._hosts = list(hosts)
@@ -2749,21 +2849,16 @@ class Prompt(cmd.Cmd):
 
     def run(self):
         """Read and run lines to the end; return the exit status."""
-        import readline             # few runs need it
-        history = os.path.expanduser('~/.classh_history')
-        readline.set_completer_delims(' \t\n,')
-        readline.set_history_length(HISTORY_LENGTH)
         if self._interactive:
-            _try(readline.read_history_file, history)
-        try:
-            self._loop()
-        finally:
-            if self._interactive:
-                # It may hold what others shall not read.
-                _try(lambda: os.close(os.open(
-                    history, os.O_CREAT | os.O_WRONLY, 0o600)))
-                _try(os.chmod, history, 0o600)
-                _try(readline.write_history_file, history)
+            with _line_editing():
+                self._loop()
+        else:
+            # As bytes that came through the shell, like any argument.
+            with open(0, encoding='utf-8', errors='surrogateescape',
+                      closefd=False) as lines:
+                for line in lines:
+                    if self.onecmd(line):
+                        break
         return self.status
 
     def _loop(self):
@@ -2771,13 +2866,11 @@ class Prompt(cmd.Cmd):
             try:
                 self.cmdloop()
                 return
-            except KeyboardInterrupt:   # at the prompt, or a local command
-                self._err.write('\n')
+            except (KeyboardInterrupt, UnicodeDecodeError):
+                self._say('')       # at the prompt, or a local command
 
     @property
     def prompt(self):
-        if not self._interactive:
-            return ''
         failed = len(self._failed())
         return 'classh %d%s> ' % (len(self._selected),
                                   ', %d failed' % failed if failed else '')
@@ -2791,9 +2884,8 @@ class Prompt(cmd.Cmd):
 
     def onecmd(self, line):
         line = line.strip()
-        if line == 'EOF':           # what cmd makes of it
-            if self._interactive:
-                self._say('')
+        if line == 'EOF' and self._interactive:     # what cmd makes of it
+            self._say('')
             return True
         if not line or line.startswith('#'):
             return False
@@ -2821,9 +2913,11 @@ class Prompt(cmd.Cmd):
         run = Run(self._options, self._out, self._err, self._attendant)
         run.results = self._results
         self.status = run.drive(HostStream(hosts, expand=False), line)
-        if run.ended_by in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if run.ended_by and (run.ended_by != signal.SIGINT
+                             or not self._interactive):
             raise Leave(run.ended_by)
-        return bool(self.status) and self._options.errexit
+        return self._out.reader_left or (bool(self.status)
+                                         and self._options.errexit)
 
     def complete(self, text, state):
         import readline
@@ -2913,6 +3007,8 @@ class Prompt(cmd.Cmd):
     def do_show(self, rest):
         """show [HOSTS]: show the last results again"""
         hosts = self._named(rest, self._results) if rest else self._results
+        if not hosts:
+            raise UsageError('no results')
         for host in hosts:
             self._out.write(self._out.safe(report(self._results[host])))
 
@@ -2943,12 +3039,27 @@ class Prompt(cmd.Cmd):
         return True
 
 
-def _try(function, *arguments):
-    """Call it; that there is no such file, or no right to it, is no matter."""
+@contextlib.contextmanager
+def _line_editing():
+    """Editing, completion and a history in a private file."""
     try:
-        function(*arguments)
-    except OSError:
-        pass
+        import readline
+    except ImportError:             # not every Python has it
+        yield
+        return
+    path = os.path.expanduser('~/.classh_history')
+    readline.set_completer_delims(' \t\n,')
+    readline.set_history_length(HISTORY_LENGTH)
+    with contextlib.suppress(OSError):
+        readline.read_history_file(path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            # It may hold what others shall not read.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            os.chmod(path, 0o600)
+            readline.write_history_file(path)
 
 
 class SharedConnections:
@@ -2963,32 +3074,33 @@ class SharedConnections:
         self._directory = None
 
     def __enter__(self):
-        import tempfile             # few runs need it
-        # The path of a socket must be short: 108 bytes, of which ssh takes
-        # some 60.  mkdtemp makes it private.
-        self._directory = tempfile.mkdtemp(prefix='classh-', dir='/tmp')
+        self._directory = private_directory()
         # The time is for the case that we do not live to end them.
         return ['ControlMaster=auto', 'ControlPersist=600',
                 'ControlPath=%s/%%C' % self._directory]
 
     def __exit__(self, *exc_info):
-        import shutil
-        paths = [os.path.join(self._directory, name)
-                 for name in os.listdir(self._directory)]
-        exits = [subprocess.Popen(
-            [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL) for path in paths]
-        end = time.monotonic() + KILL_GRACE
-        for process in exits:
-            try:
-                process.wait(max(0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        while os.listdir(self._directory) and time.monotonic() < end:
+        with deaf_to_signals():
+            self._end_all(time.monotonic() + KILL_GRACE)
+            remove_directory(self._directory)
+
+    def _end_all(self, deadline):
+        paths = os.listdir(self._directory)
+        while paths and time.monotonic() < deadline:
+            some, paths = paths[:FANOUT], paths[FANOUT:]
+            exits = [subprocess.Popen(
+                [*self._ssh, '-o', 'ControlPath=%s/%s' % (
+                    self._directory, name), '-O', 'exit', 'all'],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL) for name in some]
+            for process in exits:
+                try:
+                    process.wait(max(0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        while os.listdir(self._directory) and time.monotonic() < deadline:
             time.sleep(ROUND)       # each takes its socket away
-        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 # -- Command line -----------------------------------------------------------
@@ -3218,12 +3330,23 @@ def _main(argv, out, err):
 
 def _attendant_for(options):
     """Return the PasswordAttendant that *options* want; ask what it needs."""
+    asked = options.askpass or options.askpass_file is not None
+    for given, needed, names in (
+            (options.sudo_password, options.sudo, '--sudo-password: --sudo'),
+            (options.askpass_key, asked, '--askpass-key: -A'),
+            (options.askpass_anyway, asked or options.sudo_password,
+             '--askpass-anyway: -A'),
+            (options.errexit, options.shell, '--errexit: --shell')):
+        if given and not needed:
+            raise UsageError('%s needs %s' % tuple(names.split(': ')))
+    if options.sudo == '':
+        raise UsageError('--sudo= needs a user')
     ssh = sudo = None
-    if options.sudo_password and options.sudo is None:
-        raise UsageError('--sudo-password goes with --sudo')
-    if options.askpass or options.askpass_file:
-        secret = (_secret_in(options.askpass_file) if options.askpass_file
-                  else _ask_secret('Password: '))
+    if asked or options.sudo_password:
+        _leave_no_core()
+    if asked:
+        secret = (_ask_secret('Password: ') if options.askpass_file is None
+                  else _secret_in(options.askpass_file))
         ssh = Gate(secret, options.askpass_anyway)
         sudo = Gate(secret, options.askpass_anyway)
     if options.sudo_password:
@@ -3232,15 +3355,35 @@ def _attendant_for(options):
     return PasswordAttendant(ssh, sudo, options.sudo, options.askpass_key)
 
 
+def _leave_no_core():
+    """See that no core file of ours will hold a password."""
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
 def _ask_secret(prompt):
-    import getpass                  # few runs need it
+    """Return what is typed at the terminal, unseen, as bytes.
+
+    getpass would decode it, and where it finds no terminal show it.
+    """
+    import termios                  # few runs need it
     try:
-        # getpass would go on to ask on stdin, and to show what is typed.
-        os.close(os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY))
-    except OSError:
+        tty = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
+        before = termios.tcgetattr(tty)
+    except (OSError, termios.error):
         raise UsageError('no terminal to ask for a password on; '
                          'see --askpass-file') from None
-    return _checked_secret(getpass.getpass(prompt), 'the password')
+    silent = before[:3] + [before[3] & ~termios.ECHO] + before[4:]
+    try:
+        termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
+        os.write(tty, prompt.encode())
+        typed = os.read(tty, READ_SIZE)
+    finally:
+        termios.tcsetattr(tty, termios.TCSAFLUSH, before)
+        os.write(tty, b'\n')
+        os.close(tty)
+    return _checked_secret(typed, 'the password')
 
 
 def _secret_in(path):
@@ -3250,15 +3393,15 @@ def _secret_in(path):
             status = os.fstat(file.fileno())
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 raise UsageError('%s: not private; try chmod 600' % path)
-            return _checked_secret(os.fsdecode(file.readline()), path)
+            return _checked_secret(file.readline(), path)
     except OSError as error:
         raise UsageError('%s: %s' % (path, error.strerror)) from None
 
 
-def _checked_secret(text, source):
-    secret = os.fsencode(text).rstrip(b'\r\n')
+def _checked_secret(line, source):
+    secret = line.rstrip(b'\r\n')
     if not secret or b'\n' in secret or b'\0' in secret:
-        raise UsageError('%s is empty, or not one line' % source)
+        raise UsageError('%s is empty, or no text' % source)
     return secret
 
 
