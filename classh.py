@@ -20,7 +20,6 @@ the same time.
 """
 
 import argparse
-import cmd
 import collections
 import contextlib
 import errno
@@ -2826,7 +2825,7 @@ def _number(kind, low):
     return convert
 
 
-class Prompt(cmd.Cmd):
+class Prompt:
     """Runs each line that is typed on all selected hosts.
 
     A line that begins with '%', as no shell command does, is for classh
@@ -2835,7 +2834,6 @@ class Prompt(cmd.Cmd):
     """
 
     def __init__(self, options, hosts, out, err, attendant):
-        super().__init__()
         self._interactive = os.isatty(0)
         self.status = 0
         self._options = options
@@ -2862,15 +2860,25 @@ class Prompt(cmd.Cmd):
         return self.status
 
     def _loop(self):
+        import cmd                  # takes a while, and few runs need it
+        loop = cmd.Cmd()
+        loop.complete = self.complete
+        loop.onecmd = self.onecmd
+
+        def renew_prompt(stop=False, line=None):
+            loop.prompt = self._prompt()
+            return stop
+
+        loop.postcmd = renew_prompt
         while True:
+            renew_prompt()
             try:
-                self.cmdloop()
+                loop.cmdloop()
                 return
             except (KeyboardInterrupt, UnicodeDecodeError):
                 self._say('')       # at the prompt, or a local command
 
-    @property
-    def prompt(self):
+    def _prompt(self):
         failed = len(self._failed())
         return 'classh %d%s> ' % (len(self._selected),
                                   ', %d failed' % failed if failed else '')
@@ -2898,6 +2906,9 @@ class Prompt(cmd.Cmd):
             self.status = 2
             return self._options.errexit
 
+    def _built_ins(self):
+        return [name[3:] for name in dir(self) if name.startswith('do_')]
+
     def _built_in(self, line):
         name, _, rest = line.partition(' ')
         method = getattr(self, 'do_' + name, None)
@@ -2923,8 +2934,7 @@ class Prompt(cmd.Cmd):
         import readline
         begin = readline.get_begidx()
         if begin == 0 and text.startswith('%'):
-            names = ['%' + name[3:] for name in self.get_names()
-                     if name.startswith('do_')]
+            names = ['%' + name for name in self._built_ins()]
         else:
             names = self._hosts
         found = [name + ' ' for name in names if name.startswith(text)]
@@ -2952,10 +2962,10 @@ class Prompt(cmd.Cmd):
         """help: show this"""
         self._say('A line is run on all selected hosts, unless it begins '
                   'with %:')
-        for name in self.get_names():
-            if name.startswith('do_'):
-                usage, _, text = getattr(self, name).__doc__.partition(': ')
-                self._say('  %%%-18s %s' % (usage, text))
+        for name in self._built_ins():
+            usage, _, text = getattr(self, 'do_' + name).__doc__.partition(
+                ': ')
+            self._say('  %%%-18s %s' % (usage, text))
 
     def do_hosts(self, rest):
         """hosts: show which hosts are selected, and which are not"""
