@@ -1828,32 +1828,49 @@ def load(path):
     RecordError where there is anything but results, and OSError where the
     file cannot be read.  No code is run, whatever the file holds.
     """
-    import pickle                   # few programs need it
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module, name):
-            if name != 'Result' or module not in ('classh', '__main__'):
-                raise RecordError('%s: holds %s.%s' % (path, module, name))
-            # One of its own: the file could meddle with the class.
-            return type('Result', (Result,), {'__slots__': ()})
-
     with open(path, 'rb') as file:
         while file.peek(1):
             # Every pickle begins with this mark, cut short or not.
             begun = file.peek(1)[:1] == b'\x80'
             try:
-                record = Unpickler(file).load()
-            except RecordError:
-                raise
+                record = _load_record(file)
             except Exception as error:
                 # There is no end to what a broken file can bring about.
-                if begun and not file.peek(1):
+                if begun and not file.peek(1) and not isinstance(
+                        error, RecordError):
                     return
                 raise RecordError('%s: not a result: %s'
                                   % (path, error)) from None
             if not _is_result(record):
                 raise RecordError('%s: not a result: %.80r' % (path, record))
             yield Result(*record)
+
+
+# What a pickle of a Result, or of its fields, is made of.  None of these
+# calls anything but Result, or takes memory that is not in the file.
+_OPCODES = frozenset('''
+    PROTO FRAME MARK TUPLE MEMOIZE BINPUT BINGET BININT BININT1 BININT2 LONG1
+    BINFLOAT NEWTRUE NEWFALSE SHORT_BINUNICODE BINUNICODE BINUNICODE8 GLOBAL
+    STACK_GLOBAL NEWOBJ STOP'''.split())
+
+
+def _load_record(file):
+    """Return the next value of *file*, only ever a plain one or a Result."""
+    import pickle                   # few programs need them
+    import pickletools
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            if name != 'Result' or module not in ('classh', '__main__'):
+                raise RecordError('%s.%s' % (module, name))
+            return Result
+
+    start = file.tell()
+    for opcode, argument, position in pickletools.genops(file):
+        if opcode.name not in _OPCODES:
+            raise RecordError('opcode %s' % opcode.name)
+    file.seek(start)
+    return Unpickler(file).load()
 
 
 _FIELD_TYPES = (str, int, str, str, float, float, str, str, bool)

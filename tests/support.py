@@ -496,6 +496,86 @@ def _converse(popen, master, script, deadline):
     return shown, 'never showed %r' % script[0][0] if script else ''
 
 
+class Terminal:
+    """A command on a terminal of its own, for a dialogue that run_in_pty()
+    is too simple for: one with signals, files and states in it.
+
+        with Terminal(['sh', '-c', 'set -m; "$@"', 'sh'] + argv) as terminal:
+            terminal.wait_for('done')
+            terminal.type('\\x1a')       # Ctrl-Z
+            terminal.finish()
+
+    .pid is that of the command, which leads the terminal's session.
+    """
+
+    def __init__(self, argv, env=None, cwd=None):
+        self.argv = list(argv)
+        self._start = time.monotonic()
+        self._shown = b''
+        self._seen = 0                  # of it, by wait_for()
+        self._master, slave = pty.openpty()
+        try:
+            self._popen = subprocess.Popen(
+                ['sh', '-c', ': <"$0"; exec "$@"', os.ttyname(slave)]
+                + self.argv, stdin=slave, stdout=slave, stderr=slave,
+                env=_environment(env), cwd=cwd, start_new_session=True)
+        except BaseException:
+            os.close(self._master)
+            raise
+        finally:
+            os.close(slave)
+        self.pid = self._popen.pid
+
+    @property
+    def shown(self):
+        """All that showed so far."""
+        with contextlib.suppress(OSError):      # EIO: all have closed it
+            while select.select([self._master], [], [], 0)[0]:
+                self._shown += os.read(self._master, 1 << 16)
+        return text(self._shown)
+
+    def wait_for(self, sign, timeout=WAIT_LIMIT):
+        """Wait until *sign* shows, after what the last call waited for."""
+        deadline = time.monotonic() + timeout
+        while sign not in self.shown[self._seen:]:
+            if time.monotonic() > deadline:
+                raise AssertionError('never showed %r%s'
+                                     % (sign, self._run()))
+            time.sleep(POLL)
+        self._seen = self.shown.index(sign, self._seen) + len(sign)
+
+    def type(self, line):
+        os.write(self._master, line.encode())
+
+    def modes(self):
+        """The terminal's modes, as of termios."""
+        return termios.tcgetattr(self._master)
+
+    def finish(self, timeout=RUN_LIMIT):
+        """Wait for its end; return a Run, whose .stdout is all that showed."""
+        deadline = time.monotonic() + timeout
+        while self._popen.poll() is None:
+            self.shown                  # or it would wait to be read
+            if time.monotonic() > deadline:
+                raise AssertionError('not done after %g s%s'
+                                     % (timeout, self._run()))
+            time.sleep(POLL)
+        return self._run()
+
+    def _run(self):
+        return Run(self.argv, self._popen.poll(), self.shown, '',
+                   time.monotonic() - self._start)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        if self._popen.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._popen.wait()
+        os.close(self._master)
+
+
 # -- Servers -----------------------------------------------------------------
 
 def read_log(path):

@@ -147,9 +147,11 @@ class RefusedPatternTest(TestCase):
 
     def test_name_with_white_space_or_control_characters(self):
         for gap in ' \t\n\r\0\x0b\x1b\x7f\x85\x9b\xa0\u2028\u3000':
-            self.check('a%sb' % gap, 'a%sb' % gap,
-                       'white space or a control character')
+            self.check('a%sb' % gap, 'a%sb' % gap, 'holds white space')
         self.check('web1, web2', ' web2', 'white space')
+
+    def test_name_that_would_be_cut_short_in_a_file(self):
+        self.check('a#b', 'a#b', "'#'")
 
     def test_name_with_a_slash(self):
         self.check('a/b', 'a/b', "holds a '/'")
