@@ -1828,12 +1828,13 @@ def load(path):
     RecordError where there is anything but results, and OSError where the
     file cannot be read.  No code is run, whatever the file holds.
     """
+    unpickler = _make_unpickler()
     with open(path, 'rb') as file:
         while file.peek(1):
             # Every pickle begins with this mark, cut short or not.
             begun = file.peek(1)[:1] == b'\x80'
             try:
-                record = _load_record(file)
+                record = _load_record(file, unpickler)
             except Exception as error:
                 # There is no end to what a broken file can bring about.
                 if begun and not file.peek(1) and not isinstance(
@@ -1854,10 +1855,8 @@ _OPCODES = frozenset('''
     STACK_GLOBAL NEWOBJ STOP'''.split())
 
 
-def _load_record(file):
-    """Return the next value of *file*, only ever a plain one or a Result."""
-    import pickle                   # few programs need them
-    import pickletools
+def _make_unpickler():
+    import pickle                   # few programs need it
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module, name):
@@ -1865,12 +1864,18 @@ def _load_record(file):
                 raise RecordError('%s.%s' % (module, name))
             return Result
 
+    return Unpickler
+
+
+def _load_record(file, unpickler):
+    """Return the next value of *file*, only ever a plain one or a Result."""
+    import pickletools
     start = file.tell()
     for opcode, argument, position in pickletools.genops(file):
         if opcode.name not in _OPCODES:
             raise RecordError('opcode %s' % opcode.name)
     file.seek(start)
-    return Unpickler(file).load()
+    return unpickler(file).load()
 
 
 _FIELD_TYPES = (str, int, str, str, float, float, str, str, bool)
