@@ -763,8 +763,8 @@ class _Notices:
     """Says when a child may have ended: at SIGCHLD where that may be had,
     at every tick where not.
 
-    It may be had in the main thread of a program that leaves SIGCHLD alone.
-    A handler that does nothing makes the interpreter write to the wakeup
+    It may be had in the main thread of a program that has no handler for
+    SIGCHLD.  (Where it is ignored, every exit status would be lost.)  A handler that does nothing makes the interpreter write to the wakeup
     descriptor, for this signal and for any other that has a handler.
     """
 
@@ -772,8 +772,9 @@ class _Notices:
         self.pipe = None            # readable after a signal
         self.patience = ROUND       # seconds to go without a notice
         self._wakeup = None
+        self._before = signal.getsignal(signal.SIGCHLD)
         if (threading.current_thread() is threading.main_thread()
-                and signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+                and self._before in (signal.SIG_DFL, signal.SIG_IGN)
                 and signal.SIGCHLD not in signal.pthread_sigmask(
                     signal.SIG_BLOCK, ())):
             self._install()
@@ -783,7 +784,11 @@ class _Notices:
             pipe, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:             # no room: then we tick
             return
-        taken = signal.set_wakeup_fd(wakeup)
+        try:
+            # A full pipe will wake us all the same.
+            taken = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        except TypeError:           # Python 3.6
+            taken = signal.set_wakeup_fd(wakeup)
         if taken != -1:
             signal.set_wakeup_fd(taken)
             os.close(pipe)
@@ -809,7 +814,7 @@ class _Notices:
         if threading.current_thread() is not threading.main_thread():
             return                  # only the main thread may
         if signal.getsignal(signal.SIGCHLD) is _do_nothing:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, self._before)
         taken = signal.set_wakeup_fd(-1)
         if taken != self._wakeup:
             signal.set_wakeup_fd(taken)
@@ -1928,7 +1933,7 @@ def _is_shell_word(word):
     """True if a shell command may begin with *word*, no program's name."""
     if not re.fullmatch(r'[\w.+/~-]+', word):
         return bool(word)           # a variable, quotes, a bracket ...
-    return subprocess.call(
+    return '/' not in word and subprocess.call(
         ['/bin/sh', '-c', 'command -v -- "$1"', 'sh', word],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL) == 0
@@ -3333,6 +3338,11 @@ def _main(argv, out, err):
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
+    if options.send_input or arriving:
+        try:
+            os.read(0, 0)
+        except OSError as error:
+            raise UsageError('stdin: %s' % error.strerror) from None
     if options.shell and (arriving or options.send_input or options.good
                           or options.bad or options.pickle):
         raise UsageError('--shell goes without -, -I, -S, -E and --pickle')
