@@ -67,6 +67,7 @@ SPARE_DESCRIPTORS = 64  # besides the three of each job
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 COUNT_LIMIT = 10 ** 5   # hosts to list of what may be any number
+LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
 BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
 PROMPT_LIMIT = 80       # characters of a prompt to show
 HISTORY_LENGTH = 1000   # lines
@@ -130,7 +131,6 @@ class UsageError(ClasshError):
 _PLAIN = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
 _TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
 _RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
-_WORD = re.compile(r'[^-@/#\s\x00-\x1f\x7f-\x9f]+')
 _REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
 # As ssh does from 9.6 on: before, it handed names to a shell (CVE-2023-51385).
 _SHELL = re.compile(r"""['`";&<>|(){}]|[$\\][^@]*\Z""")
@@ -194,7 +194,7 @@ def _parse_choice(pattern, text, bracket):
         raise PatternError(pattern, bracket, 'has an empty choice')
     found = _RANGE.fullmatch(text)
     if not found:
-        if _WORD.fullmatch(text):
+        if not re.search('[-@/$\\\\]', text):    # the rest: _check_host
             return text
         raise PatternError(pattern, text, 'is not a number, range or word')
     low, high, step = found.group(1), found.group(2), found.group(3) or 1
@@ -220,7 +220,7 @@ def _check_host(host, pattern, plain):
         problem = "begins with '-'"
     elif _REFUSED.search(host):
         problem = "holds white space, a control character or '#'"
-    elif _SHELL.search(plain):
+    elif _SHELL.search(host):
         problem = 'holds a character that a shell would heed'
     elif '/' in plain:
         problem = "holds a '/'"
@@ -412,6 +412,8 @@ def patterns_in(lines, path, check, first=1):
     """
     patterns = []
     for number, line in enumerate(lines, first):
+        if len(line) > LINE_LIMIT:
+            raise HostFileError(path, number, 'too long for a line of hosts')
         if number == 1 and line.startswith(b'\xef\xbb\xbf'):
             line = line[3:]         # a byte-order mark
         for word in line.partition(b'#')[0].split():
@@ -438,7 +440,8 @@ def patterns_from(arguments, expand_them=True):
         if '/' in re.sub(r'\[[^]]*\]', '', argument):
             try:
                 with open(argument, 'rb') as file:
-                    patterns += patterns_in(file, argument, check)
+                    lines = iter(lambda: file.readline(LINE_LIMIT + 1), b'')
+                    patterns += patterns_in(lines, argument, check)
             except OSError as error:
                 raise HostFileError(argument, None, 'cannot read hosts: '
                                     + error.strerror) from None
@@ -1150,7 +1153,7 @@ class SSHJobMan:
         """Wait until something is ready, and read what is."""
         if self._selector is None:
             return
-        if self._running or self._watched or self._full_since is not None:
+        if self._running or self._holding or self._full_since is not None:
             timeout = self._patience(timeout)
             begun = self._clock()
             happened = self._selector.select(timeout)
@@ -2164,12 +2167,14 @@ class Gate:
 class _Talk:
     """What passed between one job and its attendant."""
 
-    __slots__ = ('place', 'sent', 'withheld', 'entered', 'other_prompt',
-                 'sudo_sent', 'sudo_ran', 'sudo_asked_again', 'no_sudo')
+    __slots__ = ('place', 'sent', 'taken', 'withheld', 'entered',
+                 'other_prompt', 'sudo_sent', 'sudo_asked_again',
+                 'sudo_ran', 'no_sudo')
 
     def __init__(self):
         self.place = None           # a descriptor, held for its helper's line
         self.sent = False           # the password went to ssh
+        self.taken = False          # and then it asked for something else
         self.withheld = False       # it was asked for, and not sent
         self.entered = False        # ssh is in
         self.other_prompt = None    # one that we did not answer
@@ -2379,13 +2384,13 @@ class PasswordAttendant(Attendant):
             return None
         if talk.entered or job.reason:
             return None
-        if talk.other_prompt is not None:
-            return 'asked for something else: %s' % talk.other_prompt
-        if talk.sent:
+        if talk.sent and not talk.taken:
             # Its words may be lost, or in another language.  Where only the
             # line was lost, to stop is the safe side.
             self._ssh.refuse(job)
             return 'refused the password'
+        if talk.other_prompt is not None:
+            return 'asked for something else: %s' % talk.other_prompt
         return 'was not given the password' if talk.withheld else None
 
     def _judge_sudo(self, job, result):
@@ -2480,12 +2485,14 @@ class PasswordAttendant(Attendant):
                 send(b'')           # once is enough: it was wrong
             else:
                 self._ssh.ask(job, settle)
-        elif _KEY_PROMPT(prompt):
-            send(b'\n')             # ssh goes on without that key
         else:
             talk.other_prompt = ' '.join(prompt.split())[:PROMPT_LIMIT]
-            # To a question of its own ssh takes an empty line for a no.
-            send(b'\n' if _HOST_KEY_PROMPT(prompt) else b'')
+            # To questions of its own ssh takes an empty line for a no: it
+            # goes on without that key, or ends.  A server would take it for
+            # an answer.
+            own = _KEY_PROMPT(prompt) or _HOST_KEY_PROMPT(prompt)
+            talk.taken = talk.sent and not own
+            send(b'\n' if own else b'')
 
     def _hear_sudo(self, job):
         talk = job.talk
@@ -2568,21 +2575,36 @@ class Leave(BaseException):
 
 
 @contextlib.contextmanager
-def leaving_on_signals():
+def leaving_on_signals(for_good):
     """Raise Leave at a signal that would end us without putting things back:
-    the terminal's echo, private files, shared connections."""
-    def leave(signum, frame):
-        raise Leave(signum)
+    the terminal's echo, private files, shared connections.
+
+    If we leave *for_good*, signals are ignored after the block: nothing is
+    left for them to end, and the exit status is to be ours.
+    """
     before = {}
+
+    def ignore():
+        for signum in before:
+            signal.signal(signum, signal.SIG_IGN)
+
+    def leave(signum, frame):
+        ignore()                    # once is enough
+        raise Leave(signum)
+
     if threading.current_thread() is threading.main_thread():
+        before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
         for signum in signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
             if signal.getsignal(signum) == signal.SIG_DFL:
                 before[signum] = signal.signal(signum, leave)
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        if for_good:
+            ignore()
+        else:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
 
 class Run:
@@ -2792,6 +2814,7 @@ class Arriving:
         self._read_lines = 0
         self._paused = False        # too far ahead of the run
         self._rest = b''            # of a line that has not ended yet
+        self._skipping = False      # the rest of one that was too long
 
     def open(self, job):
         self._job = job
@@ -2814,6 +2837,15 @@ class Arriving:
         lines = (self._rest + chunk).split(b'\n')
         # Without a newline at its end, the last line ends with the input.
         self._rest = lines.pop() if chunk else b''
+        if self._skipping and lines:
+            del lines[0]
+            self._skipping = False
+        elif self._skipping:
+            self._rest = b''
+        if len(self._rest) > LINE_LIMIT:
+            lines.append(self._rest)        # as long as it is, it is refused
+            self._rest = b''
+            self._skipping = True
         self._job.add(itertools.chain.from_iterable(
             map(self.patterns, lines)))
         self._read_lines += len(lines)
@@ -2928,7 +2960,8 @@ class Prompt:
             if line.startswith('%'):
                 return self._built_in(line[1:].strip())
             return self._run(self._selected, line)
-        except (ClasshError, OSError, argparse.ArgumentTypeError) as error:
+        except (ClasshError, OSError, ValueError,
+                argparse.ArgumentTypeError) as error:
             self._say('classh: %s' % error)
             self.status = 2
             return self._options.errexit
@@ -3272,6 +3305,9 @@ def _parse_arguments(argv):
     end = argv.index('--') if '--' in argv else len(argv)
     # Given no positionals, argparse returns them all, wherever they stand.
     parser = _make_parser()
+    for word in argv[:end]:
+        if word.endswith('=--'):    # argparse would lose the '--'
+            parser.error('%s: -- is no value' % word)
     options, operands = parser.parse_known_args(
         # Its argument is optional, and must not be taken from COMMAND.
         ['--sudo=root' if word == '--sudo' else word for word in argv[:end]])
@@ -3462,7 +3498,7 @@ def main(argv=None):
     _hold_standard_descriptors()
     out, err = Output(sys.stdout), Output(sys.stderr)
     try:
-        with leaving_on_signals():
+        with leaving_on_signals(for_good=argv is None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
                            out, err)
     except ClasshError as error:
