@@ -1,12 +1,15 @@
 """Every file in examples/, run as a user would run it."""
 
 import os
+import pickle
 import re
 import sys
 import unittest
 
 from named_hosts import named_hosts
-from support import ROOT, TestCase, run, sshd
+from support import (CLASSH, FAKE_SSH, ROOT, TestCase, run, run_classh,
+                     sshd)
+from classh import Result
 
 EXAMPLES = os.path.join(ROOT, 'examples')
 LIMIT = 60              # lines that are still worth copying
@@ -37,7 +40,9 @@ class ExamplesTest(TestCase):
 
     def test_every_script_refuses_a_bad_host_in_one_line(self):
         for name in examples():
-            if name.endswith('.py'):
+            with open(os.path.join(EXAMPLES, name)) as file:
+                takes_hosts = 'HOST...' in file.read()
+            if name.endswith('.py') and takes_hosts:
                 self.run_example(name, 'web1', 'web[3-1]').check(
                     2, '', "%s: bad host 'web[3-1]': '3-1' runs backwards\n"
                     % name)
@@ -84,6 +89,62 @@ class ExamplesTest(TestCase):
             1, '-- web[1-3]: exit status 0\nactive\n'
             '-- db1: ssh failed\n-- web4: exit status 3\ninactive\n')
         same('true', 'db1').check(1, '-- db1: ssh failed\n')
+
+    def retry(self, *args):
+        """Run examples/retry; what is '%s' in *args* is the ssh_config."""
+        scratch = self.scratch()
+        env = named_hosts(scratch)
+        os.mkdir(os.path.join(env['HOME'], 'bin'))
+        os.symlink(CLASSH, os.path.join(env['HOME'], 'bin', 'classh'))
+        config = os.path.join(scratch, 'ssh_config')
+        env.update(PAUSE='0', TRIES='3', TMPDIR=self.scratch())
+        ran = run(['sh', os.path.join(EXAMPLES, 'retry')]
+                  + [arg.replace('%s', config) for arg in args], env=env)
+        self.assertEqual(os.listdir(env['TMPDIR']), [], ran)
+        return ran
+
+    def test_retry(self):
+        # At db1 nobody listens, until web1 has seen to it.
+        ran = self.retry("hostname; sed -i 's/^    Port 1$//' '%s'", 'web1',
+                         'db1')
+        ran.check(0, None)
+        self.assertEqual(re.findall(r'^  (\w+)$', ran.stdout, re.MULTILINE),
+                         ['web1', 'db1'], ran)
+        ran = self.retry('hostname', 'web[1-2]', 'db1')
+        ran.check(4, None, 'not reached:\ndb1\n')
+        self.assertEqual(ran.stdout.count('   0   ('), 2, ran)
+        # A command that fails is not tried again.
+        ran = self.retry('date', 'web4')
+        ran.check(5, None, '1 of 1 exited with 127: web4\n')
+        self.assertEqual(ran.stdout.count('web4   127'), 1, ran)
+        self.retry('date', 'web[3-1]').check(
+            2, '', "classh: bad host 'web[3-1]': '3-1' runs backwards\n")
+        self.retry('date').check(2, '', 'usage: retry COMMAND HOST...\n')
+
+    def test_slowest(self):
+        path = os.path.join(self.scratch(), 'all')
+        with open(path, 'wb') as file:
+            for host, elapsed, outcome, reason in (
+                    ('web1', 2.5, 'ok', ''), ('web2', .125, 'error', ''),
+                    ('web3', 300, 'killed', 'timed out after 300 s')):
+                pickle.dump(Result(host, 0, '', '', 1e9, 1e9 + elapsed,
+                                   outcome, reason, False), file)
+        self.run_example('slowest.py', path).check(
+            0, '300.0 s: web3: timed out after 300 s\n2.5 s: web1: ok\n'
+            '0.1 s: web2: error\n')
+        self.run_example('slowest.py', path, '1').check(
+            0, '300.0 s: web3: timed out after 300 s\n')
+        run_classh('--ssh', FAKE_SSH, '-q', '--pickle', path, 'true',
+                   'h[1-12]').check()
+        ran = self.run_example('slowest.py', path).check(stdout=None)
+        self.assertEqual(len(ran.stdout.splitlines()), 10, ran)
+        with open(path, 'w') as file:
+            file.write('web1\n')
+        ran = self.run_example('slowest.py', path).check(1, '', None)
+        self.assertRegex(ran.stderr, r'\Aslowest.py: %s: not a result.*\n\Z'
+                         % re.escape(path), ran)
+        self.run_example('slowest.py', path + 'x').check(1, '', None)
+        self.run_example('slowest.py', path, 'ten').check(2, '', None)
 
     def test_try(self):
         every_address = sshd().every_address    # skips where there is none

@@ -38,33 +38,30 @@ class FailureIsNoSuccessTest(HangTest):
         self.in_every_mode(3, '-u.5', 'true', 'slow', 'polite', 'exit0')
 
     def test_all_failed(self):
-        for status, largest, hosts in (
-                (3, 255, ['signal9-[1-3]']), (4, 255, ['unreach[1-3]']),
-                (5, 7, ['fail7-[1-3]'])):
-            self.in_every_mode(status, 'true', *hosts, maxrc=largest)
+        for status, hosts in ((3, 'signal9-[1-3]'), (4, 'unreach[1-3]'),
+                              (5, 'fail7-[1-3]')):
+            self.classh('true', hosts).check(status, None, None)
             with self.manager(hosts) as job:
                 self.assertNotIn('ok', [result.outcome for result in job])
+        self.in_every_mode(4, 'true', 'unreach', 'exit7')
 
     def test_one_of_many_failed(self):
         for status, largest, host in ((3, 255, 'signal9'),
                                       (4, 255, 'noresolve'), (5, 1, 'exit1')):
-            self.in_every_mode(status, 'true', 'exit0-[1-5]', host,
-                               maxrc=largest)
+            for option, wanted in (('-q', status), ('--maxrc', largest)):
+                self.classh('-q', option, 'true', 'exit0-[1-5]', host
+                            ).check(wanted)
 
     def test_ssh_that_cannot_be_started(self):
         # It is there, or classh would refuse to begin; but it does not run.
         ssh = self.write('ssh', '#!/nonexistent/shell\n', 0o755)
         self.assertEqual(self.run_one('a', ssh=[ssh]).outcome, 'ssh')
-        for mode in self.MODES:
-            self.classh(*mode + ('--ssh', ssh, 'true', 'a')).check(
-                255 if '--maxrc' in mode else 4, None, None)
+        self.in_every_mode(4, '--ssh', ssh, 'true', 'a')
 
     def test_as_many_as_wrap_around_a_byte(self):
-        for host, status, largest in (('exit1', 5, 1), ('unreach', 4, 255),
-                                      ('signal9', 3, 255)):
-            for options, wanted in (([], status), (['--maxrc'], largest)):
-                self.classh('-q', *options + [
-                    'true', host + '-[1-256]']).check(wanted)
+        for option, host, status in (('-q', 'exit1', 5), ('-q', 'unreach', 4),
+                                     ('--maxrc', 'exit1', 1)):
+            self.classh('-q', option, 'true', host + '-[1-256]').check(status)
 
 
 class ReasonTest(HangTest):

@@ -1,0 +1,64 @@
+"""Run every test file, a few at a time, each in a process of its own.
+
+Most of their time they wait.  What a file prints is shown if it failed; at
+the end stands how many tests there were.
+"""
+
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+AT_ONCE = 4             # files
+
+
+def run(name):
+    """Return (name, seconds, unittest's exit status, what it printed)."""
+    begun = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, '-m', 'unittest', name], cwd=HERE,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT)
+    return (name, time.monotonic() - begun, ended.returncode,
+            ended.stdout.decode('utf-8', 'backslashreplace'))
+
+
+def size(name):
+    return os.path.getsize(os.path.join(HERE, name + '.py'))
+
+
+def main():
+    names = [entry[:-3] for entry in os.listdir(HERE)
+             if re.fullmatch(r'test_\w+\.py', entry)]
+    names.sort(key=size, reverse=True)      # the longest begin first
+    passed = failed = skipped = 0
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in concurrent.futures.as_completed(
+                [pool.submit(run, name) for name in names]):
+            name, seconds, status, printed = done.result()
+            found = re.search(r'^Ran (\d+) tests? in', printed, re.MULTILINE)
+            count = int(found.group(1)) if found else 0
+            # '(failures=1, errors=2, skipped=3)' stands on the last line.
+            last = printed.rstrip().rpartition('\n')[2]
+            said = dict(re.findall(r'(\w+)=(\d+)', last))
+            left_out = int(said.get('skipped', 0))
+            bad = int(said.get('failures', 0)) + int(said.get('errors', 0))
+            if status and not bad:
+                bad = 1                     # it did not get so far
+            if status:
+                print(printed)
+            print('%-26s %4d tests %5.0f s  %s' % (
+                name, count, seconds, 'FAILED' if status else 'ok'),
+                flush=True)
+            failed += bad
+            skipped += left_out
+            passed += max(0, count - bad - left_out)
+    print('\n%d passed, %d failed, %d skipped' % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""A command on a terminal of its own, to talk with.
+
+    with Terminal(argv) as terminal:
+        terminal.expect('Password: ')
+        terminal.type('secret\\n')
+        run = terminal.finish()
+"""
+
+import fcntl
+import os
+import pty
+import select
+import shlex
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+from support import POLL, RUN_LIMIT, WAIT_LIMIT, Run, text
+
+
+class Terminal:
+    """As support.run_in_pty(), but one step at a time.
+
+    .shown is all that showed so far.  The *env* is added to the environment.
+    As a context manager its process group is killed at the end.
+    """
+
+    def __init__(self, argv, env=None, cwd=None, size=(24, 80)):
+        self.argv = list(argv)
+        self.shown = ''
+        self._seen = 0
+        self._start = time.monotonic()
+        self._master, slave = pty.openpty()
+        try:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ,
+                        struct.pack('4H', size[0], size[1], 0, 0))
+            # A readline that draws nothing, whatever the user's own does.
+            env = dict(os.environ, TERM='dumb', INPUTRC='/dev/null',
+                       **env or {})
+            self._popen = subprocess.Popen(
+                ['sh', '-c', ': <"$0"; exec "$@"', os.ttyname(slave)]
+                + self.argv, stdin=slave, stdout=slave, stderr=slave,
+                env=env, cwd=cwd, start_new_session=True)
+        finally:
+            os.close(slave)
+        self.pid = self._popen.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        if self._popen.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._popen.wait()
+        self.hang_up()
+
+    def hang_up(self):
+        """Close the terminal, as a window that is closed does."""
+        if self._master is not None:
+            os.close(self._master)
+            self._master = None
+
+    def type(self, line):
+        os.write(self._master, line.encode('utf-8', 'surrogateescape'))
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def echoes(self):
+        """True if the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    def _read(self, timeout):
+        """Take what shows within *timeout*; return False at the end."""
+        if select.select([self._master], [], [], timeout)[0]:
+            try:
+                self.shown += text(os.read(self._master, 1 << 16))
+            except OSError:             # EIO: everybody has closed it
+                return False
+        return True
+
+    def expect(self, wanted, timeout=WAIT_LIMIT):
+        """Wait until *wanted* shows; return what has shown until then.
+
+        Looks only at what came after the last thing that was expected.
+        """
+        deadline = time.monotonic() + timeout
+        while wanted not in self.shown[self._seen:]:
+            if not self._read(POLL) or time.monotonic() > deadline:
+                raise AssertionError('never showed %r%s' % (
+                    wanted, self._run()))
+        begin = self._seen
+        self._seen = self.shown.index(wanted, begin) + len(wanted)
+        return self.shown[begin:self._seen].replace('\r\n', '\n')
+
+    def _run(self):
+        return Run(self.argv, self._popen.returncode, self.shown, '',
+                   time.monotonic() - self._start)
+
+    def finish(self, timeout=RUN_LIMIT):
+        """Wait for the end; return the Run, its .stdout all that showed."""
+        deadline = time.monotonic() + timeout
+        while self._popen.poll() is None:
+            if time.monotonic() > deadline:
+                raise AssertionError('not done in time' + str(self._run()))
+            if self._master is None or not self._read(POLL):
+                time.sleep(POLL)
+        while self._master is not None and select.select(
+                [self._master], [], [], POLL)[0] and self._read(0):
+            pass
+        return self._run()

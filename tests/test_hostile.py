@@ -1,0 +1,225 @@
+"""Hosts, and files of hosts, that mean harm: each is contained.
+
+Elsewhere: escape sequences in the report, text that would pass for ours
+(test_command); names that are options or hold white space (test_hosts,
+test_command); names of files, links in the way (test_sinks); a pickle that
+runs code (test_pickle); prompts that fish for a password (test_passwords).
+"""
+
+import os
+import re
+import unittest
+
+from support import (FAKE_SSH, WorkTest, classh_argv, measured, run,
+                     run_in_pty, text)
+import classh
+
+MIB = 1 << 20
+LIMIT = 8 * MIB         # of what is kept, unless told
+SMALL = 'ulimit -v 400000'  # KiB, so that what grows fails soon
+
+
+class HostileTest(WorkTest):
+    def measure(self, *args, **options):
+        """Run classh; return the Run and the most MiB that it took."""
+        argv = measured(classh_argv('--ssh', FAKE_SSH, *args), 'peak')
+        said = run(argv, cwd=self.directory, **options)
+        return said, int(self.read('peak')) >> 10
+
+
+# -- What they say -----------------------------------------------------------
+
+class LoudTest(HostileTest):
+    LOUD = {                # on both streams, 100 MB each, without a newline
+        'zero': 'head -c 100000000 /dev/zero',
+        'text': "head -c 100000000 /dev/zero | tr '\\0' x",
+    }
+
+    def test_100_mb_without_a_newline(self):
+        for name, loud in self.LOUD.items():
+            command = '%s & %s >&2; wait' % (loud, loud)
+            said, peak = self.measure('-S', 'out/', '--pickle', 'all',
+                                      command, 'a', 'exit0')
+            said.check(0, None)
+            self.assertIn('output cut at its limit', said.stdout)
+            # It is held as str and as bytes, and some of that in a report.
+            self.assertLess(peak, 120, name)
+            self.assertEqual(os.path.getsize(self.path('out/a.out')), LIMIT)
+            self.assertEqual(os.path.getsize(self.path('out/a.err')), LIMIT)
+            results = {result.host: result
+                       for result in classh.load(self.path('all'))}
+            self.assertTrue(results['a'].truncated)
+            self.assertEqual((len(results['a'].output),
+                              len(results['a'].errors)), (LIMIT, LIMIT))
+
+    def test_many_short_lines_take_no_more_than_one_long(self):
+        for line in 'a', '':
+            said, peak = self.measure('yes "%s" | head -c %d' % (line, LIMIT),
+                                      'h')
+            said.check(0, None)
+            self.assertLess(peak, 120, repr(line))
+
+    def test_terminal_is_not_flooded_with_more_than_was_asked_for(self):
+        for loud in "head -c 9000000 /dev/zero", "yes '' | head -c 9000000":
+            said = run_in_pty(measured(classh_argv(
+                '--ssh', FAKE_SSH, '--max-output', '50K', loud, 'a'),
+                self.path('peak')))
+            self.assertEqual(said.status, 0, said)
+            self.assertLess(len(said.stdout), 5 * 50000)
+            self.assertLess(int(self.read('peak')) >> 10, 60)
+
+    def test_nul_and_every_other_byte_come_through_where_bytes_may(self):
+        octets = bytes(range(256)) * 3 + b'\0\n\0\r\n\0'
+        self.write('octets', octets)
+        self.classh('-S', 'out/', '--pickle', 'all', '-q',
+                    'cat octets; cat octets >&2', 'a').check()
+        for name in 'a.out', 'a.err':
+            with open(self.path('out/' + name), 'rb') as file:
+                self.assertEqual(file.read(), octets)
+        result, = classh.load(self.path('all'))
+        self.assertEqual((result.output, result.errors),
+                         (text(octets), text(octets)))
+
+
+class TerminalTest(HostileTest):
+    # What a terminal heeds, by ECMA-48 and xterm: C0, DEL, C1 as characters
+    # and as bytes, and what turns the direction of text.
+    HEEDED = (r'\033[2J\033]0;title\007\033P+q\033\\\233 2K\302\233 2K'
+              r'\r\b\177\016\017\005\302\205\342\200\256x\342\201\246'
+              r'\033]52;c;ZXZpbA==\007\033[6n\033[c\033#8')
+
+    def check_harmless(self, shown):
+        self.assertNotRegex(shown.replace('\r\n', '\n'),
+                            '[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066]'
+                            '|[\udc80-\udc9f]')
+
+    def test_nothing_that_a_terminal_heeds_reaches_it(self):
+        said = run_in_pty(classh_argv(
+            '--ssh', FAKE_SSH, "printf '%s'; printf '%s' >&2; exit 3"
+            % (self.HEEDED, self.HEEDED), 'a', 'escape'))
+        self.assertEqual(said.status, 5, said)
+        self.check_harmless(said.stdout)
+        self.assertIn('\\x1b]52;c;', said.stdout)
+
+    def test_neither_by_the_name_of_a_host(self):
+        hosts = ['a\u202eb', os.fsdecode(b'c\x9b2J'), os.fsdecode(b'\xff')]
+        for options in ([], ['--progress'], ['-S', '-'], ['-E', '-'],
+                        ['-E', '| exit 9'], ['--list']):
+            said = run_in_pty(
+                ['sh', '-c', 'cd "$0"; exec "$@"', self.directory]
+                + classh_argv('--ssh', FAKE_SSH, *options + ['false'] * (
+                    options != ['--list']) + hosts))
+            self.assertNotIn('Traceback', said.stdout)
+            if '-' not in options[1:] and options != ['--list']:
+                self.check_harmless(said.stdout)
+
+    def test_neither_by_an_error_of_ours(self):
+        for words in (['true', '\x1b[2J'], ['true', 'a[\x1b[2J]'],
+                      ['true', './\x1b[2J'], ['--\x1b[2J'],
+                      ['-S', '\x1b[2J/x', 'true', 'a'],
+                      ['--ssh', '\x1b[2J', 'true', 'a'],
+                      ['-u', '\x1b[2J', 'true', 'a'],
+                      ['--pickle', '/\x1b[2J/x', 'true', 'a']):
+            said = run_in_pty(classh_argv('--ssh', FAKE_SSH, *words))
+            self.assertEqual(said.status, 2, said)
+            self.check_harmless(said.stdout)
+
+    def test_neither_by_the_reason_that_ssh_could_not_be_started(self):
+        self.write('\x1b[2J', '#!/\x1b[31m\n', 0o755)
+        said = run_in_pty(['sh', '-c', 'cd "$0"; exec "$@"', self.directory]
+                          + classh_argv('--ssh', "'./\x1b[2J'", 'true', 'a'))
+        self.assertEqual(said.status, 4, said)
+        self.check_harmless(said.stdout)
+
+
+# -- How they are called -----------------------------------------------------
+
+class NameTest(HostileTest):
+    def test_name_that_a_shell_would_carry_out_is_refused(self):
+        # ssh before 9.6 hands names on to shells, and so may what -S runs.
+        for name in ('$(touch evil)', '`touch${IFS}evil`', 'a;touch', 'a|b',
+                     'a&b', "a'b", 'a"b', 'a<b', 'a>b', 'a\\b', 'a(b)',
+                     'a{b}', '$IFS', 'al;x@b', 'a[;,b]', 'a[1,$x]',
+                     "u'@h[1-2]"):
+            for take in classh.expand, classh._take_literally:
+                with self.assertRaises(classh.PatternError, msg=name):
+                    print(list(take(name)))
+        for name in 'DOM\\al@b', 'host$@b', 'fe80::1%eth0', 'a+b', 'a=b':
+            self.assertEqual(list(classh.expand(name)), [name])
+
+    def test_host_from_elsewhere_is_no_option_nor_command(self):
+        self.program('ssh', 'printf "%s\\n" "$@" >>seen')
+        said = self.classh(
+            '--ssh', './ssh', '-f1', '-S', '| while read -r host; do '
+            'sh -c "echo $host" >>echoed; done', 'true', '-',
+            stdin='-oProxyCommand=touch${IFS}evil\n--\n-\nal@-x\n'
+                  '$(touch${IFS}evil)\na\n`touch${IFS}evil`\n\0\n../x\nb\n')
+        said.check(1, None, None)
+        self.assertEqual(self.lines('echoed'), ['a', 'b'])
+        self.assertFalse(os.path.exists(self.path('evil')))
+        words = self.lines('seen')
+        self.assertEqual([words[place + 1] for place, word
+                          in enumerate(words) if word == '--'], ['a', 'b'])
+        self.assertEqual(said.stderr.count('; line skipped\n'), 8, said)
+
+    def test_name_too_long_for_the_system_fails_alone(self):
+        self.write('hosts', 'a\n%s\nb\n' % ('x' * 200000))
+        self.classh('-q', '-f1', '-E', 'bad/', '--pickle', 'all', 'true',
+                    './hosts').check(4)
+        results = {result.host[:9]: result for result
+                   in classh.load(self.path('all'))}
+        self.assertEqual([results[name].outcome
+                          for name in ('a', 'b', 'x' * 9)],
+                         ['ok', 'ok', 'ssh'])
+        for name in os.listdir(self.path('bad')):
+            self.assertLess(len(name), 256)
+
+    def test_files_stay_in_their_directory_whatever_the_name(self):
+        hosts = ['..', '.', '.x', 'a' * 300, '~', '%2E%2E', os.fsdecode(
+            b'\xff'), '*', '?', 'a=b', 'CON', 'x.out', 'x.ret', 'x']
+        os.mkdir(self.path('in'))
+        self.classh('-q', '-E', 'in/bad/', 'exit 3', *hosts).check(5)
+        self.assertEqual(os.listdir(self.path('in')), ['bad'])
+        self.assertEqual(sorted(os.listdir(self.directory)), ['in'])
+        self.assertEqual(len(os.listdir(self.path('in/bad'))), 3 * len(hosts))
+
+
+class LineTest(HostileTest):
+    """A list of hosts that is none: a line that has no end, a binary."""
+
+    def test_file_with_an_endless_line(self):
+        for args in (['true', '/dev/zero'], ['--list', '/dev/zero'],
+                     ['true', 'a', '-x', '/dev/zero'],
+                     ['--noexpand', 'true', '/dev/zero']):
+            said = self.classh(*args, before=SMALL)
+            said.check(2, '', None)
+            self.assertRegex(said.stderr, r'\Aclassh: /dev/zero:1: ', said)
+
+    def test_endless_line_on_stdin_is_skipped_and_the_rest_runs(self):
+        octets = b'a\n' + b'x' * (8 * MIB) + b'\nb\n'
+        said = self.classh('echo out', '-', stdin=octets, before=SMALL)
+        said.check(1, None, None)
+        self.assertRegex(said.stderr, r'\Aclassh: stdin:2: [^\n]{,200}; '
+                         r'line skipped\n\Z')
+        self.assertEqual(re.findall(r'^(\w+)   0', said.stdout, re.M),
+                         ['a', 'b'])
+
+    def test_binary_file(self):
+        said = self.classh('true', '/bin/sh', before=SMALL).check(2, '', None)
+        self.assertRegex(said.stderr, r'\Aclassh: /bin/sh:\d+: ')
+        with open('/bin/sh', 'rb') as binary:
+            said = self.classh('--list', '-', stdin=binary, before=SMALL)
+        self.assertIn(said.status, (0, 1))
+        self.assertNotIn('Traceback', said.stderr)
+
+    def test_error_does_not_repeat_a_long_line(self):
+        for pattern in 'x' * 50000 + '[', 'x[%s' % ('1,' * 30000), \
+                '[' * 100000:
+            self.write('hosts', pattern + '\n')
+            for args in ['./hosts'], [pattern]:
+                said = self.classh('true', *args).check(2, '', None)
+                self.assertLess(len(said.stderr), 2000)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,381 @@
+"""Signals and keys at the command line: what is told, what stops, what ends.
+
+Elsewhere: SIGINT, SIGTERM and SIGHUP once, what is ignored stays ignored, a
+reader that leaves (test_command); what sinks make of Ctrl-C (test_sinks), and
+hosts that still arrive (test_pipeline).
+"""
+
+import contextlib
+import os
+import re
+import signal
+import termios
+import time
+import unittest
+
+from support import (FAKE_SSH, WorkTest, classh_argv, leftovers, processes,
+                     text, until, wait_until)
+from terminal import Terminal
+import classh
+
+SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
+    signal.SIGUSR1)
+LONG_STOP = 2.3         # seconds, beyond the limit of 2 of the jobs
+
+
+def modes(terminal):
+    """All the modes of *terminal*, to see that they are as before."""
+    return termios.tcgetattr(terminal._master)
+
+
+class SignalTest(WorkTest):
+    def argv(self, *args):
+        return classh_argv('--ssh', FAKE_SSH, *args)
+
+    def terminal(self, *args, **options):
+        """classh on a terminal, which it leads."""
+        return Terminal(self.argv(*args), cwd=self.directory, **options)
+
+    def shell(self, script, *args):
+        """A shell with job control on a terminal; in it "$@" is classh."""
+        return Terminal(['sh', '-c', 'set -m; ' + script, 'sh']
+                        + self.argv(*args), cwd=self.directory)
+
+    @staticmethod
+    def sleepers(count):
+        """Wait until *count* slow hosts run."""
+        wait_until(lambda: [line for _, line in leftovers()].count('sleep 60')
+                   == count, what='%d slow hosts' % count)
+
+    @staticmethod
+    def state(pid):
+        """The letter that says how *pid* fares: T is stopped."""
+        return [state for found, _, state, _ in processes() if found == pid]
+
+
+# -- What is told ------------------------------------------------------------
+
+class ToldTest(SignalTest):
+    def told(self, command):
+        """What the next SIGUSR1 makes *command* say."""
+        before = command.stderr
+        command.signal(SIGUSR1)
+        return wait_until(lambda: command.stderr[len(before):].endswith('\n')
+                          and command.stderr[len(before):], what='an answer')
+
+    def test_counts_and_who_runs_folded_longest_first(self):
+        command = '%s' % until('go-$HOST')
+        with self.start('-f4', command, 'web[1-2]', 'exit3', 'first',
+                        'last[1-3]') as running:
+            wait_until(lambda: 'exit3   3' in running.stdout)
+            start = time.monotonic()
+            self.assertRegex(
+                self.told(running), r'\Aclassh: 1 done, 4 running: '
+                r'\d+ s [^\n]*last1[^\n]*\n\Z')
+            # A host is told with the others of its age.
+            wait_until(lambda: time.monotonic() > start + 1.1)
+            self.write('go-first')
+            wait_until(lambda: 'first   0' in running.stdout)
+            # One may turn a second older just before the other.
+            line = wait_until(lambda: re.search(
+                r'classh: 2 done, 4 running: (\d+) s last1,web\[1-2\], '
+                r'(\d+) s last2\n', self.told(running)))
+            self.assertGreater(int(line.group(1)), int(line.group(2)))
+            for host in ('web1', 'web2', 'last1', 'last2', 'last3'):
+                self.write('go-' + host)
+            running.finish().check(5, None, None)
+
+    def test_nothing_else_is_disturbed(self):
+        for options in (['-q'], ['--progress'], ['-S', '-'], ['-I']):
+            with self.start(*options + [': >up; ' + until('go'), 'a', 'exit0'],
+                            stdin=b'input') as running:
+                wait_until(lambda: os.path.exists(self.path('up')))
+                self.assertRegex(self.told(running), r', [12] running: ')
+                self.write('go')
+                said = running.finish().check(0, None, None)
+            os.remove(self.path('go'))
+            os.remove(self.path('up'))
+            self.assertEqual('-S' in options, 'a\n' in said.stdout, said)
+
+    def test_line_stands_alone_among_marks(self):
+        with self.start('--progress', until('go'), 'a', 'exit3') as running:
+            wait_until(lambda: '?' in running.stderr)
+            self.assertIn('1 done, 1 running', self.told(running))
+            self.write('go')
+            said = running.finish().check(5, '', None)
+        self.assertRegex(said.stderr, r'\A\?\n'
+                         r'classh: 1 done, 1 running: \d s a\n\.\n1 of 2 ')
+
+    def test_storm_of_signals_that_end_nothing(self):
+        harmless = (SIGUSR1, signal.SIGPIPE, signal.SIGWINCH, signal.SIGCHLD,
+                    signal.SIGCONT, signal.SIGURG)
+        with self.start('-f20', 'exit 3', 'a[1-200]', 'last',
+                        env={'PYTHONWARNINGS': 'error'}) as running:
+            wait_until(lambda: running.stdout)
+            for number in harmless * 50:
+                running.signal(number)
+            said = running.finish().check(5, None, None)
+        self.assertEqual(said.stdout.count('   3   ('), 201)
+        for line in said.stderr.splitlines():
+            self.assertRegex(line, r'\Aclassh: \d+ done, \d+ running|'
+                             r'201 of 201 exited with 3: ')
+
+    def test_ignored_it_stays_ignored(self):
+        with self.start(until('go'), 'a', 'exit0',
+                        before="trap '' USR1") as running:
+            wait_until(lambda: 'exit0   0' in running.stdout)
+            running.signal(SIGUSR1)
+            self.write('go')
+            running.finish().check(0, None, '')
+
+
+class EnterTest(SignalTest):
+    def test_enter_tells(self):
+        with self.terminal(until('go'), 'a', 'exit0') as terminal:
+            terminal.expect('exit0   0')
+            for _ in range(3):
+                terminal.type('\n')
+                terminal.expect('classh: 1 done, 1 running: ')
+                terminal.expect('s a\r\n')
+            self.write('go')
+            terminal.expect('a   0')
+            terminal.finish().check(0, None)
+
+    def test_end_of_file_on_the_keyboard_ends_nothing(self):
+        with self.terminal(until('go'), 'a', 'exit0') as terminal:
+            terminal.expect('exit0   0')
+            terminal.type('\x04')
+            # What it read, it read before this signal.
+            terminal.signal(SIGUSR1)
+            terminal.expect('1 done, 1 running')
+            self.write('go')
+            terminal.finish().check(0, None)
+
+    def test_hosts_from_the_terminal_are_no_enter(self):
+        with self.terminal('echo out of $HOST', '-') as terminal:
+            terminal.type('a\n\n')
+            terminal.expect('out of a')
+            terminal.type('\x04')
+            self.assertNotIn('running', terminal.finish().stdout)
+
+    def test_what_is_typed_is_for_the_foreground(self):
+        with self.shell('"$@" & until read -r line; do :; done; '
+                        'echo "the shell read $line"; touch go; wait $!; '
+                        'echo "ended with $?"',
+                        until('go'), 'a', 'exit0') as terminal:
+            terminal.expect('exit0   0')
+            terminal.type('that\n')
+            terminal.expect('the shell read that')
+            said = terminal.finish().check(0, None)
+        self.assertIn('ended with 0', said.stdout, said)
+        self.assertNotIn('running', said.stdout, said)
+
+
+class TerminalTest(SignalTest):
+    def test_terminal_that_goes_away_does_not_end_the_run(self):
+        with self.shell(
+                'trap "" HUP; "$@" 2>err & echo "it is $!"; ' + until('gone'),
+                '--pickle', 'all', until('go'), 'a', 'exit0') as terminal:
+            terminal.expect('it is ')
+            terminal.expect('exit0   0')
+            pid = int(re.search(r'it is (\d+)', terminal.shown).group(1))
+        # It was the shell that was killed, and the terminal is closed.
+        self.assertEqual(len(self.state(pid)), 1, self.read('err'))
+        self.write('go')
+        wait_until(lambda: not self.state(pid))
+        self.assertEqual(sorted((result.host, result.outcome) for result
+                                in classh.load(self.path('all'))),
+                         [('a', 'ok'), ('exit0', 'ok')])
+        self.assertNotIn('Traceback', self.read('err'))
+
+
+# -- What stops --------------------------------------------------------------
+
+class StopTest(SignalTest):
+    # The shell says how it was stopped: 148 is 128 + SIGTSTP.
+    FOREGROUND = '"$@"; echo "stopped with $?"; %s; fg; echo "ended with $?"'
+
+    def test_ctrl_z_and_fg_do_what_they_do_to_any_program(self):
+        with self.shell(self.FOREGROUND % until('on'), '-u60', until('go'),
+                        'a', 'exit0') as terminal:
+            before = modes(terminal)
+            terminal.expect('exit0   0')
+            terminal.type('\x1a')
+            terminal.expect('stopped with 148')
+            terminal.type('\n')         # waits there until it goes on
+            self.write('on')
+            terminal.expect('1 done, 1 running')
+            self.write('go')
+            terminal.expect('a   0')
+            terminal.expect('ended with 0')
+            terminal.finish()
+            self.assertEqual(modes(terminal), before)
+
+    def test_ctrl_z_and_bg_go_on_without_the_keyboard(self):
+        with self.shell('"$@"; echo "stopped with $?"; bg; read -r line; '
+                        'touch go; wait; echo "read $line"',
+                        until('go'), 'a', 'exit0') as terminal:
+            terminal.expect('exit0   0')
+            terminal.type('\x1a')
+            terminal.expect('stopped with 148')
+            terminal.type('that\n')
+            terminal.expect('a   0')
+            terminal.expect('read that')
+            self.assertNotIn('running', terminal.finish().stdout)
+
+    def test_hosts_finish_while_it_is_stopped(self):
+        with self.start('echo done; touch done', 'a') as running:
+            running.signal(signal.SIGSTOP)
+            wait_until(lambda: self.state(running.pid) == ['T'])
+            running.signal(signal.SIGCONT)
+            running.finish().check(0, None)
+
+    def test_stop_does_not_use_up_the_limits_but_they_still_hold(self):
+        with self.start('-u2', until('go'), 'a', 'slow', 'exit0') as running:
+            wait_until(lambda: 'exit0   0' in running.stdout)
+            running.signal(signal.SIGSTOP)
+            wait_until(lambda: self.state(running.pid) == ['T'])
+            end = time.monotonic() + LONG_STOP
+            wait_until(lambda: time.monotonic() > end)
+            running.signal(signal.SIGCONT)
+            running.signal(SIGUSR1)     # it answers when it is awake again
+            wait_until(lambda: '1 done, 2 running' in running.stderr)
+            self.write('go')
+            said = running.finish().check(3, None, None)
+        self.assertIn('a   0   (', said.stdout, said)
+        self.assertIn('   timed out after 2 s\n', said.stdout, said)
+        self.assertIn('1 of 3 timed out: slow\n', said.stderr, said)
+
+    def test_slow_reader_does_not_use_up_the_limits(self):
+        # Less than all of it is read for longer than b may take; so b, which
+        # we do not read meanwhile, cannot go on.
+        reader, writer = os.pipe()
+        with open(reader, 'rb') as pipe:
+            try:
+                command = self.start(
+                    '-u2', '[ $HOST = a ] || %s; echo end of $HOST; '
+                    'head -c 1000000 /dev/zero' % until('go'), 'a', 'b',
+                    stdout=writer)
+            finally:
+                os.close(writer)
+            with command as running:
+                self.assertIn(b'a   0   (', pipe.readline())
+                self.write('go')
+                end = time.monotonic() + LONG_STOP
+                wait_until(lambda: time.monotonic() > end)
+                shown = text(pipe.read())
+                running.finish().check(0)
+        self.assertIn('end of b\n', shown)
+
+
+# -- What ends ---------------------------------------------------------------
+
+class EndTest(SignalTest):
+    @contextlib.contextmanager
+    def slow_hosts(self, *args):
+        """A run with one host done and three that are slow."""
+        with self.start(*args + ('true', 'exit0', 'slow[1-3]')) as running:
+            self.sleepers(3)
+            yield running
+
+    def test_first_signal_gives_the_status(self):
+        for first, second, status in ((SIGTERM, SIGINT, 143),
+                                      (SIGHUP, SIGTERM, 129)):
+            with self.slow_hosts() as running:
+                running.signal(first)
+                running.signal(second)
+                said = running.finish()
+            # Two that are sent at once may be heard the other way round.
+            self.assertIn(said.status, (status, 128 + second), said)
+            self.assertIn('3 of 4 stopped: slow[1-3]\n', said.stderr, said)
+
+    def test_storm_of_them_ends_as_one_does(self):
+        with self.slow_hosts() as running:
+            for number in (SIGINT, SIGTERM, SIGHUP) * 30:
+                with contextlib.suppress(ProcessLookupError):
+                    running.signal(number)
+            said = running.finish()
+        self.assertIn(said.status, (130, 143, 129), said)
+        self.assertNotIn('Traceback', said.stderr, said)
+        self.assertIn('3 of 4 stopped: slow[1-3]\n', said.stderr, said)
+
+    def test_quit_is_an_end_at_once(self):
+        # Ctrl-\ is what comes after a Ctrl-C that seems to do nothing.
+        with self.start('trap ": >heard" TERM; : >ready; '
+                        'while :; do sleep .02; done', 'a') as running:
+            wait_until(lambda: os.path.exists(self.path('ready')))
+            running.signal(SIGINT)
+            wait_until(lambda: os.path.exists(self.path('heard')))
+            running.signal(SIGQUIT)
+            said = running.finish()
+        self.assertIn(said.status, (130, 131), said)
+        self.assertIn('a   -9   (', said.stdout)
+
+    def test_terminal_is_as_it_was_and_nobody_left(self):
+        for how, status in (('\x03', 130), (SIGTERM, 143), (SIGHUP, 129),
+                            ('\x1c', 131)):
+            with self.terminal('true', 'exit0', 'slow[1-2]') as terminal:
+                before = modes(terminal)
+                terminal.expect('exit0   0')
+                self.sleepers(2)
+                if isinstance(how, str):
+                    terminal.type(how)
+                else:
+                    terminal.signal(how)
+                said = terminal.finish()
+                self.assertEqual(modes(terminal), before, said)
+            said.check(status, None)
+            self.assertIn('2 of 3 stopped: slow[1-2]\r\n', said.stdout, said)
+            self.assertEqual([line for _, line in leftovers()], [], said)
+
+    def test_while_classh_writes_to_who_does_not_read(self):
+        # A write to a full pipe must not keep us from hearing.
+        reader, writer = os.pipe()
+        with open(reader, 'rb') as pipe:
+            try:
+                command = self.start('head -c 1000000 /dev/zero', 'a',
+                                     'slow', stdout=writer)
+            finally:
+                os.close(writer)
+            with command as running:
+                self.assertIn(b'a   0   (', pipe.readline())
+                self.sleepers(1)
+                running.signal(SIGTERM)
+                shown = text(pipe.read())
+                running.finish().check(143, None, '1 of 2 stopped: slow\n')
+        self.assertIn('slow   -15   (', shown)
+
+
+class PromptTest(SignalTest):
+    def test_echo_is_back_when_a_password_was_not_given(self):
+        # Ctrl-C and SIGTERM: in test_passwords.
+        for numbers in (SIGHUP,), (SIGQUIT,), (SIGTERM, SIGTERM, SIGHUP):
+            with self.terminal('-A', 'true', 'a') as terminal:
+                before = modes(terminal)
+                terminal.expect('Password: ')
+                wait_until(lambda: not terminal.echoes(), what='no echo')
+                for number in numbers:
+                    with contextlib.suppress(ProcessLookupError):
+                        terminal.signal(number)
+                said = terminal.finish().check(128 + numbers[0], None)
+                self.assertEqual(modes(terminal), before, said)
+
+    def test_prompt_leaves_the_terminal_as_it_was(self):
+        for how, status in (('\x04', 0), (SIGTERM, 143), (SIGHUP, 129)):
+            with self.terminal('--shell', 'a',
+                               env={'HOME': self.directory}) as terminal:
+                before = modes(terminal)
+                terminal.expect('> ')
+                wait_until(lambda: modes(terminal) != before,
+                           what='no line editor')
+                if isinstance(how, str):
+                    terminal.type(how)
+                else:
+                    terminal.signal(how)
+                said = terminal.finish().check(status, None)
+                self.assertEqual(modes(terminal), before, said)
+
+
+if __name__ == '__main__':
+    unittest.main()
