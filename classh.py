@@ -69,7 +69,7 @@ NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 COUNT_LIMIT = 10 ** 5   # hosts to list of what may be any number
 LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
 BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
-PROMPT_LIMIT = 80       # characters of a prompt to show
+TEXT_LIMIT = 80         # characters to show of a prompt or a bad host
 HISTORY_LENGTH = 1000   # lines
 
 
@@ -87,8 +87,14 @@ class PatternError(ClasshError, ValueError):
         self.problem = problem
 
     def __str__(self):
-        where = '' if self.part == self.pattern else ': %r' % self.part
-        return 'bad host %r%s %s' % (self.pattern, where, self.problem)
+        where = '' if self.part == self.pattern else ': ' + _short(self.part)
+        return 'bad host %s%s %s' % (_short(self.pattern), where,
+                                     self.problem)
+
+
+def _short(text):
+    return repr(text if len(text) <= TEXT_LIMIT
+                else text[:TEXT_LIMIT] + '...')
 
 
 class HostFileError(ClasshError):
@@ -132,6 +138,7 @@ _PLAIN = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
 _TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
 _RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
 _REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
+_NO_WORD = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 # As ssh does from 9.6 on: before, it handed names to a shell (CVE-2023-51385).
 _SHELL = re.compile(r"""['`";&<>|(){}]|[$\\][^@]*\Z""")
 _CHOICES = re.compile(r'\[[^]:]*\]')
@@ -194,7 +201,7 @@ def _parse_choice(pattern, text, bracket):
         raise PatternError(pattern, bracket, 'has an empty choice')
     found = _RANGE.fullmatch(text)
     if not found:
-        if not re.search('[-@/$\\\\]', text):    # the rest: _check_host
+        if not _NO_WORD.search(text):
             return text
         raise PatternError(pattern, text, 'is not a number, range or word')
     low, high, step = found.group(1), found.group(2), found.group(3) or 1
@@ -1559,7 +1566,10 @@ class FileSink(_NameSink):
         if self._fd is None:
             self._fd = _open_file(self.label, os.O_APPEND | os.O_CREAT)
         elif self._is_regular() and not _ends_a_line(self.label):
-            os.write(self._fd, b'\n')
+            try:
+                os.write(self._fd, b'\n')
+            except OSError as error:
+                raise TargetError(self.label, error.strerror) from None
 
     def _is_regular(self):
         return stat.S_ISREG(os.fstat(self._fd).st_mode)
@@ -1679,15 +1689,23 @@ class ProgramSink(_NameSink):
                             os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if hurry() and deadline is None:
                 deadline = time.monotonic() + SINK_GRACE
-            if deadline and steps and (hurry() > 1
-                                       or time.monotonic() > deadline):
-                os.killpg(pid, steps.pop(0))
+            if deadline and (hurry() > 1 and len(steps) > 1 or time.monotonic() > deadline):
+                if not steps:
+                    self._complain('%s: would not die' % self.label)
+                    return
+                self._kill(steps.pop(0))
                 deadline = time.monotonic() + SINK_GRACE
             # The program may take its time: we only look now and then.
             time.sleep(ROUND)
         if deadline:
-            os.killpg(pid, signal.SIGKILL)  # what the shell has left behind
+            self._kill(signal.SIGKILL)      # what the shell has left behind
         self._process.wait()
+
+    def _kill(self, signum):
+        try:
+            os.killpg(self._process.pid, signum)
+        except OSError:
+            pass                    # somebody else's, as by sudo
 
 
 class _ResultSink(_Sink):
@@ -1851,7 +1869,7 @@ def load(path):
                 raise RecordError('%s: not a result: %s'
                                   % (path, error)) from None
             if not _is_result(record):
-                raise RecordError('%s: not a result: %.80r' % (path, record))
+                raise RecordError('%s: holds something else' % path)
             yield Result(*record)
 
 
@@ -1924,7 +1942,8 @@ def choose_sink(target, complain, stdout=None):
     elif path.endswith('/'):
         return DirectorySink(path, complain)
     elif word != target:
-        raise TargetError(target, 'no executable %r' % word)
+        raise TargetError(target, 'no executable %r; a command of the shell '
+                          "begins with '|'" % word)
     elif '/' not in target and program:
         raise TargetError(target, "is it the program, '|%s', or a file, ./%s?"
                           '  (for the largest remote status: --maxrc)'
@@ -1994,26 +2013,26 @@ class Output:
 
     def say(self, text):
         """Write *text*, of ours, as one line, whatever names it holds."""
-        self.write(self.safe(re.sub('[\x00-\x1f\x7f-\x9f]', _escape, text))
-                   + '\n')
+        self.write(self.safe(text.translate(_LINE_ESCAPES)) + '\n')
 
     def safe(self, text):
         """Return remote *text* as it may be written."""
-        return _CONTROL.sub(_escape, text) if self.terminal else text
+        if not self.terminal:
+            return text
+        # ssh ends its own messages with CR LF: that may pass.
+        return text.replace('\r\n', '\n').translate(_TERMINAL_ESCAPES)
 
 
-# C0 but newline and tab, DEL, C1, undecodable bytes, and the marks that turn
-# the direction of text.  ssh ends its own messages with CR LF: that may pass.
-_CONTROL = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff'
-                      '\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]'
-                      '|\r(?!\n)')
-
-
-def _escape(found):
-    number = ord(found.group())
-    if 0xdc80 <= number <= 0xdcff:
-        number -= 0xdc00            # the byte that could not be decoded
-    return ('\\x%02x' if number < 0x100 else '\\u%04x') % number
+_LINE_ESCAPES = {code: '\\x%02x' % code
+                 for code in (*range(0x20), *range(0x7f, 0xa0))}
+# But for newline and tab, and with bytes that could not be decoded and the
+# marks that turn the direction of text.
+_TERMINAL_ESCAPES = {
+    **_LINE_ESCAPES, 0x0a: '\n', 0x09: '\t',
+    **{0xdc00 + byte: '\\x%02x' % byte for byte in range(0x80, 0x100)},
+    **{code: '\\u%04x' % code for code in (
+        0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
+        *range(0x2066, 0x206a))}}
 
 
 def report(result):
@@ -2025,14 +2044,22 @@ def report(result):
     if result.truncated:
         notes.append('output cut at its limit')
     head = '%s   %d   (%.1f)' % (result.host, result.exitcode, result.elapsed)
-    lines = [head + ('   ' + ', '.join(notes) if notes else '')]
+    parts = [head + ('   ' + ', '.join(notes) if notes else '')]
     for title, text in ('Error', result.errors), ('Output', result.output):
         if text:
-            lines += ['  %s:' % title, '']
-            ended = text if text.endswith('\n') else text + '\n'
-            lines += ['  ' + line if line else ''
-                      for line in ended.split('\n')]
-    return '\n'.join(lines) + ('\n' if len(lines) > 1 else '\n\n')
+            parts.append('  %s:\n\n%s' % (title, _indent(text)))
+    return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
+
+
+def _indent(text):
+    """Return the lines of *text* two columns to the right, blank ones not.
+
+    A million short lines, as a list, would take fifty times their size.
+    """
+    text = ('\n' + text).replace('\n', '\n  ')
+    for _ in range(2):              # the matches would overlap
+        text = text.replace('\n  \n', '\n\n')
+    return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
 
 
 class Tally:
@@ -2486,7 +2513,7 @@ class PasswordAttendant(Attendant):
             else:
                 self._ssh.ask(job, settle)
         else:
-            talk.other_prompt = ' '.join(prompt.split())[:PROMPT_LIMIT]
+            talk.other_prompt = ' '.join(prompt.split())[:TEXT_LIMIT]
             # To questions of its own ssh takes an empty line for a no: it
             # goes on without that key, or ends.  A server would take it for
             # an answer.
@@ -2584,12 +2611,9 @@ def leaving_on_signals(for_good):
     """
     before = {}
 
-    def ignore():
-        for signum in before:
-            signal.signal(signum, signal.SIG_IGN)
-
     def leave(signum, frame):
-        ignore()                    # once is enough
+        for other in before:        # once is enough
+            signal.signal(other, _do_nothing)
         raise Leave(signum)
 
     if threading.current_thread() is threading.main_thread():
@@ -2600,11 +2624,8 @@ def leaving_on_signals(for_good):
     try:
         yield
     finally:
-        if for_good:
-            ignore()
-        else:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, signal.SIG_IGN if for_good else handler)
 
 
 class Run:
@@ -2691,7 +2712,10 @@ class Run:
         results = self._job.poll(SINK_GRACE if self._end else None)
         begun = time.monotonic()
         for result in results:
-            self._show(result)
+            try:
+                self._show(result)
+            except MemoryError:
+                self.complain('no memory to show %s' % result.host)
         # A pager that has us wait is no fault of the hosts.
         self._job.excuse(time.monotonic() - begun)
         if self._arriving:
@@ -2779,7 +2803,7 @@ class Run:
         if self._options.quiet and not refused_by or self._reader_left():
             return
         if not self._options.quiet:
-            self.err.write(self.tally.summary())
+            self.err.write(self.err.safe(self.tally.summary()))
         left = list(itertools.islice(self._job.not_started(), COUNT_LIMIT))
         if len(left) == COUNT_LIMIT:
             self.err.say('%d or more not started' % COUNT_LIMIT)
@@ -3094,8 +3118,10 @@ class Prompt:
         for result in self._results.values():
             sink.put(result)
         sink.close(lambda: 0)
-        self._say('%d saved' % (len(self._results)
-                                - len(sink.undelivered())))
+        lost = len(sink.undelivered())
+        self._say('%d saved' % (len(self._results) - lost))
+        self.status = 1 if lost else 0
+        return bool(lost) and self._options.errexit
 
     def do_local(self, rest):
         """local COMMAND: run a command on this machine"""
@@ -3374,7 +3400,7 @@ def _main(argv, out, err):
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
-    if options.send_input or arriving:
+    if options.send_input:
         try:
             os.read(0, 0)
         except OSError as error:

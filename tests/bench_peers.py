@@ -351,7 +351,7 @@ class Bench:
                                         for line in out if line.strip())
             err.seek(0)
             trouble = support.text(err.read(2000))
-        if (ended != status is not None
+        if (status is not None and ended != status
                 or collections.Counter(said or ()) - words):
             raise SystemExit('exit status %d, or some hosts are not there: '
                              '%s\n%s' % (ended, ' '.join(argv), trouble))
@@ -407,15 +407,15 @@ def ratio(samples, others, field='wall'):
 
 def show(title, head, rows):
     """Print a table; a row is a name and numbers, or str ready to be shown."""
-    width = max(len(row[0]) for row in rows) + 2
-    size = max(8, *(len(name) + 2 for name in head))
+    rows = [[value if isinstance(value, str) else '%.*f' % (
+        0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2, value)
+             for value in row] for row in [['', *head], *rows]]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     print('\n%s\n' % title)
-    print(' ' * (width + 2) + ''.join(name.rjust(size) for name in head))
-    for name, *values in rows:
-        print('  ' + name.ljust(width) + ''.join(
-            (value if isinstance(value, str) else '%.*f' % (
-                0 if value >= 100 else 1 if value >= 10 else 2,
-                value)).rjust(size) for value in values))
+    for row in rows:
+        print('  ' + row[0].ljust(widths[0]) + ''.join(
+            value.rjust(max(6, width) + 2)
+            for value, width in zip(row[1:], widths[1:])))
     sys.stdout.flush()
 
 
@@ -627,7 +627,8 @@ def compare_key_exchanges(bench, server):
     rows = []
     for name, samples in found.items():
         ours, theirs = zip(*samples)
-        rows.append((name + (' *' if name.startswith(default) else ''),
+        rows.append((name.partition('@')[0]
+                     + (' *' if name.startswith(default) else ''),
                      median(ours, 'cpu') * 1e3,
                      ratio(ours, [one[0] for one in found[names[0]]], 'cpu'),
                      statistics.mean(theirs) * 1e3,
@@ -641,38 +642,49 @@ def connect(bench, server, exchange):
     before = server_cpu(server)
     sample = bench.measure(['ssh', '-o', 'KexAlgorithms=' + exchange,
                             '127.0.0.1', 'true'], ssh='real')
-    support.wait_until(lambda: server_cpu(server) != before or True)
     return sample, server_cpu(server) - before
 
 
 def server_cpu(server):
-    """Seconds of CPU of all connections that have ended."""
-    with open(os.path.join(server.directory, 'pid')) as file:
-        path = '/proc/%d/stat' % int(file.read())
-    with open(path) as file:
+    """Seconds of CPU that all connections took, once they have ended."""
+    pid = server_pid(server)
+    support.wait_until(lambda: not any(
+        parent == pid for _, parent, _, _ in support.processes()))
+    with open('/proc/%d/stat' % pid) as file:
         fields = file.read().rpartition(')')[2].split()
     return (int(fields[13]) + int(fields[14])) / os.sysconf('SC_CLK_TCK')
+
+
+def server_pid(server):
+    with open(os.path.join(server.directory, 'pid')) as file:
+        return int(file.read())
 
 
 def compare_sharing(bench, server):
     count = max(2, bench.count // 100)
     argv = classh('echo here', bench.hosts(server.hosts(count)))
-    sockets = bench.path('shared-')
+    # The path of a socket must be short.
+    sockets = tempfile.mkdtemp(prefix='classh-', dir='/tmp')
     share = argv + ['-O', 'ControlMaster=auto', '-O', 'ControlPersist=60',
-                    '-O', 'ControlPath=%s%%C' % sockets]
+                    '-O', 'ControlPath=%s/%%C' % sockets]
 
     def run(argv):
         return bench.measure(argv, ssh='real', said=['here'] * count)
 
     def run_twice():
-        pair = run(share), run(share)
-        for path in glob.glob(sockets + '*'):
-            support.run(['ssh', '-o', 'ControlPath=' + path, '-O', 'exit',
-                         'host'])
-        support.wait_until(lambda: not glob.glob(sockets + '*'))
-        return pair
-    found = bench.take_turns({'plain': lambda: run(argv), 'pair': run_twice})
-    first, second = zip(*found['pair'])
+        try:
+            return run(share), run(share)
+        finally:
+            for name in os.listdir(sockets):
+                support.run(['ssh', '-O', 'exit', '-o', 'ControlPath='
+                             + os.path.join(sockets, name), 'host'])
+            support.wait_until(lambda: not os.listdir(sockets))
+    try:
+        found = bench.take_turns({'plain': lambda: run(argv),
+                                  'twice': run_twice})
+    finally:
+        os.rmdir(sockets)
+    first, second = zip(*found['twice'])
     show('%d hosts, connections that are shared' % count,
          ['wall s', 'ratio', 'CPU s', 'ratio'],
          [(name, median(samples, 'wall'), ratio(samples, found['plain']),
@@ -714,9 +726,8 @@ def reconfigure(server, old, new):
         raise AssertionError('no %s in %s' % (old, path))
     with open(path, 'w') as file:
         file.write(config.replace(old, new))
+    pid = server_pid(server)
     path = os.path.join(server.directory, 'pid')
-    with open(path) as file:
-        pid = int(file.read())
     os.unlink(path)             # it writes one anew when it listens again
     os.kill(pid, signal.SIGHUP)
     support.wait_until(lambda: os.path.exists(path) and os.path.getsize(path))
@@ -741,16 +752,15 @@ def version(command, before=''):
 
 
 def machine():
-    """Describe this machine, and when it was, in a line."""
+    """Return what this machine is, in a line."""
     try:
         with open('/etc/os-release') as file:
             system = re.search('^PRETTY_NAME="?([^"\n]*)', file.read(),
                                re.MULTILINE).group(1)
     except (OSError, AttributeError):
         system = platform.system()
-    return '%s, %d cores, Python %s, OpenSSH %s; %s' % (
-        system, os.cpu_count(), platform.python_version(), version('ssh'),
-        time.strftime('%B %Y'))
+    return '%s, %d cores, Python %s, OpenSSH %s' % (
+        system, os.cpu_count(), platform.python_version(), version('ssh'))
 
 
 def show_for_readme(found):
@@ -767,8 +777,9 @@ def show_for_readme(found):
     others = ['%s %s' % (name, version(name)) for name in
               ('pssh', 'parallel-ssh', 'clush', 'parallel', 'pdsh')
               if version(name)]
-    show('For the README: %s, classh being 1\n(%s;\n%s)' % (
-        ' and '.join(columns), machine(), ', '.join(others)),
+    show('For the README: %s, classh being 1\n%s, on\n%s:\n%s' % (
+        ' and '.join(columns), time.strftime('%d %B %Y').lstrip('0'),
+        machine(), ', '.join(others)),
          ['time', 'CPU'] * len(columns) + ['MB'], rows)
 
 
@@ -789,7 +800,7 @@ def main():
         if part not in PARTS:
             parser.error('no part %s; there are %s' % (part, ', '.join(PARTS)))
     bench = Bench(options.hosts, options.rounds, not options.as_is)
-    print(machine())
+    print('%s\n%s' % (time.strftime('%Y-%m-%d %H:%M'), machine()))
     found = {part: PARTS[part](bench) for part in options.parts or PARTS}
     if bench.missing:
         print('\nleft out: ' + ', '.join(sorted(bench.missing)))

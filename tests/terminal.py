@@ -17,17 +17,18 @@ import subprocess
 import termios
 import time
 
-from support import POLL, RUN_LIMIT, WAIT_LIMIT, Run, text
+from support import POLL, RUN_LIMIT, WAIT_LIMIT, Run, text, wait_until
 
 
 class Terminal:
     """As support.run_in_pty(), but one step at a time.
 
     .shown is all that showed so far.  The *env* is added to the environment.
-    As a context manager its process group is killed at the end.
+    As a context manager the terminal is closed at the end, and what does not
+    end by that is killed.
     """
 
-    def __init__(self, argv, env=None, cwd=None, size=(24, 80)):
+    def __init__(self, argv, env=None, cwd=None, size=(24, 200)):
         self.argv = list(argv)
         self.shown = ''
         self._seen = 0
@@ -51,10 +52,12 @@ class Terminal:
         return self
 
     def __exit__(self, *exc_info):
-        if self._popen.poll() is None:
+        self.hang_up()
+        try:
+            self._popen.wait(WAIT_LIMIT)
+        except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
-        self.hang_up()
 
     def hang_up(self):
         """Close the terminal, as a window that is closed does."""
@@ -67,6 +70,17 @@ class Terminal:
 
     def signal(self, number):
         os.kill(self.pid, number)
+
+    def rest(self):
+        """Wait until the command sleeps: it waits for what will be typed.
+
+        A signal that comes between a prompt and the wait for a key is not
+        heard by readline before the next key.
+        """
+        def sleeps():
+            with open('/proc/%d/stat' % self.pid) as stat:
+                return stat.read().rsplit(')', 1)[1].split()[0] == 'S'
+        wait_until(sleeps)
 
     def echoes(self):
         """True if the terminal shows what is typed."""

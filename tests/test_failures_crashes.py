@@ -18,8 +18,7 @@ import textwrap
 import unittest
 
 from support import (FAKE_SSH, ROOT, Command, TestCase, WorkTest,
-                     classh_argv, leftovers, processes, run, until,
-                     wait_until)
+                     classh_argv, leftovers, processes, run, wait_until)
 import classh
 
 HOSTS = 300

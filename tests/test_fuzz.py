@@ -25,6 +25,8 @@ from unittest import mock
 from support import ROOT, TestCase, run
 import classh
 
+if 'CLASSH_HYPOTHESIS' in os.environ:   # where tests/run has installed it
+    sys.path.append(os.environ['CLASSH_HYPOTHESIS'])
 try:
     import hypothesis
     from hypothesis import strategies

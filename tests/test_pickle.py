@@ -392,7 +392,6 @@ class HostileTest(PickleTest):
 
     def test_any_damage_gives_results_or_the_one_error(self):
         # In a process with little memory: a length may be huge now.
-        path = self.path('all')
         script = """if 1:
             import random, sys
             sys.path.insert(0, %r)

@@ -9,7 +9,7 @@ import subprocess
 import unittest
 
 from named_hosts import named_hosts
-from support import (FAKE_SSH, Command, TestCase, WorkTest, classh_argv,
+from support import (FAKE_SSH, Command, WorkTest, classh_argv,
                      measured, run, run_in_pty, until, wait_until)
 import classh
 
@@ -121,10 +121,10 @@ class ArrivingTest(PipelineTest):
             self.assertEqual(self.ran(), ['a'])
             os.remove(self.path('ran-a'))
 
-    def test_stdin_that_cannot_be_read_is_trouble_and_the_rest_runs(self):
-        ended = self.classh('-q', RAN, 'a', '-', before='exec 0>out')
-        ended.check(1, '', 'classh: stdin: Bad file descriptor\n')
-        self.assertEqual(self.ran(), ['a'])
+    def test_stdin_that_cannot_be_read_is_refused_before_anything_runs(self):
+        self.classh('-q', RAN, 'a', '-', before='exec 0>out').check(
+            2, '', 'classh: stdin: Bad file descriptor\n')
+        self.assertEqual(self.ran(), [])
 
     def test_bad_line_is_reported_and_skipped(self):
         ended = self.classh('-q', RAN, '-', stdin='a\nb[1 x\n\n'

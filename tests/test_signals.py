@@ -300,6 +300,19 @@ class EndTest(SignalTest):
         self.assertNotIn('Traceback', said.stderr, said)
         self.assertIn('3 of 4 stopped: slow[1-3]\n', said.stderr, said)
 
+    def test_second_signal_does_not_lose_the_names_of_a_file(self):
+        # All that is slow ends in the turn in which the second is heard.
+        for _ in range(3):
+            with self.start('-E', 'bad', 'true', 'exit0',
+                            'slow[1-30]') as running:
+                self.sleepers(30)
+                running.signal(SIGINT)
+                running.signal(SIGTERM)
+                said = running.finish()
+            self.assertIn('30 of 31 stopped: slow[1-30]\n', said.stderr)
+            self.assertEqual(len(self.lines('bad')), 30, said)
+            os.remove(self.path('bad'))
+
     def test_quit_is_an_end_at_once(self):
         # Ctrl-\ is what comes after a Ctrl-C that seems to do nothing.
         with self.start('trap ": >heard" TERM; : >ready; '
