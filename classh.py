@@ -1524,7 +1524,7 @@ class _NameSink(_Sink):
             self._complain('%s: %s' % (self.label, error.strerror))
 
     def close(self, hurry):
-        if self._pending:
+        if self._manager is not None:
             self._manager.unwatch(self._fd)
         super().close(hurry)
 
@@ -1570,6 +1570,12 @@ class FileSink(_NameSink):
                 os.write(self._fd, b'\n')
             except OSError as error:
                 raise TargetError(self.label, error.strerror) from None
+
+    def close(self, hurry):
+        # A file takes what it gets at once: be the hurry what it may.
+        while self._pending and self.error is None and self._is_regular():
+            self._write(self._fd, selectors.EVENT_WRITE)
+        super().close(hurry)
 
     def _is_regular(self):
         return stat.S_ISREG(os.fstat(self._fd).st_mode)
@@ -1869,7 +1875,7 @@ def load(path):
                 raise RecordError('%s: not a result: %s'
                                   % (path, error)) from None
             if not _is_result(record):
-                raise RecordError('%s: holds something else' % path)
+                raise RecordError('%s: not a result' % path)
             yield Result(*record)
 
 
@@ -3400,7 +3406,7 @@ def _main(argv, out, err):
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
-    if options.send_input:
+    if options.send_input or arriving:
         try:
             os.read(0, 0)
         except OSError as error:

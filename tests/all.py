@@ -1,7 +1,8 @@
 """Run every test file, a few at a time, each in a process of its own.
 
-Most of their time they wait.  What a file prints is shown if it failed; at
-the end stands how many tests there were.
+Most of their time they wait.  A file that fails is run once more, by itself:
+what fails then does not fail for want of time on a busy machine.  What it
+printed is shown both times; at the end stands how many tests there were.
 """
 
 import concurrent.futures
@@ -30,32 +31,42 @@ def size(name):
     return os.path.getsize(os.path.join(HERE, name + '.py'))
 
 
+def tell(result):
+    """Show how a file did; return (passed, failed, skipped)."""
+    name, seconds, status, printed = result
+    found = re.search(r'^Ran (\d+) tests? in', printed, re.MULTILINE)
+    count = int(found.group(1)) if found else 0
+    # '(failures=1, errors=2, skipped=3)' stands on the last line.
+    said = dict(re.findall(r'(\w+)=(\d+)',
+                           printed.rstrip().rpartition('\n')[2]))
+    skipped = int(said.get('skipped', 0))
+    failed = int(said.get('failures', 0)) + int(said.get('errors', 0))
+    if status:
+        failed = failed or 1                # it did not get so far
+        print(printed)
+    print('%-26s %4d tests %5.0f s  %s' % (
+        name, count, seconds, 'FAILED' if status else 'ok'), flush=True)
+    return max(0, count - failed - skipped), failed, skipped
+
+
 def main():
     names = [entry[:-3] for entry in os.listdir(HERE)
              if re.fullmatch(r'test_\w+\.py', entry)]
     names.sort(key=size, reverse=True)      # the longest begin first
-    passed = failed = skipped = 0
+    again = []
+    counts = []
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         for done in concurrent.futures.as_completed(
                 [pool.submit(run, name) for name in names]):
-            name, seconds, status, printed = done.result()
-            found = re.search(r'^Ran (\d+) tests? in', printed, re.MULTILINE)
-            count = int(found.group(1)) if found else 0
-            # '(failures=1, errors=2, skipped=3)' stands on the last line.
-            last = printed.rstrip().rpartition('\n')[2]
-            said = dict(re.findall(r'(\w+)=(\d+)', last))
-            left_out = int(said.get('skipped', 0))
-            bad = int(said.get('failures', 0)) + int(said.get('errors', 0))
-            if status and not bad:
-                bad = 1                     # it did not get so far
-            if status:
-                print(printed)
-            print('%-26s %4d tests %5.0f s  %s' % (
-                name, count, seconds, 'FAILED' if status else 'ok'),
-                flush=True)
-            failed += bad
-            skipped += left_out
-            passed += max(0, count - bad - left_out)
+            count = tell(done.result())
+            if count[1]:
+                again.append(done.result()[0])
+            else:
+                counts.append(count)
+    for name in again:
+        print('once more, by itself:', name, flush=True)
+        counts.append(tell(run(name)))
+    passed, failed, skipped = map(sum, zip(*counts))
     print('\n%d passed, %d failed, %d skipped' % (passed, failed, skipped))
     return 1 if failed or not passed else 0
 

@@ -162,6 +162,9 @@ int main(int argc, char **argv)
                 stream->size += count;
                 continue;
             }
+            /* a child that has yet to exec may hold it open: closing it
+               would not do */
+            epoll_ctl(epoll, EPOLL_CTL_DEL, stream->fd, NULL);
             close(stream->fd);
             if (--stream->job->open)
                 continue;

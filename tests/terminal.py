@@ -20,6 +20,12 @@ import time
 from support import POLL, RUN_LIMIT, WAIT_LIMIT, Run, text, wait_until
 
 
+def state(pid):
+    """The state of a process: 'S', it waits; 'Z', it has ended."""
+    with open('/proc/%d/stat' % pid) as stat:
+        return stat.read().rsplit(')', 1)[1].split()[0]
+
+
 class Terminal:
     """As support.run_in_pty(), but one step at a time.
 
@@ -77,10 +83,7 @@ class Terminal:
         A signal that comes between a prompt and the wait for a key is not
         heard by readline before the next key.
         """
-        def sleeps():
-            with open('/proc/%d/stat' % self.pid) as stat:
-                return stat.read().rsplit(')', 1)[1].split()[0] == 'S'
-        wait_until(sleeps)
+        wait_until(lambda: state(self.pid) == 'S')
 
     def echoes(self):
         """True if the terminal shows what is typed."""

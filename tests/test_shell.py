@@ -14,7 +14,7 @@ from support import (FAKE_SSH, SCRATCH, TESTS, Command, WorkTest,
                      classh_argv, kill_leftovers, leftovers, processes,
                      read_log, run_classh, sshd, until, wait_until)
 from accounts import accounts
-from terminal import Terminal
+from terminal import Terminal, state
 
 from classh import load
 
@@ -410,10 +410,10 @@ class EditingTest(ShellTest):
 class InterruptTest(ShellTest):
     """Ctrl-C, Ctrl-D, and leaving while jobs run."""
 
-    def start(self, shell, count, line='exec sleep 60'):
+    def start(self, shell, count, line='echo >>begun; exec sleep 60'):
         """Type a line that takes long; return when *count* jobs run it."""
         begun = len(self.lines('begun'))
-        shell.type('echo >>begun; %s\n' % line)
+        shell.type(line + '\n')
         wait_until(lambda: len(self.lines('begun')) == begun + count)
 
     def gone(self, shell):
@@ -442,8 +442,8 @@ class InterruptTest(ShellTest):
 
     def test_second_ctrl_c_kills_what_is_slow_to_end(self):
         shell = self.shell('h1')
-        self.start(shell, 1, 'trap "echo >>told" TERM; while :; do sleep 60; '
-                   'done')
+        self.start(shell, 1, 'trap "echo >>told" TERM; echo >>begun; '
+                   'while :; do sleep 60; done')
         shell.type('\x03')
         wait_until(lambda: self.lines('told'))
         # Long before the grace of five seconds is over:
@@ -617,8 +617,9 @@ class PipeTest(ShellTest):
                 command.stdin.write(b'echo in\n')
                 command.stdin.flush()
                 wait_until(lambda: '  in\n' in command.stdout)
+                wait_until(lambda: state(command.pid) == 'S')
                 command.signal(number)
-                wait_until(lambda: command._popen.poll() is not None)
+                wait_until(lambda: state(command.pid) == 'Z')
                 command.finish().check(128 + number, None, '')
             self.assertEqual(private_directories(), set())
 
