@@ -163,6 +163,8 @@ def expand(pattern):
     a pattern may name any number of them; the pattern is checked at
     once.  Raise PatternError if it cannot be used.
     """
+    if _PLAIN(pattern):
+        return iter((pattern,))
     return _generate(_parse(pattern))
 
 
@@ -171,8 +173,6 @@ def _parse(pattern):
 
     A choice is a str, or a pair of a range and a width.
     """
-    if _PLAIN(pattern):
-        return [[[pattern]]]
     names, texts = [[]], ['']
     for token in _TOKEN.finditer(pattern):
         bracket, text, comma = token.groups()
@@ -611,8 +611,8 @@ class _Capture:
         if len(self._rest) >= BLOCK and self._spooling:
             try:
                 self._places.append(self._spool.put(self._rest[:BLOCK]))
-            except OSError:
-                self._spooling = False      # then memory has to do
+            except (OSError, MemoryError):
+                self._spooling = False      # then what there is has to do
             else:
                 del self._rest[:BLOCK]
 
@@ -897,6 +897,8 @@ class SSHJobMan:
                          options=(*self._attendant.options, *options),
                          connect_timeout=connect_timeout,
                          prompts=self._attendant.prompts)
+        # Looked up once, and not in each directory of PATH for each job.
+        self._program = find_program(self._ssh['ssh'][0])
         self._keep = keep
         self._max_output = max_output or sys.maxsize
         self._grace = grace
@@ -1120,7 +1122,7 @@ class SSHJobMan:
             job.process = subprocess.Popen(
                 ssh_argv(job.host, command, **self._ssh), stdin=stdin,
                 stdout=theirs[0], stderr=theirs[1], env=job.environment,
-                start_new_session=True)
+                executable=self._program, start_new_session=True)
         except BaseException:
             for fd in ours:
                 os.close(fd)
@@ -2696,6 +2698,9 @@ class Run:
                 self._open()
                 while not self._job.done and not self._overdue():
                     self._turn()
+                # What ended while we stopped the rest is a result, too.
+                for result in self._job.poll(0):
+                    self._show(result)
             finally:
                 for sink in self._sinks:
                     sink.close(self._hurry)
@@ -3520,8 +3525,10 @@ def _host_stream(options, operands):
     if '-' in options.exclude:
         raise UsageError('-x cannot come from stdin')
     expanding = not options.noexpand
+    # As iterators, since they were checked already.
     return HostStream(
-        patterns_from([host for host in operands if host != '-'], expanding),
+        iter(patterns_from([host for host in operands if host != '-'],
+                           expanding)),
         expanding, patterns_from(options.exclude, expanding))
 
 

@@ -9,12 +9,14 @@ import contextlib
 import os
 import re
 import signal
+import sys
 import termios
+import textwrap
 import time
 import unittest
 
-from support import (FAKE_SSH, WorkTest, classh_argv, leftovers, processes,
-                     text, until, wait_until)
+from support import (FAKE_SSH, ROOT, Command, WorkTest, classh_argv,
+                     leftovers, processes, text, until, wait_until)
 from terminal import Terminal
 import classh
 
@@ -313,17 +315,50 @@ class EndTest(SignalTest):
             self.assertEqual(len(self.lines('bad')), 30, said)
             os.remove(self.path('bad'))
 
+    STUBBORN = ('trap ": >heard" TERM; : >ready; '
+                'while :; do sleep .02; done')
+
+    def ask_twice(self, running, second):
+        """Send SIGINT and, when the stubborn job has heard, the *second*."""
+        wait_until(lambda: os.path.exists(self.path('ready')))
+        running.signal(SIGINT)
+        wait_until(lambda: os.path.exists(self.path('heard')))
+        running.signal(second)
+        return running.finish()
+
     def test_quit_is_an_end_at_once(self):
         # Ctrl-\ is what comes after a Ctrl-C that seems to do nothing.
-        with self.start('trap ": >heard" TERM; : >ready; '
-                        'while :; do sleep .02; done', 'a') as running:
-            wait_until(lambda: os.path.exists(self.path('ready')))
-            running.signal(SIGINT)
-            wait_until(lambda: os.path.exists(self.path('heard')))
-            running.signal(SIGQUIT)
-            said = running.finish()
+        with self.start(self.STUBBORN, 'a') as running:
+            said = self.ask_twice(running, SIGQUIT)
         self.assertIn(said.status, (130, 131), said)
-        self.assertIn('a   -9   (', said.stdout)
+        self.assertIn('a   -9   (', said.stdout, said)
+
+    # In place of a race: who ends just when it is asked to end once more.
+    RACE = '''
+        import os, signal, sys, time, classh
+
+        class Manager(classh.SSHJobMan):
+            def stop(self):
+                if self._ending:
+                    for job in self._running.values():
+                        job.kill(signal.SIGKILL)
+                        while not os.waitid(os.P_PID, job.process.pid,
+                                            os.WEXITED | os.WNOWAIT):
+                            pass
+                super().stop()
+        classh.SSHJobMan = Manager
+        sys.exit(classh.main())
+        '''
+
+    def test_result_that_comes_with_the_second_signal_is_shown(self):
+        argv = [sys.executable, '-c', textwrap.dedent(self.RACE), '--ssh',
+                FAKE_SSH, '--pickle', 'all', self.STUBBORN, 'a']
+        with Command(argv, cwd=self.directory,
+                     env={'PYTHONPATH': ROOT}) as running:
+            said = self.ask_twice(running, SIGTERM)
+        self.assertIn('a   -9   (', said.stdout, said)
+        self.assertIn('1 of 1 stopped: a\n', said.stderr, said)
+        self.assertEqual(len(list(classh.load(self.path('all')))), 1)
 
     def test_terminal_is_as_it_was_and_nobody_left(self):
         for how, status in (('\x03', 130), (SIGTERM, 143), (SIGHUP, 129),
