@@ -213,12 +213,23 @@ class LineTest(HostileTest):
         self.assertNotIn('Traceback', said.stderr)
 
     def test_error_does_not_repeat_a_long_line(self):
-        for pattern in 'x' * 50000 + '[', 'x[%s' % ('1,' * 30000), \
-                '[' * 100000:
+        for pattern in 'x' * 50000 + '[', 'x[%s' % ('1,' * 30000):
             self.write('hosts', pattern + '\n')
             for args in ['./hosts'], [pattern]:
                 said = self.classh('true', *args).check(2, '', None)
                 self.assertLess(len(said.stderr), 2000)
+
+    def test_many_brackets_cost_no_more_than_they_are_long(self):
+        # What would be tried from each of them to the end takes an hour.
+        for line in '[' * 1000000, 'a[' * 500000, 'a[1,' * 250000, (
+                '[:' * 500000), '@' * 1000000, 'a@' * 500000, 'a:' * 500000:
+            for options in [], ['--noexpand']:
+                said = self.classh(*options + ['--list', '-'], stdin=line,
+                                   before='ulimit -t 20')
+                self.assertIn(said.status, (0, 1), said)
+        for word in '[' * 100000, 'a[' * 50000:
+            said = self.classh('--list', word, before='ulimit -t 20')
+            self.assertEqual(said.status, 2, said)
 
 
 if __name__ == '__main__':

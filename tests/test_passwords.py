@@ -616,8 +616,10 @@ class AskTest(WorkTest):
     def test_with_it_ssh_asks_once(self):
         self.write('secret', SECRET, 0o600)
         said = run_classh('--ssh', FAKE_SSH, '--askpass-file',
-                          self.path('secret'), 'true', 'args1')
+                          self.path('secret'), 'true', 'args1', 'env1',
+                          env={'SSH_ASKPASS_REQUIRE': 'never'})
         said.check(stdout=None)
+        self.assertIn('  SSH_ASKPASS_REQUIRE=force\n', said.stdout, said)
         self.assertIn('  NumberOfPasswordPrompts=1\n', said.stdout, said)
         # Whatever the user's ssh_config says.
         self.assertIn('  BatchMode=no\n', said.stdout, said)

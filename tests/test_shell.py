@@ -718,23 +718,31 @@ class FakeSharingTest(ShellTest):
         self.assertEqual(len(ended), 130)
         self.assertEqual(most, 100)
 
-    def test_second_signal_does_not_leave_them(self):
-        for number in signal.SIGTERM, signal.SIGHUP, signal.SIGINT:
-            with Command(self.argv('--progress', 'h[1-3]', ssh=self.ssh),
-                         stdin=subprocess.PIPE, env=self.env,
-                         cwd=self.directory) as command:
-                command.stdin.write(b'true\n')
-                command.stdin.flush()
-                wait_until(lambda: '...' in command.stderr)
-                command.signal(signal.SIGTERM)
-                wait_until(lambda: len(self.lines('log')) == 3)
-                command.signal(number)
-                self.write('end')
-                said = command.finish()
-            self.assertIn(said.status, (143, 128 + number), said)
-            self.assertEqual(private_directories(), set())
-            os.unlink(self.path('log'))
-            os.unlink(self.path('end'))
+    def test_signal_while_they_are_ended_does_not_leave_them(self):
+        for first, second in ((signal.SIGTERM, signal.SIGTERM),
+                              (signal.SIGTERM, signal.SIGINT),
+                              (None, signal.SIGTERM), (None, signal.SIGHUP),
+                              (None, signal.SIGINT)):
+            with self.subTest(first=first, second=second):
+                with Command(self.argv('--progress', 'h[1-3]', ssh=self.ssh),
+                             stdin=subprocess.PIPE, env=self.env,
+                             cwd=self.directory) as command:
+                    command.stdin.write(b'true\n')
+                    command.stdin.flush()
+                    wait_until(lambda: '...' in command.stderr)
+                    if first:
+                        command.signal(first)
+                    else:
+                        command.stdin.close()
+                    wait_until(lambda: len(self.lines('log')) == 3)
+                    command.signal(second)
+                    self.write('end')
+                    said = command.finish()
+                self.assertIn(said.status, (0, 143, 128 + second), said)
+                self.assertNotIn('Traceback', said.stderr, said)
+                self.assertEqual(private_directories(), set())
+                os.unlink(self.path('log'))
+                os.unlink(self.path('end'))
 
     def test_ssh_that_does_not_end_them_does_not_hold_us_up(self):
         said = self.piped('true\n', 'h1', '--ssh', self.ssh)

@@ -63,8 +63,11 @@ class ToldTest(SignalTest):
         """What the next SIGUSR1 makes *command* say."""
         before = command.stderr
         command.signal(SIGUSR1)
-        return wait_until(lambda: command.stderr[len(before):].endswith('\n')
-                          and command.stderr[len(before):], what='an answer')
+        # A mark of progress may stand before or behind it.
+        found = wait_until(lambda: re.search(
+            r'classh: [^\n]*\n', command.stderr[len(before):]),
+            what='an answer')
+        return found.group()
 
     def test_counts_and_who_runs_folded_longest_first(self):
         command = '%s' % until('go-$HOST')
