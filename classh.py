@@ -141,7 +141,7 @@ _REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
 _NO_WORD = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 # As ssh does from 9.6 on: before, it handed names to a shell (CVE-2023-51385).
 _SHELL = re.compile(r"""['`";&<>|(){}]|[$\\][^@]*\Z""")
-_CHOICES = re.compile(r'\[[^]:]*\]')
+_CHOICES = re.compile(r'\[[^][:]*\]')
 _HOST = re.compile(r'(?P<user>.+@)?'
                    r'(?:(?:\[(?P<v6>[^][@]*:[^][@]*)\]|(?P<name>[^:@]+))'
                    r'(?::(?P<port>[0-9]+))?'
@@ -341,7 +341,7 @@ def _natural(host):
 
 # -- Host lists -------------------------------------------------------------
 
-_LITERAL = re.compile(r'(?:\[[^]]*\]|[^,])+')
+_LITERAL = re.compile(r'(?:\[[^][]*\]|[^,])+')
 
 
 def _take_literally(names):
@@ -444,7 +444,7 @@ def patterns_from(arguments, expand_them=True):
     check = expand if expand_them else _take_literally
     patterns = []
     for argument in arguments:
-        if '/' in re.sub(r'\[[^]]*\]', '', argument):
+        if '/' in re.sub(r'\[[^][]*\]', '', argument):
             try:
                 with open(argument, 'rb') as file:
                     lines = iter(lambda: file.readline(LINE_LIMIT + 1), b'')
