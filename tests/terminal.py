@@ -10,7 +10,6 @@ import fcntl
 import os
 import pty
 import select
-import shlex
 import signal
 import struct
 import subprocess

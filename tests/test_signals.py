@@ -399,6 +399,12 @@ class EndTest(SignalTest):
 
 
 class PromptTest(SignalTest):
+    @staticmethod
+    def waits(pid):
+        """True if *pid* waits for something to read."""
+        with open('/proc/%d/wchan' % pid) as wchan:
+            return re.search('poll|select|^0$', wchan.read())
+
     def test_echo_is_back_when_a_password_was_not_given(self):
         # Ctrl-C and SIGTERM: in test_passwords.
         for numbers in (SIGHUP,), (SIGQUIT,), (SIGTERM, SIGTERM, SIGHUP):
@@ -420,8 +426,9 @@ class PromptTest(SignalTest):
                                env={'HOME': self.directory}) as terminal:
                 before = modes(terminal)
                 terminal.expect('> ')
-                wait_until(lambda: modes(terminal) != before,
-                           what='no line editor')
+                # It hears a signal while it waits, not just before.
+                wait_until(lambda: modes(terminal) != before
+                           and self.waits(terminal.pid), what='an editor')
                 if isinstance(how, str):
                     terminal.type(how)
                 else:
