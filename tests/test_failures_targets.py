@@ -64,7 +64,7 @@ class AtOnceTest(WorkTest):
         hosts = ['slow', 'exit0', 'unreach', 'keeper', 'flooder', 'signal9',
                  'escapee', 'last']
         log = self.path('log')
-        self.classh('-q', '-f1', '-u1', 'true', *hosts,
+        self.classh('-q', '-f1', '-u.4', 'true', *hosts,
                     env={'FAKE_SSH_LOG': log}).check(3)
         self.assertEqual(read_log(log)[0], hosts)
         kill_leftovers()

@@ -823,24 +823,6 @@ class RealTest(WorkTest):
         self.assertIn('3 of 7 refused the password: %s@127.0.0.[1-3]\n'
                       % self.users.free, said.stderr, said)
 
-    def test_jump_host_and_target_each_get_it_once(self):
-        jump = 'ProxyJump=%s@127.0.0.99' % self.users.asked
-        for port in 'password', 'keyboard':
-            with self.subTest(port=port):
-                self.begin = self.users.quiet()
-                said = self.login('-O', jump, 'id -un', self.hosts(2),
-                                  port=port)
-                said.check(stdout=None)
-                accepted, failed = self.attempts()
-                self.assertEqual((len(accepted), failed), (4, []), said)
-
-    def test_jump_host_that_refuses_it_is_asked_once(self):
-        said = self.login('-O', 'ProxyJump=%s@127.0.0.99' % self.users.asked,
-                          '-f3', 'id', self.hosts(9), secret=self.wrong)
-        said.check(4, stdout=None, stderr=None)
-        accepted, failed = self.attempts()
-        self.assertEqual((accepted, len(failed)), ([], 1), said)
-
     def test_password_that_has_expired_is_named_and_not_refused(self):
         said = self.login('-f1', 'id -un', self.hosts(1, 'old'),
                           self.hosts(2), port='keyboard')

@@ -11,8 +11,8 @@ import time
 import unittest
 
 from support import (FAKE_SSH, SCRATCH, TESTS, Command, WorkTest,
-                     classh_argv, leftovers, processes, read_log,
-                     run_classh, sshd, until, wait_until)
+                     classh_argv, kill_leftovers, leftovers, processes,
+                     read_log, run_classh, sshd, until, wait_until)
 from accounts import accounts
 from terminal import Terminal, state
 
@@ -598,7 +598,7 @@ class PipeTest(ShellTest):
         self.assertFalse(os.path.exists(self.path('on')))
 
     def test_quit_ends_it(self):
-        self.piped('%quit\ntouch on\n', 'h1').check(0)
+        said = self.piped('%quit\ntouch on\n', 'h1').check(0)
         self.assertFalse(os.path.exists(self.path('on')))
 
     def test_ctrl_c_ends_it_all(self):
