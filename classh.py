@@ -669,9 +669,9 @@ class _Job:
     """One ssh process and what came out of it.  It is passive: the
     manager starts it, reads its pipes and decides when it is over."""
 
-    __slots__ = ('host', 'state', 'deadline', 'reason', 'process', 'pipes',
-                 'output', 'errors', 'started', 'clock_start', 'stdin',
-                 'sent', 'environment', 'talk')
+    __slots__ = ('host', 'state', 'deadline', 'reason', 'pid', 'exitcode',
+                 'pipes', 'output', 'errors', 'started', 'clock_start',
+                 'stdin', 'sent', 'environment', 'talk')
 
     def __init__(self, host, max_output, spool, now):
         self.host = host
@@ -680,7 +680,8 @@ class _Job:
         self.state = PENDING
         self.deadline = None        # a point on the manager's clock
         self.reason = ''            # why we ended it; noted when we do
-        self.process = None
+        self.pid = None
+        self.exitcode = None        # still None when it is over: it is lost
         self.pipes = {}             # open pipe: its _Capture
         self.output = _Capture(max_output, spool)
         self.errors = _Capture(max_output, spool)
@@ -711,12 +712,29 @@ class _Job:
     def kill(self, signum):
         """Send *signum* to the process group; only before it is reaped."""
         try:
-            os.killpg(self.process.pid, signum)
+            os.killpg(self.pid, signum)
         except OSError:
             pass        # not permitted: the next deadline tries harder
 
-    def result(self, exitcode, stopped):
-        """The Result of a process that ended; None: its status is lost."""
+    def has_ended(self):
+        """Reap the process if it has ended; return whether it has."""
+        try:
+            if self.reason and os.waitid(
+                    os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                # We ended it: no one of its group shall outlive it.  Until
+                # it is reaped, the group's number can be no one else's.
+                self.kill(signal.SIGKILL)
+            asked, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return True             # someone else reaped it
+        if asked:
+            self.exitcode = (-os.WTERMSIG(status) if os.WIFSIGNALED(status)
+                             else os.WEXITSTATUS(status))
+        return bool(asked)
+
+    def result(self, stopped):
+        """The Result, when there is no more to come."""
+        exitcode = self.exitcode
         if self.reason:
             outcome, reason = 'killed', self.reason
         elif exitcode is None:
@@ -736,6 +754,49 @@ class _Job:
         """The Result where ssh could not be started."""
         return Result(self.host, 255, '', '', self.started, self.started,
                       'ssh', 'ssh could not be started: %s' % problem, False)
+
+
+class _Launcher:
+    """Starts *program*, each time in a session of its own, with nothing
+    open but 0, 1 and 2.  What these starts share is looked up once."""
+
+    def __init__(self, program):
+        self._program = find_program(program)
+        self._closing = None        # what a spawned one closes; None: fork
+        # Before Python 3.10 Popen forks, and the child closes all that may
+        # be open: seven times the wall time (3.8, fanout 100).
+        if sys.version_info < (3, 10) and hasattr(os, 'posix_spawn'):
+            try:
+                # What Python will open from here on is closed by exec.
+                self._closing = [fd for fd in map(int, os.listdir('/dev/fd'))
+                                 if fd > 2]
+            except OSError:
+                pass
+
+    def start(self, argv, environment, stdio):
+        """Start it as *argv*; return its pid.  Raise OSError, ValueError.
+
+        *environment* is a dict, None: ours.  *stdio* is three descriptors.
+        """
+        if self._program and self._closing is not None and min(stdio) > 2:
+            try:
+                return self._spawn(argv, environment or os.environ, stdio)
+            except NotImplementedError:
+                self._closing = None    # the C library has no setsid
+        process = subprocess.Popen(
+            argv, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
+            env=environment, executable=self._program,
+            start_new_session=True)
+        process.returncode = 0      # we wait for it ourselves
+        return process.pid
+
+    def _spawn(self, argv, environment, stdio):
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number)
+                   for number, fd in enumerate(stdio)]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in self._closing]
+        return os.posix_spawn(
+            self._program, argv, environment, file_actions=actions,
+            setsid=True, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
 
 
 def _signal_name(number):
@@ -878,6 +939,8 @@ class SSHJobMan:
     thread may have its own.
     """
 
+    _orphans = []       # jobs given up on; the next run may reap them
+
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
                  options=(), expand=True, exclude=(), input=None, keep=True,
@@ -897,8 +960,6 @@ class SSHJobMan:
                          options=(*self._attendant.options, *options),
                          connect_timeout=connect_timeout,
                          prompts=self._attendant.prompts)
-        # Looked up once, and not in each directory of PATH for each job.
-        self._program = find_program(self._ssh['ssh'][0])
         self._keep = keep
         self._max_output = max_output or sys.maxsize
         self._grace = grace
@@ -923,8 +984,9 @@ class SSHJobMan:
         self._watched = {}          # fileobj: callback
         self._holding = set()       # those of them that keep us going
         self._files = {}            # always ready: what to call, about what
-        self._selector = None       # with _notices, while there is work
+        self._selector = None       # these four only while there is work
         self._notices = None
+        self._launcher = None
         self._null = None           # the null device, for stdin
 
     # What callers use
@@ -1119,10 +1181,9 @@ class SSHJobMan:
                 stdin, job.stdin = os.pipe()
                 ours.append(job.stdin)
                 theirs.append(stdin)
-            job.process = subprocess.Popen(
-                ssh_argv(job.host, command, **self._ssh), stdin=stdin,
-                stdout=theirs[0], stderr=theirs[1], env=job.environment,
-                executable=self._program, start_new_session=True)
+            job.pid = self._launcher.start(
+                ssh_argv(job.host, command, **self._ssh), job.environment,
+                (stdin, theirs[0], theirs[1]))
         except BaseException:
             for fd in ours:
                 os.close(fd)
@@ -1132,7 +1193,7 @@ class SSHJobMan:
                 os.close(fd)
 
     def _run(self, job):
-        self._running[job.process.pid] = job
+        self._running[job.pid] = job
         job.become(RUNNING)
         for pipe in job.pipes:
             os.set_blocking(pipe, False)
@@ -1303,29 +1364,14 @@ class SSHJobMan:
                     self._ask(job)
             self._noticed = self._weight > TURN_LIMIT
             self._given_up = [job for job in self._given_up
-                              if job.process.poll() is None]
+                              if not job.has_ended()]
 
     def _ask(self, job):
         """Finish *job* if its process has ended; return whether it has."""
-        pid = job.process.pid
-        try:
-            if job.reason and os.waitid(
-                    os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                # We ended it: no one of its group shall outlive it.  Until
-                # it is reaped, the group's number can be no one else's.
-                job.kill(signal.SIGKILL)
-            asked, status = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            exitcode = None     # someone else reaped it
-        else:
-            if not asked:
-                return False
-            exitcode = (-os.WTERMSIG(status) if os.WIFSIGNALED(status)
-                        else os.WEXITSTATUS(status))
-        # Left at None, Popen would ask again, and say 0 where it is lost.
-        job.process.returncode = exitcode if exitcode is not None else 255
-        self._finish(job, exitcode)
-        return True
+        ended = job.has_ended()
+        if ended:
+            self._finish(job)
+        return ended
 
     def _expire(self):
         """Do what is due to each job whose deadline has come."""
@@ -1341,8 +1387,9 @@ class SSHJobMan:
                 self._kill(job)
             else:
                 job.reason += ', would not die'
+                job.exitcode = -signal.SIGKILL
                 self._given_up.append(job)
-                self._finish(job, -signal.SIGKILL)
+                self._finish(job)
 
     # One job's way
 
@@ -1358,7 +1405,7 @@ class SSHJobMan:
         job.kill(signal.SIGKILL)
         self._set_deadline(job, self._clock() + self._grace)
 
-    def _finish(self, job, exitcode):
+    def _finish(self, job):
         """Sweep up what *job* has said, free its slot, make its Result."""
         # EOF is not exit, and exit is not EOF: a ControlPersist master may
         # hold stderr for hours.  What ssh itself wrote is in the pipe by
@@ -1372,12 +1419,12 @@ class SSHJobMan:
                 room -= count
             self._drop(job, pipe)
         self.end_input(job)
-        del self._running[job.process.pid]
+        del self._running[job.pid]
         self._hollow.discard(job)
         self._full_since = None
         stopped = job.started + self._clock() - job.clock_start
         self._deliver(job, self._attendant.judge(
-            job, job.result(exitcode, stopped)))
+            job, job.result(stopped)))
 
     def _deliver(self, job, result):
         job.become(FINISHED)
@@ -1397,10 +1444,11 @@ class SSHJobMan:
             for pipe in [*job.pipes, job.stdin]:
                 if pipe is not None:
                     os.close(pipe)
-            try:
-                job.process.wait(ROUND)
-            except subprocess.TimeoutExpired:
-                pass
+        end = time.monotonic() + LOOK
+        while jobs and time.monotonic() < end:
+            time.sleep(FIRST_TICK)
+            jobs = [job for job in jobs if not job.has_ended()]
+        self._given_up += jobs
 
     def _set_deadline(self, job, deadline):
         job.deadline = deadline
@@ -1423,6 +1471,9 @@ class SSHJobMan:
                 os.close(null)
                 raise
             self._null = null
+            self._orphans[:] = [job for job in self._orphans
+                                if not job.has_ended()]
+            self._launcher = _Launcher(self._ssh['ssh'][0])
             self._notices = _Notices()
             if self._notices.pipe is not None:
                 self._listen(self._notices.pipe, selectors.EVENT_READ,
@@ -1433,7 +1484,10 @@ class SSHJobMan:
             self._selector.close()
             self._notices.close()
             os.close(self._null)
-            self._selector = self._notices = self._null = None
+            self._selector = self._notices = None
+            self._launcher = self._null = None
+            self._orphans.extend(self._given_up)
+            self._given_up.clear()
         self._files.clear()
         self._spool.close()
 
@@ -2496,7 +2550,7 @@ class PasswordAttendant(Attendant):
         pid, uid, gid = struct.unpack('3i', line.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize('3i')))
         try:
-            return uid == os.geteuid() and os.getsid(pid) == job.process.pid
+            return uid == os.geteuid() and os.getsid(pid) == job.pid
         except OSError:
             return False            # it is gone
 
