@@ -3091,18 +3091,17 @@ class Prompt:
 
     def _named(self, text, among):
         """Return those *among* hosts that the patterns in *text* name."""
-        wanted = []
+        ours = set(self._hosts)
+        wanted = set()
         for word in text.split():
-            if '*' in word or '?' in word:
-                matched = fnmatch.filter(self._hosts, word)
-            else:
-                matched = list(expand(word))
-            if not set(matched) & set(self._hosts):
+            matched = ours.intersection(
+                fnmatch.filter(ours, word) if '*' in word or '?' in word
+                else expand(word))
+            if not matched:
                 raise UsageError('no host of ours: %s' % word)
-            wanted += matched
+            wanted |= matched
         if not wanted:
             raise UsageError('name some hosts')
-        wanted = set(wanted)
         return [host for host in among if host in wanted]
 
     # The built-ins; the first line of each says what help shows
@@ -3396,15 +3395,17 @@ def _parse_arguments(argv):
     end = argv.index('--') if '--' in argv else len(argv)
     # Given no positionals, argparse returns them all, wherever they stand.
     parser = _make_parser()
-    for word in argv[:end]:
-        if word.endswith('=--'):    # argparse would lose the '--'
-            parser.error('%s: -- is no value' % word)
     options, operands = parser.parse_known_args(
         # Its argument is optional, and must not be taken from COMMAND.
         ['--sudo=root' if word == '--sudo' else word for word in argv[:end]])
     for operand in operands:
         if operand.startswith('-') and operand != '-':
             parser.error('unknown option %s' % operand)
+    for name, value in vars(options).items():
+        several = isinstance(parser.get_default(name), list)
+        for one in value if several else [value]:
+            if one in ([], '--'):   # argparse before 3.13 makes [] of it
+                parser.error('-- is no value of an option')
     options.show = (parser.format_help() if options.help else
                     'classh %s\n' % __version__ if options.version else '')
     return options, operands + argv[end + 1:]

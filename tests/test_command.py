@@ -492,6 +492,11 @@ class BadInputTest(TestCase):
         self.check("'[1-'", 'true', 'a', '-x', 'web[1-')
         self.check("'3-1' runs backwards", '--list', 'web[3-1]')
 
+    def test_two_hyphens_are_no_value(self):
+        for words in (['-qS--'], ['-E--'], ['-x--'], ['-u--'], ['-O--'],
+                      ['--pickle=--'], ['--exclude=--', '-xa']):
+            self.check("--", *words, 'true', 'a', 'b')
+
     def test_bad_host(self):
         self.check("'-oX=y' begins with '-'", 'true', 'a', '--', '-oX=y')
         self.check("'a b'", 'true', 'a b')
