@@ -3462,18 +3462,7 @@ def _main(argv, out, err):
             raise UsageError('no command; see classh -h')
     check = _take_literally if options.noexpand else expand
     arriving = Arriving(check, run.complain) if '-' in operands else None
-    if arriving and options.send_input:
-        raise UsageError('stdin cannot be both hosts, -, and input, -I')
-    if options.send_input and os.isatty(0):
-        raise UsageError('-I needs a file or a pipe on stdin')
-    if options.send_input or arriving:
-        try:
-            os.read(0, 0)
-        except OSError as error:
-            raise UsageError('stdin: %s' % error.strerror) from None
-    if options.shell and (arriving or options.send_input or options.good
-                          or options.bad or options.pickle):
-        raise UsageError('--shell goes without -, -I, -S, -E and --pickle')
+    _check_stdin(options, arriving)
     hosts = _host_stream(options, operands)
     first = next(hosts, None)
     if first is not None:
@@ -3481,12 +3470,7 @@ def _main(argv, out, err):
     elif not arriving:
         raise UsageError('no hosts')
     if options.list:
-        if arriving:
-            hosts.add(itertools.chain.from_iterable(
-                map(arriving.patterns, sys.stdin.buffer)))
-        for host in itertools.takewhile(lambda host: not out.error, hosts):
-            out.write(host + '\n', flush=bool(arriving))
-        out.write('')
+        _print_hosts(hosts, arriving, out)
         return int(run.trouble)
     options.ssh = _ssh_words(options.ssh)
     _raise_descriptor_limit(3 * options.fanout + SPARE_DESCRIPTORS)
@@ -3496,6 +3480,33 @@ def _main(argv, out, err):
         with SharedConnections(options.ssh) as shared:
             options.ssh_option += shared
             return Prompt(options, hosts, out, err, run.attendant).run()
+
+
+def _check_stdin(options, arriving):
+    """See that it can be what it is wanted for, and that only once."""
+    if arriving and options.send_input:
+        raise UsageError('stdin cannot be both hosts, -, and input, -I')
+    if options.shell and (arriving or options.send_input or options.good
+                          or options.bad or options.pickle):
+        raise UsageError('--shell goes without -, -I, -S, -E and --pickle')
+    if options.send_input and os.isatty(0):
+        raise UsageError('-I needs a file or a pipe on stdin')
+    if options.send_input or arriving:
+        try:
+            os.read(0, 0)
+        except OSError as error:
+            raise UsageError('stdin: %s' % error.strerror) from None
+
+
+def _print_hosts(hosts, arriving, out):
+    if arriving:
+        hosts.add(itertools.chain.from_iterable(
+            map(arriving.patterns, sys.stdin.buffer)))
+    for host in hosts:
+        out.write(host + '\n', flush=bool(arriving))
+        if out.error:
+            break
+    out.write('')
 
 
 def _attendant_for(options):
