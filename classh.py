@@ -2174,7 +2174,7 @@ import os, socket, sys
 try:
     line = socket.socket(socket.AF_UNIX)
     line.connect(os.environ["CLASSH_SOCKET"])
-    said = [os.environ["CLASSH_TOKEN"], *sys.argv[1:]]
+    said = [os.environ["CLASSH_TOKEN"], *sys.argv[1:], str(os.getppid())]
     line.sendall(b"\\0".join(map(os.fsencode, said)))
     line.shutdown(socket.SHUT_WR)
     answer = line.makefile("rb").read()
@@ -2189,13 +2189,26 @@ if sys.argv[1] == "ask" and not answer:
 # ssh's own password prompt, and what PAM says as such.  A one-time code, a
 # password to be changed or a host key must not be answered with it.
 _PASSWORD_PROMPT = re.compile(
-    r"(\([^()]*@[^()]*\) )?(\S+@\S+'s )?password( for \S+)?: ?",
-    re.IGNORECASE).fullmatch
+    r"(\((?P<pam>[^()]*@[^()]*)\) )?((?P<ssh>\S+@\S+)'s )?"
+    r"password( for \S+)?: ?", re.IGNORECASE).fullmatch
 _KEY_PROMPT = re.compile(r"Enter passphrase for (key )?'?/[^:]*: ?").fullmatch
 _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
                               re.DOTALL).fullmatch
+# What ssh says once it is in at a jump host that cannot reach the host.
+_BEHIND_JUMP_HOST = 'stdio forwarding failed'
 # What sudo says of a user who may not, whatever the password.
 _NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty')
+
+
+def _addressee(prompt):
+    """Return USER@HOST that the match of a password prompt names, or ''.
+
+    An older ssh names nobody where it is PAM that asks, and a prompt of
+    ssh's own has no more than 30 and 128 characters of the two.
+    """
+    user, at, host = (prompt.group('pam') or prompt.group('ssh')
+                      or '').rpartition('@')
+    return user[:30] + at + host[:128]
 
 
 class Gate:
@@ -2220,7 +2233,7 @@ class Gate:
             answer(None)
         elif self._proven:
             answer(self._secret)
-        elif self._first is None:
+        elif self._first in (None, job):    # its jump host, and then itself
             self._first = job
             answer(self._secret)
         else:
@@ -2256,13 +2269,13 @@ class Gate:
 class _Talk:
     """What passed between one job and its attendant."""
 
-    __slots__ = ('place', 'sent', 'taken', 'withheld', 'entered',
+    __slots__ = ('place', 'sent_to', 'taken', 'withheld', 'entered',
                  'other_prompt', 'sudo_sent', 'sudo_asked_again',
                  'sudo_ran', 'no_sudo')
 
     def __init__(self):
         self.place = None           # a descriptor, held for its helper's line
-        self.sent = False           # the password went to ssh
+        self.sent_to = set()        # for whom ssh got the password
         self.taken = False          # and then it asked for something else
         self.withheld = False       # it was asked for, and not sent
         self.entered = False        # ssh is in
@@ -2271,6 +2284,11 @@ class _Talk:
         self.sudo_asked_again = False
         self.sudo_ran = False       # the command runs
         self.no_sudo = False
+
+    def may_have_gone_to(self, whom):
+        """True if the password went to *whom*; '' may be anybody."""
+        return whom in self.sent_to or bool(
+            self.sent_to and '' in (whom, *self.sent_to))
 
 
 class _Heeder:
@@ -2468,19 +2486,22 @@ class PasswordAttendant(Attendant):
     def _judge_ssh(self, job, result):
         talk = job.talk
         if result.outcome in ('ok', 'error'):
-            if talk.sent:
+            if talk.sent_to:
                 self._ssh.accept()
             return None
         if talk.entered or job.reason:
             return None
-        if talk.sent and not talk.taken:
+        if talk.withheld:           # perhaps to all but its jump host
+            return 'was not given the password'
+        if (talk.sent_to and not talk.taken
+                and _BEHIND_JUMP_HOST not in result.errors):
             # Its words may be lost, or in another language.  Where only the
             # line was lost, to stop is the safe side.
             self._ssh.refuse(job)
             return 'refused the password'
         if talk.other_prompt is not None:
             return 'asked for something else: %s' % talk.other_prompt
-        return 'was not given the password' if talk.withheld else None
+        return None
 
     def _judge_sudo(self, job, result):
         talk = job.talk
@@ -2531,17 +2552,18 @@ class PasswordAttendant(Attendant):
         if chunk and len(said) < READ_SIZE:
             return
         self._manager.unwatch(line)
-        token, word, *prompt = os.fsdecode(bytes(said)).split('\0')[:3] + ['']
+        token, word, prompt, pid = (
+            os.fsdecode(bytes(said)).split('\0') + 3 * [''])[:4]
         job = self._jobs.get(token)
         if job is None or not self._is_ours(line, job):
             line.close()
         elif word == 'enter':
             line.close()
             job.talk.entered = True
-            if job.talk.sent:
+            if job.talk.sent_to:
                 self._ssh.accept()
         else:
-            self._answer(job, prompt[0], line)
+            self._answer(job, prompt, pid, line)
 
     def _is_ours(self, line, job):
         """True if who speaks is of the session that *job* leads."""
@@ -2554,8 +2576,11 @@ class PasswordAttendant(Attendant):
         except OSError:
             return False            # it is gone
 
-    def _answer(self, job, prompt, line):
+    def _answer(self, job, prompt, pid, line):
+        """Answer the *prompt* of the ssh *pid*, the job's or a jump host's."""
         talk = job.talk
+        password = _PASSWORD_PROMPT(prompt)
+        own = _KEY_PROMPT(prompt) or _HOST_KEY_PROMPT(prompt)
 
         def send(answer):
             try:
@@ -2565,22 +2590,27 @@ class PasswordAttendant(Attendant):
             line.close()
 
         def settle(secret):
-            talk.sent = secret is not None
-            talk.withheld = secret is None
-            send(b'' if secret is None else secret + b'\n')
+            if secret is None:
+                talk.withheld = True
+                send(b'')
+            else:
+                talk.sent_to.add(whom)
+                send(secret + b'\n')
 
-        if _PASSWORD_PROMPT(prompt) or self._keys and _KEY_PROMPT(prompt):
-            if talk.sent:
+        if password or self._keys and _KEY_PROMPT(prompt):
+            whom = _addressee(password) if password else pid
+            if talk.may_have_gone_to(whom):
                 send(b'')           # once is enough: it was wrong
             else:
                 self._ssh.ask(job, settle)
         else:
             talk.other_prompt = ' '.join(prompt.split())[:TEXT_LIMIT]
+            # A host key is asked about before a password is: if one was
+            # sent, a jump host took it.
+            talk.taken = bool(talk.sent_to) and not _KEY_PROMPT(prompt)
             # To questions of its own ssh takes an empty line for a no: it
             # goes on without that key, or ends.  A server would take it for
             # an answer.
-            own = _KEY_PROMPT(prompt) or _HOST_KEY_PROMPT(prompt)
-            talk.taken = talk.sent and not own
             send(b'\n' if own else b'')
 
     def _hear_sudo(self, job):

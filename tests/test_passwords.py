@@ -137,6 +137,17 @@ class PromptTest(PasswordTest):
         self.classh('--askpass-key', script, 'h').check(stdout=None)
         self.assertEqual(self.lines('asked'), ['h ' + SECRET])
 
+    def test_passphrase_of_a_key_is_given_once_to_each_ssh(self):
+        # There is one more for a jump host, which asks for the same key.
+        ssh = 'ask "%s"; [ "$answer" ]' % KEY_PROMPT
+        self.write('jump', 'ask() { %s; }; %s' % (
+            'answer=$("$SSH_ASKPASS" "$1"); echo "jump $answer" >>asked', ssh))
+        said = self.classh('--askpass-key', 'sh -e ./jump || deny; '
+                           '%s || deny; %s; deny' % (ssh, ssh), 'h')
+        said.check(4, stdout=None, stderr=None)
+        self.assertEqual(self.lines('asked'),
+                         ['jump ' + SECRET, 'h ' + SECRET], said)
+
     def test_passphrase_of_a_key_is_not_given_otherwise(self):
         said = self.classh('ask "%s"; [ "$answer" ] || deny; enter'
                            % KEY_PROMPT, 'h')
@@ -188,6 +199,21 @@ class OnceTest(PasswordTest):
         self.assertEqual(self.sent(), [('h', SECRET)], said)
         self.assertIn('   refused the password\n', said.stdout, said)
         self.assertIn('classh: h refused the password', said.stderr, said)
+
+    def test_host_may_ask_again_in_other_words_and_has_refused(self):
+        # A prompt of ssh's own cuts long names, one of PAM's may have none.
+        for first, second in (
+                ('(%s@%s) Password: ' % ('u' * 99, 'h' * 200),
+                 "%s@%s's password: " % ('u' * 30, 'h' * 128)),
+                ('Password: ', "u@h's password: "),
+                ("u@h's password: ", 'Password: ')):
+            with self.subTest(first=first):
+                self.write('sent')
+                said = self.classh('send "%s"; send "%s"; deny' % (
+                    first, second), 'h')
+                said.check(4, stdout=None, stderr=None)
+                self.assertEqual(self.sent(), [('h', SECRET)], said)
+                self.assertIn('   refused the password\n', said.stdout, said)
 
     def test_password_that_was_taken_is_not_refused_by_a_second_question(self):
         # It has expired, or there is a code to it.
@@ -823,6 +849,42 @@ class RealTest(WorkTest):
         self.assertIn('3 of 7 refused the password: %s@127.0.0.[1-3]\n'
                       % self.users.free, said.stderr, said)
 
+    def test_jump_host_and_target_each_get_it_once(self):
+        jump = 'ProxyJump=%s@127.0.0.99' % self.users.asked
+        for port in 'password', 'keyboard':
+            with self.subTest(port=port):
+                self.begin = self.users.quiet()
+                said = self.login('-O', jump, 'id -un', self.hosts(2),
+                                  port=port)
+                said.check(stdout=None)
+                accepted, failed = self.attempts()
+                self.assertEqual((len(accepted), failed), (4, []), said)
+
+    def test_jump_host_that_cannot_go_on_has_not_refused_it(self):
+        said = self.login(
+            '-O', 'ProxyJump=%s@127.0.0.99' % self.users.asked, '-f1',
+            'id -un', self.users.asked + '@127.0.0.1:1', self.hosts(1))
+        said.check(4, stdout=None, stderr=None)
+        self.assertIn('@127.0.0.1:1   255', said.stdout, said)
+        self.assertNotIn('refused', said.stderr, said)
+        self.assertEqual(said.stdout.count('  %s\n' % self.users.asked), 1)
+
+    def test_unknown_key_behind_a_jump_host_is_no_refusal_of_it(self):
+        said = self.login(
+            '-O', 'ProxyJump=%s@127.0.0.99' % self.users.asked, '-O',
+            'UserKnownHostsFile=/dev/null', '-O', 'StrictHostKeyChecking=ask',
+            'id', self.hosts(2))
+        said.check(4, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count(
+            'asked for something else: The authenticity of host'), 2, said)
+
+    def test_jump_host_that_refuses_it_is_asked_once(self):
+        said = self.login('-O', 'ProxyJump=%s@127.0.0.99' % self.users.asked,
+                          '-f3', 'id', self.hosts(9), secret=self.wrong)
+        said.check(4, stdout=None, stderr=None)
+        accepted, failed = self.attempts()
+        self.assertEqual((accepted, len(failed)), ([], 1), said)
+
     def test_password_that_has_expired_is_named_and_not_refused(self):
         said = self.login('-f1', 'id -un', self.hosts(1, 'old'),
                           self.hosts(2), port='keyboard')
@@ -913,6 +975,12 @@ class EncryptedKeyTest(WorkTest):
         said = self.login('--askpass-key', 'echo in', '127.0.0.[1-5]')
         said.check(stdout=None)
         self.assertEqual(said.stdout.count('  in\n'), 5, said)
+
+    def test_is_opened_for_a_jump_host_too(self):
+        said = self.login('--askpass-key', '-O', 'ProxyJump=127.0.0.99',
+                          'echo in', '127.0.0.[1-2]')
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  in\n'), 2, said)
 
     def test_wrong_passphrase_is_tried_once(self):
         said = self.login('--askpass-key', '-f3', 'echo in', '127.0.0.[1-9]',
