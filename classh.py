@@ -2211,6 +2211,16 @@ def _addressee(prompt):
     return user[:30] + at + host[:128]
 
 
+def _written(mark):
+    """Return *mark* as it stands in a command: not as itself.
+
+    Its '%' is doubled, which sudo, in a prompt, and printf undo.  So it is
+    not heard where the command is only shown: by a login shell that traces
+    (set -x), or by sudo, if it does not run it.
+    """
+    return mark.replace('%', '%%')
+
+
 class Gate:
     """Lets a secret go to one host first, and to all once that one took it.
 
@@ -2383,7 +2393,8 @@ class PasswordAttendant(Attendant):
         self._known = None          # who had refused when this run began
         # Nobody who knows one of them knows the others.
         self._asks, self._runs, self._none = (
-            'classh-%s:' % os.urandom(16).hex() for _ in range(3))
+            'classh-%s%%%s:' % (os.urandom(8).hex(), os.urandom(8).hex())
+            for _ in range(3))
         if self.prompts:
             self._make_directory()
 
@@ -2437,12 +2448,13 @@ class PasswordAttendant(Attendant):
             return command
         # The outer sh, since the login shell may be any; the inner ones so
         # that all of the command runs as that user, after the mark.
-        sudo = ['sudo', *(('-S', '-p', self._asks) if self._sudo else ('-n',)),
+        asks, runs, none = map(_written, (self._asks, self._runs, self._none))
+        sudo = ['sudo', *(('-S', '-p', asks) if self._sudo else ('-n',)),
                 '-u', self._sudo_user, '--', 'sh', '-c',
-                'printf %%s %s >&2; exec sh -c "$0"' % self._runs, command]
+                'printf %s >&2; exec sh -c "$0"' % runs, command]
         return 'exec sh -c ' + shlex.quote(
-            'command -v sudo >/dev/null || { printf %%s %s >&2; exit 127; }; '
-            'exec %s' % (self._none, ' '.join(map(shlex.quote, sudo))))
+            'command -v sudo >/dev/null || { printf %s >&2; exit 127; }; '
+            'exec %s' % (none, ' '.join(map(shlex.quote, sudo))))
 
     def prepare(self, job):
         job.talk = _Talk()
@@ -2459,10 +2471,13 @@ class PasswordAttendant(Attendant):
                 SSH_ASKPASS_REQUIRE='force', CLASSH_TOKEN=token,
                 CLASSH_SOCKET=os.path.join(self._directory, 'socket'))
         if self._sudo_user is not None:
+            calls = {self._asks: lambda: self._hear_sudo(job),
+                     self._runs: lambda: self._hear_run(job),
+                     self._none: lambda: self._hear_none(job)}
+            for mark in list(calls):
+                calls[_written(mark)] = lambda: None
             job.errors = _Heeder(job.errors, {
-                self._asks.encode(): lambda: self._hear_sudo(job),
-                self._runs.encode(): lambda: self._hear_run(job),
-                self._none.encode(): lambda: self._hear_none(job)})
+                mark.encode(): call for mark, call in calls.items()})
 
     def judge(self, job, result):
         if job.talk is None:

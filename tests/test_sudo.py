@@ -15,12 +15,15 @@ from terminal import Terminal
 MARK = re.compile('classh-?[0-9a-f]{4}')
 
 # A sudo in place of the real one, for what that does not do on demand.  It
-# has marker, the prompt to print, and command, a list, to run.
+# has marker, the prompt to print, mark, what its command will print, and
+# command, a list, to run.
 FAKE_SUDO = '''#!%s -ISE
 import fcntl, os, sys, termios, time
 words = sys.argv[1:]
 marker = words[words.index('-p') + 1] if '-p' in words else ''
+marker = marker.replace('%%%%', '%%')
 command = words[words.index('--') + 1:]
+mark = command[2].split()[1].replace('%%%%', '%%')
 def say(text):
     os.write(2, text.encode())
 def read():
@@ -207,6 +210,15 @@ class WrongTest(SudoTest):
                       % self.users.plain, said.stderr)
         self.assertFalse(os.path.exists(self.path('done')))
 
+    def test_user_who_may_run_something_else_is_told_so(self):
+        # sudo says what it does not run, which is all that we gave it.
+        said = self.sudo('-I', 'id; cat', self.hosts('limited', 3),
+                         secret=self.right, stdin='input')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count(
+            '   sudo did not run the command\n'), 3, said)
+        self.assertEqual(said.stdout.count(' is not allowed to '), 3, said)
+
     def test_wrong_password_is_tried_once(self):
         said = self.sudo('-f10', 'touch done', self.hosts('asked'),
                          secret=self.wrong, cwd=self.directory)
@@ -376,7 +388,6 @@ slowly('before ')
 slowly(marker)
 assert read() == b'correct horse\\n'
 slowly('between ')
-mark = command[2].split()[2]
 command[2] = command[2].split(';', 1)[1]
 slowly(mark)
 slowly('after')
@@ -442,7 +453,6 @@ go()
     def test_marks_that_come_twice_do_no_harm(self):
         for password in True, False:
             said = self.sudo('''
-mark = command[2].split()[2]
 say(mark + mark + marker + marker + mark)
 command[3] = command[3].replace('MARK', mark + marker)
 go()
@@ -454,7 +464,6 @@ go()
 
     def test_marks_that_come_after_stdin_was_closed_do_no_harm(self):
         said = self.sudo('''
-mark = command[2].split()[2]
 command[3] = command[3].replace('MARK', mark + marker)
 go()
 ''', 'exec <&-; printf MARK >&2; printf MARK >&2', 'h[1-3]')
@@ -479,6 +488,22 @@ say('Welcome!\\nPassword: try again\\n' + marker); read(); say('\\n'); go()
 ''', 'echo in', 'h')
         said.check(stdout=None)
         self.assertIn('  Welcome!\n', said.stdout, said)
+        self.assertEqual(self.given(), [b'correct horse\n'])
+
+    def test_login_shell_that_traces_does_not_ask_for_the_password(self):
+        # It prints all of the command line, as after 'set -x' in a profile.
+        ssh = self.program('ssh', 'while [ "$1" != -- ]; do shift; done\n'
+                           'exec sh -v -x -c "$3"')
+        for options in [], ['-I']:
+            said = self.sudo('go()', '--ssh', shlex.quote(ssh), *options,
+                             'cat; echo end', 'h', stdin='')
+            said.check(stdout=None)
+            self.assertIn('  Output:\n\n  end\n', said.stdout, said)
+            self.assertNotIn(self.SECRET, said.stdout)
+        said = self.sudo('say(marker); read(); go()', '--ssh',
+                         shlex.quote(ssh), 'cat; echo end', 'h')
+        said.check(stdout=None)
+        self.assertIn('  Output:\n\n  end\n', said.stdout, said)
         self.assertEqual(self.given(), [b'correct horse\n'])
 
     def test_first_that_was_let_in_lets_in_the_others_at_once(self):
