@@ -13,7 +13,7 @@ import unittest
 from support import (FAKE_SSH, TESTS, Command, WorkTest, classh_argv,
                      kill_leftovers, leftovers, run, run_classh, run_in_pty,
                      sshd, text, until, wait_until)
-from accounts import accounts
+from accounts import accounts, not_run
 from terminal import Terminal, state
 
 ASKING_SSH = shlex.quote(os.path.join(TESTS, 'asking_ssh'))
@@ -896,7 +896,7 @@ class RealTest(WorkTest):
 
     def test_one_time_code_is_refused_and_named(self):
         if not self.users.codes:
-            self.skipTest('no PAM module for one-time codes here')
+            self.skipTest(not_run('one-time codes', 'no PAM module for them'))
         said = self.login('-f1', 'id -un', self.hosts(1, 'code'),
                           self.hosts(2), port='keyboard')
         said.check(4, stdout=None, stderr=None)

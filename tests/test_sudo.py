@@ -133,6 +133,13 @@ class RightTest(SudoTest):
                                  secret=self.right)
                 self.assertIn('  Output:\n\n  %s\n' % wanted, said.stdout)
 
+    def test_all_lines_of_the_shell_run_as_root(self):
+        said = self.sudo('--shell', self.hosts('asked', 2), secret=self.right,
+                         stdin='id -un; cat\n%only *1\nid -un | cat\n')
+        said.check(stdout=None)
+        self.assertEqual(re.findall(r'@(h\d)   0 .*\n  Output:\n\n  root\n\n',
+                                    said.stdout)[2:], ['h1'], said)
+
     def test_status_and_both_streams_come_through(self):
         said = self.sudo('echo out; echo err >&2; exit 7',
                          self.hosts('asked', 2), self.hosts('free', 2),
@@ -252,6 +259,15 @@ class WrongTest(SudoTest):
             '   sudo did not run the command\n'), 3, said)
         self.assertEqual(said.stdout.count('password is required'), 3, said)
 
+    def test_shell_does_not_try_it_again(self):
+        said = self.sudo('--shell', self.hosts('asked', 2), secret=self.wrong,
+                         stdin='id\nid\n')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(len([line for line in self.log()
+                              if 'incorrect password attempt' in line]), 1)
+        self.assertEqual(said.stdout.count(
+            '   was not given the password\n'), 3, said)
+
     def test_refused_password_leaves_the_input_alone(self):
         # Its first line must not go for a password.
         said = self.sudo('-I', 'cat', self.hosts('asked', 1),
@@ -306,6 +322,12 @@ class RealTest(SudoTest):
         said.check(stdout=None)
         self.assertEqual(said.stdout.count('  Output:\n\n  root\n\n'), 10)
         self.assertNotIn('Error', said.stdout, said)
+
+    def test_one_password_serves_a_jump_host_too(self):
+        said = self.real('-O', 'ProxyJump=%s@127.0.0.99' % self.users.plain,
+                         'id -un', self.addresses('asked', 2))
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  root\n\n'), 2)
 
     def test_input_follows_through_ssh_too(self):
         said = self.real('-I', 'cat; id -un', self.addresses('asked', 3),
