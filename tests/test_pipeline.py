@@ -414,7 +414,7 @@ class InputTest(PipelineTest):
     def test_silent_input_does_not_hold_up_hosts_that_do_not_read(self):
         reader, writer = self.pipe()
         self.classh('-q', '-I', 'true', 'a', 'b', stdin=reader).check()
-        self.classh('-q', '-I', '-u', '.3', '[ $HOST = b ] || cat', 'a', 'b',
+        self.classh('-q', '-I', '-u', '1', '[ $HOST = b ] || cat', 'a', 'b',
                     stdin=reader).check(3)
         with self.start('-q', '-I', 'touch ran-$HOST; cat', 'a',
                         stdin=reader) as command:
@@ -422,11 +422,11 @@ class InputTest(PipelineTest):
             command.signal(signal.SIGINT)
             command.finish().check(130)
 
-    def test_200_mb_take_no_memory(self):
+    def test_100_mb_take_no_memory(self):
         # Read by one host when the other has read nothing yet.
         with open(self.path('big'), 'wb') as big:
-            subprocess.check_call(['seq', '23600000'], stdout=big)
-        self.assertGreater(os.path.getsize(self.path('big')), 200000000)
+            subprocess.check_call(['seq', '12400000'], stdout=big)
+        self.assertGreater(os.path.getsize(self.path('big')), 100000000)
         with open(self.path('big'), 'rb') as big:
             wanted = run(['md5sum'], stdin=big).stdout
         for source in '"$@" <big', 'cat big | "$@"':

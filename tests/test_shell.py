@@ -6,11 +6,12 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
-from support import (FAKE_SSH, SCRATCH, TESTS, Command, WorkTest,
+from support import (FAKE_SSH, ROOT, SCRATCH, TESTS, Command, WorkTest,
                      classh_argv, kill_leftovers, leftovers, processes,
                      read_log, run_classh, sshd, until, wait_until)
 from accounts import accounts
@@ -51,13 +52,15 @@ def private_directories():
 class ShellTest(WorkTest):
     """A home of its own, so that nobody's history is read or written."""
 
+    starter = classh_argv()
+
     def setUp(self):
         super().setUp()
         os.mkdir(self.path('home'))
         self.env = {'HOME': self.path('home')}
 
     def argv(self, *args, ssh=FAKE_SSH):
-        return classh_argv('--ssh', ssh, '--shell', *args)
+        return self.starter + ['--ssh', ssh, '--shell', *args]
 
     def shell(self, *args, ssh=FAKE_SSH, prompt='classh ', **env):
         """The shell on a terminal, at its first prompt."""
@@ -441,14 +444,17 @@ class InterruptTest(ShellTest):
         self.assertEqual(len(self.lines('begun')), 2)
 
     def test_second_ctrl_c_kills_what_is_slow_to_end(self):
-        shell = self.shell('h1')
+        # With a grace of an hour, only the second can end it.
+        self.starter = [sys.executable, '-c', 'import sys, classh; '
+                        'classh.SSHJobMan.__init__.__kwdefaults__.update('
+                        'grace=3600.0); sys.exit(classh.main())']
+        shell = self.shell('h1', PYTHONPATH=ROOT)
         self.start(shell, 1, 'trap "echo >>told" TERM; echo >>begun; '
                    'while :; do sleep .05; done')
         shell.type('\x03')
         wait_until(lambda: self.lines('told'))
-        # Long before the grace of five seconds is over:
         shell.type('\x03')
-        shell.expect('classh 1, 1 failed> ', timeout=4)
+        shell.expect('classh 1, 1 failed> ')
         self.gone(shell)
 
     def test_ctrl_c_at_the_prompt_drops_the_line(self):
@@ -788,8 +794,8 @@ class RealSharingTest(ShellTest):
 
     def check_nothing_left(self):
         try:
-            wait_until(lambda: not self.masters() + self.connections(), 5,
-                       'no connection is left')
+            wait_until(lambda: not self.masters() + self.connections(),
+                       what='no connection is left')
             self.assertEqual(private_directories(), set())
         finally:
             for pid in self.masters():      # they would live for minutes
@@ -816,10 +822,11 @@ class RealSharingTest(ShellTest):
         # With the key exchange that ssh takes by itself: the other tests
         # choose a faster one.
         command = self.start('-O', 'KexAlgorithms=+curve25519-sha256',
-                             '--progress', '127.0.0.[1-100]')
-        first = self.send(command, 'true', 100)
-        self.assertEqual(len(self.masters()), 100)
-        second = self.send(command, 'true', 100)
+                             '--progress', '127.0.0.[1-40]')
+        first = self.send(command, 'true', 40)
+        self.assertEqual(len(self.masters()), 40)
+        # Of a few, for the machine may have other work meanwhile.
+        second = min(self.send(command, 'true', 40) for _ in range(3))
         command.finish().check(0, '', None)
         self.assertLess(second, first / 5)
 
