@@ -39,8 +39,8 @@ CLASSH = os.path.join(ROOT, 'classh.py')
 
 RUN_LIMIT = 60.0        # seconds for a command that a test runs
 INSTALL_LIMIT = 600.0   # seconds for one that may install something first
-WAIT_LIMIT = 10.0       # seconds for what should happen at once
-LEFTOVER_LIMIT = 1.0    # seconds for what was killed to be gone
+WAIT_LIMIT = 20.0       # seconds for what should happen at once
+LEFTOVER_LIMIT = 5.0    # seconds for what was killed to be gone
 POLL = .01              # seconds between two looks
 TTY_LAG = .2            # seconds that a terminal may take to pass bytes on
 

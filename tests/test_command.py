@@ -198,7 +198,7 @@ class SummaryTest(TestCase):
         fake('echo x', 'a[1-5]').check(0, stdout=None, stderr='')
 
     def test_a_line_a_cause_with_the_hosts_folded_most_hosts_first(self):
-        said = fake('-u1', 'case $HOST in web3|web17) exit 7;; esac', 'slow1',
+        said = fake('-u3', 'case $HOST in web3|web17) exit 7;; esac', 'slow1',
                     'web[1-20]', 'unreach[1-2]', 'noresolve1', 'signal9x',
                     'exit8')
         self.assertEqual(said.check(3, stdout=None, stderr=None)
@@ -288,7 +288,7 @@ class OptionTest(TestCase):
         fake('--quiet', 'true', 'a').check(0, '', '')
 
     def test_progress_is_a_mark_a_host_in_place_of_the_report(self):
-        fake('-f1', '--progress', '-u.2', 'echo x', 'a', 'fail3', 'unreach',
+        fake('-f1', '--progress', '-u2', 'echo x', 'a', 'fail3', 'unreach',
              'b', 'slow').check(
                  3, stdout='', stderr='.?~.!\n'
                  '1 of 5 exited with 3: fail3\n'
@@ -859,7 +859,7 @@ class LimitTest(TestCase):
             self.assertGreaterEqual(seconds, 1.0)
 
     def test_the_others_are_not_held_up(self):
-        said = fake('-f2', '-u1', 'true', 'slow', 'a[1-20]', 'unreach')
+        said = fake('-f2', '-u3', 'true', 'slow', 'a[1-20]', 'unreach')
         said.check(3, stdout=None, stderr='1 of 22 ssh failed: unreach\n'
                    '1 of 22 timed out: slow\n')
         self.assertRegex(said.stdout.split('\n\n')[-2], r'^slow   -15', said)

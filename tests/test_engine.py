@@ -664,7 +664,7 @@ class OutputTest(EngineTest):
                          (8 * MIB, True))
 
     def test_host_that_prints_for_ever_ends_at_its_limit(self):
-        result = self.run_one('endless', timeout=.3, max_output=100)
+        result = self.run_one('endless', timeout=1, max_output=100)
         self.assertEqual((result.outcome, result.truncated, result.output),
                          ('killed', True, 'y\n' * 50))
 

@@ -137,7 +137,7 @@ class HighDescriptorTest(TestCase):
         held = [os.open('/dev/null', os.O_RDONLY) for _ in range(1100)]
         import classh
         with classh.SSHJobMan(['loud', 'reader', 'slow', 'exit7'], 'true',
-                              ssh=os.environ['SSH'], timeout=.5,
+                              ssh=os.environ['SSH'], timeout=3,
                               input=open('/dev/null')) as job:
             job.watch(0, 1, lambda fd, events: job.unwatch(fd))
             for result in job:
@@ -246,9 +246,9 @@ class SurroundingsTest(WorkTest):
         self.assertEqual([result.host for result in
                           classh.load(self.path('all'))], ['exit0'])
         # Nobody is there to end it: the README says so.
-        left = [pid for pid, line in leftovers() if line == 'sleep 60']
-        self.assertEqual(len(left), 1)
-        os.kill(left[0], signal.SIGKILL)
+        left, = wait_until(lambda: [pid for pid, line in leftovers()
+                                    if line == 'sleep 60'])
+        os.kill(left, signal.SIGKILL)
 
 
 if __name__ == '__main__':

@@ -77,7 +77,7 @@ class EndlessTest(HangTest):
         hosts = ['%s-%d' % (kind, number) for kind in self.KINDS
                  for number in (1, 2)]
         ended = self.in_every_mode(
-            3, '-u1', 'exec sleep 60', *hosts,
+            3, '-u2', 'exec sleep 60', *hosts,
             argv=[sys.executable, '-c', HURRIED], env={'PYTHONPATH': ROOT})
         for mode, said in ended.items():
             if '-q' not in mode:
@@ -131,14 +131,14 @@ class LateLimitTest(HangTest):
         # classh itself stands still while the hosts finish, till past their
         # limit.
         gates = Gates(self.directory, 'a', 'b')
-        with self.start('-u1', gates.command, 'a', 'b') as command:
+        with self.start('-u2', gates.command, 'a', 'b') as command:
             start = time.monotonic()
             wait_until(lambda: len(self.jobs(command.pid)) == 2)
             command.signal(signal.SIGSTOP)
             gates.open('a')
             gates.open('b', 7)
             wait_until(lambda: self.jobs(command.pid) == ['Z', 'Z'])
-            wait_until(lambda: time.monotonic() > start + 1.5)
+            wait_until(lambda: time.monotonic() > start + 2.5)
             command.signal(signal.SIGCONT)
             said = command.finish().check(5, None, None)
         self.assertEqual(said.stderr, '1 of 2 exited with 7: b\n', said)
@@ -210,7 +210,7 @@ class StdinTest(HangTest):
                               for child, state, _ in children()]
 
     def test_input_that_never_ends_leaves_the_limit_its_right(self):
-        with self.start('-I', '-u1', 'true', 'reader', 'exit0',
+        with self.start('-I', '-u2', 'true', 'reader', 'exit0',
                         stdin=SILENT) as command:
             wait_until(lambda: self.is_dead(command.pid))
             said = command.finish().check(3, None, None)

@@ -55,7 +55,7 @@ class CountTest(WorkTest):
     SINKS = ('-S', 'good', '-E', 'bad', '--pickle', 'all')
 
     def test_all_ended_by_themselves_or_by_their_limit(self):
-        said = self.classh(*self.SINKS + ('-u1', 'true') + self.HOSTS[:5])
+        said = self.classh(*self.SINKS + ('-u3', 'true') + self.HOSTS[:5])
         results = self.check_accounts(said.check(3, None, None), 25)
         self.assertEqual(sorted(result.outcome for result in results.values()),
                          sorted(5 * ['ok', 'error', 'ssh', 'killed',

@@ -10,13 +10,14 @@ escape sequences on a terminal (test_command); pickles that run code
 import os
 import re
 import shutil
+import signal
 import sys
 import textwrap
 import time
 import unittest
 
-from support import (FAKE_SSH, ROOT, WorkTest, classh_argv, leftovers,
-                     processes, run, sshd, until, wait_until)
+from support import (FAKE_SSH, ROOT, Command, WorkTest, classh_argv,
+                     leftovers, processes, run, sshd, until, wait_until)
 
 FORK = re.compile(r'^(?:clone3?|v?fork)\(')
 
@@ -55,8 +56,8 @@ class ManyJobsTest(WorkTest):
             for number in range(1, 21):
                 self.write('go-a%d' % number)
             wait_until(lambda: command.stdout.count('   0   (') == 50)
-            self.assertEqual([line for _, parent, _, line in processes()
-                              if parent == command.pid], ['sleep 60'])
+            wait_until(lambda: [line for _, parent, _, line in processes()
+                                if parent == command.pid] == ['sleep 60'])
             command.signal(2)
             command.finish().check(130, None, None)
 
@@ -157,22 +158,25 @@ class RemoteTest(WorkTest):
 
     def test_remote_command_lives_on_when_its_ssh_is_ended(self):
         server = sshd()
-        said = run(classh_argv('--ssh', server.ssh, '-u1', 'echo $$ >%s; '
-                               'exec sleep 60' % self.path('pid'),
-                               '127.0.0.1'))
-        said.check(3, None, '1 of 1 timed out: 127.0.0.1\n')
-        pid = int(self.read('pid'))
-        self.assertIn(pid, [found for found, _, _, line in processes()
-                            if line == 'sleep 60'])
+        with Command(classh_argv('--ssh', server.ssh, 'echo $$ >%s; '
+                                 'exec sleep 60' % self.path('pid'),
+                                 '127.0.0.1')) as command:
+            pid = int(wait_until(lambda: self.read('pid')))
+            command.signal(signal.SIGTERM)
+            command.finish().check(143, None, '1 of 1 stopped: 127.0.0.1\n')
+        wait_until(lambda: pid in [found for found, _, _, line in processes()
+                                   if line == 'sleep 60'])
         os.kill(pid, 9)
 
     def test_limit_over_there_ends_it(self):
         server = sshd()
         said = run(classh_argv('--ssh', server.ssh, '-u60', 'echo $$ >%s; '
-                               'exec timeout .2 sleep 61' % self.path('pid'),
+                               'exec timeout .2 sleep 61.$$'
+                               % self.path('pid'),
                                '127.0.0.1'))
         said.check(5, None, '1 of 1 exited with 124: 127.0.0.1\n')
-        self.assertNotIn('sleep 61', [line for _, _, _, line in processes()])
+        ended = 'sleep 61.%d' % int(self.read('pid'))
+        self.assertNotIn(ended, [line for _, _, _, line in processes()])
 
 
 if __name__ == '__main__':

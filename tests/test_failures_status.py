@@ -107,7 +107,7 @@ class CountTest(HangTest):
               if KINDS.get(host, ('killed',))[0] != 'ok']
 
     def test_every_host_is_counted_in_every_mode(self):
-        ended = self.in_every_mode(3, '-u1', 'true', *self.HOSTS)
+        ended = self.in_every_mode(3, '-u3', 'true', *self.HOSTS)
         for mode, said in ended.items():
             if '-q' not in mode:
                 self.assertEqual(self.in_summary(said), sorted(self.FAILED),

@@ -64,14 +64,14 @@ class AtOnceTest(WorkTest):
         hosts = ['slow', 'exit0', 'unreach', 'keeper', 'flooder', 'signal9',
                  'escapee', 'last']
         log = self.path('log')
-        self.classh('-q', '-f1', '-u.4', 'true', *hosts,
+        self.classh('-q', '-f1', '-u1.5', 'true', *hosts,
                     env={'FAKE_SSH_LOG': log}).check(3)
         self.assertEqual(read_log(log)[0], hosts)
         kill_leftovers()
 
     def test_place_is_not_given_twice_while_a_job_is_being_ended(self):
         # What was told to end still runs, so that b must wait for it.
-        self.classh('-q', '-f1', '-u1', 'echo $HOST >>ran; trap "sleep .2; '
+        self.classh('-q', '-f1', '-u2', 'echo $HOST >>ran; trap "sleep .2; '
                     'echo end of $HOST >>ran; exit" TERM; [ $HOST = b ] || '
                     'while :; do sleep .01; done', 'a', 'b').check(3)
         self.assertEqual(self.lines('ran'), ['a', 'end of a', 'b'])

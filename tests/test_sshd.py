@@ -107,10 +107,10 @@ class FailureTest(SshdTest):
 
     def test_command_that_takes_too_long(self):
         # What it printed before the limit is kept.
-        self.check(3, '127.0.0.1   255   (#)   timed out after 2 s\n'
+        self.check(3, '127.0.0.1   255   (#)   timed out after 4 s\n'
                       '  Output:\n\n  before\n\n',
                    '1 of 1 timed out: 127.0.0.1\n',
-                   '-u2', 'echo before; exec sleep 20', '127.0.0.1')
+                   '-u4', 'echo before; exec sleep 20', '127.0.0.1')
 
     def test_host_key_that_nobody_knows(self):
         said = self.classh('-O', 'UserKnownHostsFile=/dev/null', 'true',
@@ -161,7 +161,7 @@ class FailureTest(SshdTest):
                 'case $SSH_CONNECTION in'
                 ' *" 127.0.0.2 "*) exit 7;; *" 127.0.0.3 "*) exit 255;;'
                 ' *" 127.0.0.4 "*) kill -9 $$;;'
-                ' *" 127.0.0.5 "*) exec sleep 20;; esac', timeout=2)
+                ' *" 127.0.0.5 "*) exec sleep 20;; esac', timeout=4)
         if not self.sshd.every_address:
             self.skipTest('every host is the same address here')
         self.assertEqual(
@@ -172,7 +172,7 @@ class FailureTest(SshdTest):
              # ssh says 255 of its own accord and for these two.
              '127.0.0.3': (255, 'ssh', 'ssh failed'),
              '127.0.0.4': (255, 'ssh', 'ssh failed'),
-             '127.0.0.5': (255, 'killed', 'timed out after 2 s'),
+             '127.0.0.5': (255, 'killed', 'timed out after 4 s'),
              refused: (255, 'ssh', 'ssh failed'),
              NO_SUCH_HOST: (255, 'ssh', 'ssh failed')})
 
