@@ -1,6 +1,7 @@
 """The engine: SSHJobMan as a module, on real processes of tests/fake_ssh."""
 
 import contextlib
+import errno
 import fcntl
 import gc
 import itertools
@@ -267,7 +268,7 @@ class LimitTest(EngineTest):
         """Run *host* until it has settled; then put the clock forward by each
         of *steps*, and return the Result that comes of it."""
         line = options.pop('line', 'sleep 60')
-        clock = Clock()
+        clock = StillClock()    # however long it takes to settle
         with self.manager([host], timeout=100, grace=10, clock=clock,
                           **options) as job:
             job.poll(0)
@@ -292,6 +293,17 @@ class LimitTest(EngineTest):
             self.assertEqual((result.outcome, result.exitcode),
                              ('killed', -signal.SIGKILL))
             self.assertEqual(result.reason, 'timed out after 100 s')
+
+    def test_grace_is_5_seconds_unless_told(self):
+        clock = StillClock()
+        with self.manager(['deaf'], timeout=100, clock=clock) as job:
+            job.poll(0)
+            self.until_settled()
+            for seconds in 100, 4:
+                clock.advance(seconds)
+                self.assertEqual(job.poll(0), [])
+            clock.advance(1)
+            self.assertEqual(self.take(job).exitcode, -signal.SIGKILL)
 
     def test_stopped_job_hears_sigterm(self):
         clock = Clock()
@@ -1801,6 +1813,19 @@ class HostProgramTest(EngineTest):
     def test_descriptor_limit_makes_the_pool_smaller(self):
         mark = os.path.join(self.scratch(), 'warned')
         self.program(self.LOW, '0', mark).finish().check(0, '300 300 1 0\n')
+
+    def test_no_room_for_even_one_fails_a_host_after_5_seconds(self):
+        clock = StillClock()
+        full = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        with mock.patch('subprocess.Popen', side_effect=full):
+            with self.manager(['a'], clock=clock) as job:
+                for seconds in 0, 5:
+                    clock.advance(seconds)
+                    self.assertEqual(job.poll(0), [])
+                clock.advance(1)
+                result = self.take(job)
+        self.assertEqual(result.outcome, 'ssh')
+        self.assertIn('could not be started', result.reason)
 
     def test_no_descriptor_at_all_fails_the_hosts_and_leaks_none(self):
         impatient = 'import classh; classh.FULL_PATIENCE = .1\n'

@@ -166,6 +166,8 @@ class MemoryTest(WorkTest):
             before='ulimit -v 150000')
         self.assertNotIn('Traceback', said.stderr, said)
         self.assertIn('  out of a\n', said.stdout, said)
+        self.assertRegex(said.stdout, r'(?m)^b   0   \(.*\)   '
+                         'output cut at its limit$', said)
         self.assertIn(said.status, (0, 1), said)
 
     def test_wherever_it_strikes_there_is_no_traceback(self):

@@ -195,6 +195,13 @@ class LineTest(HostileTest):
             said.check(2, '', None)
             self.assertRegex(said.stderr, r'\Aclassh: /dev/zero:1: ', said)
 
+    def test_longest_line_of_a_file_is_1_mib(self):
+        for size, status in (MIB, 0), (MIB + 1, 2):
+            self.write('hosts', 'a'.ljust(size - 1) + '\n')
+            said = self.classh('--list', './hosts').check(status, None, None)
+            self.assertEqual(said.stdout, '' if status else 'a\n')
+            self.assertEqual('hosts:1: too long' in said.stderr, status == 2)
+
     def test_endless_line_on_stdin_is_skipped_and_the_rest_runs(self):
         octets = b'a\n' + b'x' * (8 * MIB) + b'\nb\n'
         said = self.classh('echo out', '-', stdin=octets, before=SMALL)

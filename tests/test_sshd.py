@@ -121,6 +121,17 @@ class FailureTest(SshdTest):
                          r'  Error:\n\n  (.*\n  )?'
                          r'Host key verification failed\.\n\n\Z', said)
 
+    def test_host_key_that_has_changed(self):
+        known = os.path.join(self.scratch(), 'known_hosts')
+        other = os.path.join(self.sshd.directory, 'key.pub')
+        with open(other) as key, open(known, 'w') as hosts:
+            hosts.write('* ' + key.read())
+        said = self.classh('-O', 'UserKnownHostsFile=' + known, 'true',
+                           '127.0.0.1')
+        said.check(4, None, '1 of 1 ssh failed: 127.0.0.1\n')
+        self.assertIn('REMOTE HOST IDENTIFICATION HAS CHANGED', said.stdout,
+                      said)
+
     def test_user_who_is_not_let_in(self):
         said = self.classh('-lno-such-user', 'true', '127.0.0.1').check(
             4, None, '1 of 1 ssh failed: 127.0.0.1\n')
