@@ -95,9 +95,17 @@ def text(octets):
 
 # -- Processes ---------------------------------------------------------------
 
-def processes():
-    """Yield (pid, parent, state, command line) of every process there is."""
-    for pid in filter(str.isdigit, os.listdir('/proc')):
+def pids():
+    """The pid of every process there is, as str."""
+    return filter(str.isdigit, os.listdir('/proc'))
+
+
+def processes(chosen=None):
+    """Yield (pid, parent, state, command line) of every process there is.
+
+    Or of those in *chosen*, of which some may be gone.
+    """
+    for pid in pids() if chosen is None else chosen:
         try:
             with open('/proc/%s/stat' % pid, 'rb') as stat:
                 name, rest = stat.read().rsplit(b')', 1)
@@ -129,15 +137,16 @@ def leftovers():
     As (pid, command line).
     """
     mark = os.fsencode('%s=%s' % (MARK, os.environ[MARK]))
-    found = []
-    for pid, parent, state, line in processes():
+    marked = []
+    for pid in pids():
         try:
-            with open('/proc/%d/environ' % pid, 'rb') as environ:
-                if mark in environ.read().split(b'\0') and state != 'Z':
-                    found.append((pid, line))
+            with open('/proc/%s/environ' % pid, 'rb') as environ:
+                if mark in environ.read().split(b'\0'):
+                    marked.append(pid)
         except OSError:                 # ended, or not ours to read
             pass
-    return found
+    return [(pid, line) for pid, parent, state, line in processes(marked)
+            if state != 'Z']
 
 
 def kill_leftovers():
@@ -215,8 +224,8 @@ class TestCase(unittest.TestCase):
             left = []
         except AssertionError:
             left = leftovers()
-        # The next test shall not be blamed for what this one left.
-        kill_leftovers()
+            # The next test shall not be blamed for what this one left.
+            kill_leftovers()
         for child in after['children']:
             if child not in before['children']:
                 os.kill(child[0], signal.SIGKILL)
