@@ -345,7 +345,7 @@ class EndTest(SignalTest):
                 if self._ending:
                     for job in self._running.values():
                         job.kill(signal.SIGKILL)
-                        while not os.waitid(os.P_PID, job.process.pid,
+                        while not os.waitid(os.P_PID, job.pid,
                                             os.WEXITED | os.WNOWAIT):
                             pass
                 super().stop()
