@@ -65,6 +65,12 @@ for _number in (signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_DFL:
         signal.signal(_number, signal.default_int_handler)
 
+# What a shell starts with '&', or nohup, has some of them ignored.  We leave it
+# so, but what we start is to hear them: a handler is not inherited.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
+
 # A thread's end makes the C library load this one, after join() has returned:
 # for a moment a descriptor is open that no test opened.
 with contextlib.suppress(ImportError, OSError):
