@@ -62,7 +62,8 @@ ROUND = 0.05            # seconds at least between two rounds of asking all
 FIRST_TICK = 0.001      # seconds to wait for a job whose pipes have ended
 LOOK = 1.0              # seconds at most between two, should a signal be lost
 FULL_PATIENCE = 5.0     # seconds to wait for room to start even one job
-SPARE_DESCRIPTORS = 64  # besides the three of each job
+SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
+                        # its place and line where passwords are asked for
 
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
@@ -622,7 +623,7 @@ class _Capture:
             parts = [self._spool.take(place) for place in self._places]
             return b''.join(parts + [self._rest]).decode('utf-8',
                                                          'surrogateescape')
-        except MemoryError:         # better none of it than no result
+        except (MemoryError, OSError):      # better none of it than no result
             self.cut = True
             return ''
         finally:
@@ -687,7 +688,7 @@ class _Job:
         self.errors = _Capture(max_output, spool)
         self.stdin = None           # the pipe, where there is input
         self.sent = 0               # bytes of the input that it took
-        self.environment = None     # None: ours
+        self.environment = None     # None: the manager's
         self.talk = None            # what its attendant remembers of it
 
     def become(self, state):
@@ -753,50 +754,15 @@ class _Job:
     def failure(self, problem):
         """The Result where ssh could not be started."""
         return Result(self.host, 255, '', '', self.started, self.started,
-                      'ssh', 'ssh could not be started: %s' % problem, False)
+                      'ssh', 'ssh could not be started: ' + _cause(problem),
+                      False)
 
 
-class _Launcher:
-    """Starts *program*, each time in a session of its own, with nothing
-    open but 0, 1 and 2.  What these starts share is looked up once."""
-
-    def __init__(self, program):
-        self._program = find_program(program)
-        self._closing = None        # what a spawned one closes; None: fork
-        # Before Python 3.10 Popen forks, and the child closes all that may
-        # be open: seven times the wall time (3.8, fanout 100).
-        if sys.version_info < (3, 10) and hasattr(os, 'posix_spawn'):
-            try:
-                # What Python will open from here on is closed by exec.
-                self._closing = [fd for fd in map(int, os.listdir('/dev/fd'))
-                                 if fd > 2]
-            except OSError:
-                pass
-
-    def start(self, argv, environment, stdio):
-        """Start it as *argv*; return its pid.  Raise OSError, ValueError.
-
-        *environment* is a dict, None: ours.  *stdio* is three descriptors.
-        """
-        if self._program and self._closing is not None and min(stdio) > 2:
-            try:
-                return self._spawn(argv, environment or os.environ, stdio)
-            except NotImplementedError:
-                self._closing = None    # the C library has no setsid
-        process = subprocess.Popen(
-            argv, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
-            env=environment, executable=self._program,
-            start_new_session=True)
-        process.returncode = 0      # we wait for it ourselves
-        return process.pid
-
-    def _spawn(self, argv, environment, stdio):
-        actions = [(os.POSIX_SPAWN_DUP2, fd, number)
-                   for number, fd in enumerate(stdio)]
-        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in self._closing]
-        return os.posix_spawn(
-            self._program, argv, environment, file_actions=actions,
-            setsid=True, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
+def _cause(error):
+    """Return what *error* says to a person."""
+    words = getattr(error, 'strerror', None) or str(error)
+    name = getattr(error, 'filename', None)
+    return '%s: %s' % (name, words) if name else words
 
 
 def _signal_name(number):
@@ -806,37 +772,17 @@ def _signal_name(number):
         return 'signal %d' % number
 
 
-class Attendant:
-    """Who answers when ssh or sudo ask for a password: nobody.
-
-    The manager calls these; a subclass may know the answers.
-    """
-
-    prompts = False         # True: ssh may ask, through job.environment
-    options = ()            # for ssh's -o, before those of the user
-    holds_input = False     # True: it will call manager.open_input(job)
-
-    def wrap(self, command):
-        """Return what to run in place of *command*."""
-        return command
-
-    def prepare(self, job):
-        """Get ready for *job*, which is about to start."""
-
-    def judge(self, job, result):
-        """Return the *result* of *job*, or a better one."""
-        return result
-
-
 # -- Exit notices -----------------------------------------------------------
 
 class _Notices:
     """Says when a child may have ended: at SIGCHLD where that may be had,
     at every tick where not.
 
-    It may be had in the main thread of a program that has no handler for
-    SIGCHLD.  (Where it is ignored, every exit status would be lost.)  A handler that does nothing makes the interpreter write to the wakeup
-    descriptor, for this signal and for any other that has a handler.
+    It may be had in the main thread of a program that neither handles nor
+    blocks SIGCHLD and has no wakeup descriptor.  (Where the signal is
+    ignored, every exit status would be lost.)  A handler that does nothing
+    makes the interpreter write to that descriptor, for this signal and for
+    any other that has a handler.
     """
 
     def __init__(self):
@@ -904,6 +850,73 @@ def _do_nothing(signum, frame):
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 
+class _Launcher:
+    """Starts *program*, each time in a session of its own, with nothing
+    open but 0, 1 and 2.  What these starts share is looked up once."""
+
+    def __init__(self, program):
+        self._program = find_program(program)
+        self._closing = None        # what a spawned one closes; None: fork
+        # Before Python 3.10 Popen forks, and the child closes all that may
+        # be open: seven times the wall time (3.8, fanout 100).
+        if sys.version_info < (3, 10) and hasattr(os, 'posix_spawn'):
+            try:
+                # What Python opens from here on is closed by exec (PEP 446).
+                self._closing = [fd for fd in map(int, os.listdir('/dev/fd'))
+                                 if fd > 2]
+            except OSError:
+                pass
+
+    def start(self, argv, environment, stdio):
+        """Start it as *argv*; return its pid.  Raise OSError, ValueError.
+
+        *environment* is a dict, *stdio* is three descriptors.
+        """
+        if self._program and self._closing is not None and min(stdio) > 2:
+            try:
+                return self._spawn(argv, environment, stdio)
+            except NotImplementedError:
+                self._closing = None    # the C library has no setsid
+        process = subprocess.Popen(
+            argv, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
+            env=environment, executable=self._program,
+            start_new_session=True)
+        process.returncode = 0      # we wait for it ourselves
+        return process.pid
+
+    def _spawn(self, argv, environment, stdio):
+        # In this order: what is to be closed was open when we began, and one
+        # of our pipes may have its number by now.
+        actions = [(os.POSIX_SPAWN_DUP2, fd, number)
+                   for number, fd in enumerate(stdio)]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in self._closing]
+        return os.posix_spawn(
+            self._program, argv, environment, file_actions=actions,
+            setsid=True, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
+
+
+class Attendant:
+    """Who answers when ssh or sudo ask for a password: nobody.
+
+    The manager calls these; a subclass may know the answers.
+    """
+
+    prompts = False         # True: ssh may ask, through job.environment
+    options = ()            # for ssh's -o, before those of the user
+    holds_input = False     # True: it will call manager.open_input(job)
+
+    def wrap(self, command):
+        """Return what to run in place of *command*."""
+        return command
+
+    def prepare(self, job):
+        """Get ready for *job*, which is about to start."""
+
+    def judge(self, job, result):
+        """Return the *result* of *job*, or a better one."""
+        return result
+
+
 class SSHJobMan:
     """Runs *command* on *hosts*, at most *fanout* at once.
 
@@ -933,13 +946,14 @@ class SSHJobMan:
     iteration, before the end stops what runs and leaves nothing behind.
 
     Raise PatternError for a bad host: at once if *hosts* is a str, list or
-    tuple, else from the poll() that reads it, after which one may go on.
+    tuple, else from the poll() that reads it, after which one may go on;
+    ValueError for a *fanout* below 1 or an *ssh* of no words.
 
     Use one manager from one thread, from its first poll() to its end; each
     thread may have its own.
     """
 
-    _orphans = []       # jobs given up on; the next run may reap them
+    _given_up = set()   # jobs of any manager that would not die
 
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
@@ -957,9 +971,17 @@ class SSHJobMan:
         self._attendant = attendant or Attendant()
         self._ssh = dict(ssh=shlex.split(ssh) if isinstance(ssh, str)
                          else list(ssh), user=user,
-                         options=(*self._attendant.options, *options),
+                         options=(*self._attendant.options, *(
+                             [options] if isinstance(options, str)
+                             else options)),
                          connect_timeout=connect_timeout,
                          prompts=self._attendant.prompts)
+        if not self._ssh['ssh']:
+            raise ValueError('ssh is empty')
+        # BatchMode does not reach the ssh of a jump host: it would ask.
+        # (As bytes, since each start would make them so.)
+        self._environment = dict(os.environb)
+        self._environment[b'SSH_ASKPASS_REQUIRE'] = b'never'
         self._keep = keep
         self._max_output = max_output or sys.maxsize
         self._grace = grace
@@ -971,7 +993,6 @@ class SSHJobMan:
         self._hungry = set()        # jobs that wait for more of it
         self._spool = _Spool()
         self._weight = 0            # characters in the results of a turn
-        self._given_up = []         # jobs that would not die
         self._finished = collections.deque()    # results for poll() to return
         self._deadlines = []        # heap of (deadline, number, job)
         self._numbers = itertools.count()
@@ -1141,7 +1162,8 @@ class SSHJobMan:
     def _start(self):
         if self._running and self._full_since is not None:
             return                  # until a job ends
-        # What could not be started counts too, so that every turn ends.
+        # Those in _finished could not be started; or else, where none can
+        # be, all hosts would be taken in one turn.
         while (len(self._running) + len(self._finished) < self.fanout
                and not self._stopping):
             host = next(self._hosts, None)
@@ -1182,7 +1204,8 @@ class SSHJobMan:
                 ours.append(job.stdin)
                 theirs.append(stdin)
             job.pid = self._launcher.start(
-                ssh_argv(job.host, command, **self._ssh), job.environment,
+                ssh_argv(job.host, command, **self._ssh),
+                job.environment or self._environment,
                 (stdin, theirs[0], theirs[1]))
         except BaseException:
             for fd in ours:
@@ -1249,8 +1272,8 @@ class SSHJobMan:
                 # No notice will come, but its exit is most likely near.
                 ends.append(now + self._tick)
                 self._tick = min(2 * self._tick, ROUND)
-        elif self._full_since is not None:
-            ends.append(now + ROUND)
+        elif self._full_since is not None or self._notices.pipe is None:
+            ends.append(now + ROUND)    # no signal will wake us, or no job
         if self._deadlines:
             ends.append(self._deadlines[0][0])
         return max(0, min(ends) - now) if ends else None
@@ -1275,7 +1298,7 @@ class SSHJobMan:
 
     def open_input(self, job):
         """Begin to feed *job*; for an Attendant that holds its input."""
-        if self._input:
+        if self._input and job.stdin is not None and job.state == RUNNING:
             self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
         else:
             self.end_input(job)
@@ -1284,7 +1307,11 @@ class SSHJobMan:
         """Write to the stdin of *job* some of what is there for it."""
         if job.stdin != pipe:
             return                  # finished by a callback of this turn
-        chunk = self._input.read(job.sent)
+        try:
+            chunk = self._input.read(job.sent)
+        except OSError as error:
+            self._lose_input(error)
+            return
         try:
             job.sent += os.write(pipe, chunk)
         except BlockingIOError:
@@ -1363,8 +1390,12 @@ class SSHJobMan:
                 if self._weight <= TURN_LIMIT:
                     self._ask(job)
             self._noticed = self._weight > TURN_LIMIT
-            self._given_up = [job for job in self._given_up
-                              if not job.has_ended()]
+            self._reap_given_up()
+
+    def _reap_given_up(self):
+        for job in list(self._given_up):
+            if job.has_ended():
+                self._given_up.discard(job)
 
     def _ask(self, job):
         """Finish *job* if its process has ended; return whether it has."""
@@ -1388,7 +1419,7 @@ class SSHJobMan:
             else:
                 job.reason += ', would not die'
                 job.exitcode = -signal.SIGKILL
-                self._given_up.append(job)
+                self._given_up.add(job)
                 self._finish(job)
 
     # One job's way
@@ -1448,7 +1479,7 @@ class SSHJobMan:
         while jobs and time.monotonic() < end:
             time.sleep(FIRST_TICK)
             jobs = [job for job in jobs if not job.has_ended()]
-        self._given_up += jobs
+        self._given_up.update(jobs)
 
     def _set_deadline(self, job, deadline):
         job.deadline = deadline
@@ -1463,31 +1494,30 @@ class SSHJobMan:
     # What is held while there is work
 
     def _acquire(self):
-        if self._selector is None:
+        """Take hold of all of it, or, where OSError is raised, of nothing."""
+        if self._selector is not None:
+            return
+        with contextlib.ExitStack() as held:
             null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self._selector = selectors.DefaultSelector()
-            except OSError:
-                os.close(null)
-                raise
-            self._null = null
-            self._orphans[:] = [job for job in self._orphans
-                                if not job.has_ended()]
-            self._launcher = _Launcher(self._ssh['ssh'][0])
-            self._notices = _Notices()
-            if self._notices.pipe is not None:
-                self._listen(self._notices.pipe, selectors.EVENT_READ,
-                             self._note, None)
+            held.callback(os.close, null)
+            launcher = _Launcher(self._ssh['ssh'][0])
+            notices = _Notices()
+            held.callback(notices.close)
+            selector = selectors.DefaultSelector()
+            held.callback(selector.close)
+            if notices.pipe is not None:
+                selector.register(notices.pipe, selectors.EVENT_READ,
+                                  (self._note, None))
+            self._held = held.pop_all()
+        self._null, self._launcher = null, launcher
+        self._notices, self._selector = notices, selector
 
     def _release(self):
         if self._selector is not None:
-            self._selector.close()
-            self._notices.close()
-            os.close(self._null)
+            self._held.close()
             self._selector = self._notices = None
             self._launcher = self._null = None
-            self._orphans.extend(self._given_up)
-            self._given_up.clear()
+        self._reap_given_up()
         self._files.clear()
         self._spool.close()
 
@@ -1513,8 +1543,8 @@ class _Sink:
 
     The constructor checks that it can be used, and raises TargetError;
     nothing is made or started before open(manager).  put(result) and
-    close(hurry) do not raise: a sink that fails says so once, to *complain*,
-    and the run goes on.  *hurry* returns how often we were asked to end.
+    close(hurry), where hurry() is how often we were asked to end, do not
+    raise: a sink that fails says so, to *complain*, and the run goes on.
     """
 
     reader_left = False             # and that is no trouble
@@ -1528,8 +1558,11 @@ class _Sink:
         pass
 
     def close(self, hurry):
-        if self._fd is not None:
-            os.close(self._fd)
+        try:
+            if self._fd is not None:
+                os.close(self._fd)
+        except OSError as error:    # the disk is full, as NFS says only now
+            self._complain('%s: %s' % (self.label, error.strerror))
 
 
 class _NameSink(_Sink):
@@ -1639,8 +1672,9 @@ class FileSink(_NameSink):
     def _fail(self, error):
         # Half a name would pass for the name of another host.
         if self._half and self._is_regular():
-            os.ftruncate(self._fd,
-                         os.fstat(self._fd).st_size - len(self._half))
+            with contextlib.suppress(OSError):  # only to be appended to
+                os.ftruncate(self._fd,
+                             os.fstat(self._fd).st_size - len(self._half))
         super()._fail(error)
 
 
@@ -1751,7 +1785,8 @@ class ProgramSink(_NameSink):
                             os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if hurry() and deadline is None:
                 deadline = time.monotonic() + SINK_GRACE
-            if deadline and (hurry() > 1 and len(steps) > 1 or time.monotonic() > deadline):
+            late = deadline and time.monotonic() > deadline
+            if late or deadline and hurry() > 1 and len(steps) > 1:
                 if not steps:
                     self._complain('%s: would not die' % self.label)
                     return
@@ -1887,6 +1922,8 @@ class PickleSink(_ResultSink):
     def open(self, manager):
         if self._fd is None:
             self._fd = _open_file(self.label, os.O_CREAT)
+        elif stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+            raise TargetError(self.label, 'it is a pipe')   # would stop us
         self._drop_half()
 
     def _store(self, result):
@@ -1980,7 +2017,7 @@ def choose_sink(target, complain, stdout=None):
     *stdout* is for what a program prints, as Popen takes it.  Raise
     TargetError if it cannot be used; nothing is made or started.
     """
-    if not target:
+    if not target.strip(' |'):
         raise TargetError(repr(target), 'it is empty')
     if target == '-':
         return StdoutSink(complain)
@@ -2042,9 +2079,12 @@ class Output:
     """
 
     def __init__(self, stream):
+        self.hurry = lambda: 0      # set by a Run: how often to end was asked
         self.error = None
         self.terminal = stream.isatty()
         self._stream = stream
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()          # what a host program has printed
         self._held = bytearray()
 
     def write(self, text, flush=True):
@@ -2066,8 +2106,17 @@ class Output:
             fd = self._stream.fileno()
         except io.UnsupportedOperation:     # main() called with a StringIO
             self._stream.write(held.decode('utf-8', 'backslashreplace'))
-        else:
-            _write_all(fd, held)
+            return
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        left = memoryview(held)
+        while left:
+            if ready.poll(1000 * SINK_GRACE):
+                with contextlib.suppress(BlockingIOError):
+                    # This much does not block where it is ready.
+                    left = left[os.write(fd, left[:select.PIPE_BUF]):]
+            elif self.hurry():
+                raise OSError(errno.ETIMEDOUT, 'nobody reads it')
 
     @property
     def reader_left(self):
@@ -2235,7 +2284,7 @@ class Gate:
         self._anyway = anyway
         self._proven = anyway
         self._first = None          # the job that tries it out
-        self._waiting = collections.deque()
+        self._waiting = {}          # job: what to call with the answer
 
     def ask(self, job, answer):
         """Call answer(secret) once *job* may have it, answer(None) if not."""
@@ -2247,7 +2296,7 @@ class Gate:
             self._first = job
             answer(self._secret)
         else:
-            self._waiting.append((job, answer))
+            self._waiting.setdefault(job, answer)
 
     def accept(self):
         self._proven = True
@@ -2260,19 +2309,15 @@ class Gate:
 
     def forget(self, job):
         """*job* is over, whatever became of it."""
-        waiting, self._waiting = self._waiting, collections.deque()
-        for entry in waiting:
-            if entry[0] is job:
-                entry[1](None)
-            else:
-                self._waiting.append(entry)
+        if job in self._waiting:
+            self._waiting.pop(job)(None)
         if self._first is job:
             self._first = None      # no answer: let another one try
             self._go_on()
 
     def _go_on(self):
-        waiting, self._waiting = self._waiting, collections.deque()
-        for job, answer in waiting:
+        waiting, self._waiting = self._waiting, {}
+        for job, answer in waiting.items():
             self.ask(job, answer)
 
 
@@ -2395,8 +2440,6 @@ class PasswordAttendant(Attendant):
         self._asks, self._runs, self._none = (
             'classh-%s%%%s:' % (os.urandom(8).hex(), os.urandom(8).hex())
             for _ in range(3))
-        if self.prompts:
-            self._make_directory()
 
     def _make_directory(self):
         import socket               # few runs need it
@@ -2415,6 +2458,12 @@ class PasswordAttendant(Attendant):
                         + shlex.quote(helper).replace('%', '%%'))
 
     def __enter__(self):
+        if self.prompts:
+            try:
+                self._make_directory()
+            except BaseException:
+                self.close()
+                raise
         return self
 
     def __exit__(self, *exc_info):
@@ -2430,7 +2479,9 @@ class PasswordAttendant(Attendant):
     def close(self):
         if self._socket:
             self._socket.close()
+        if self._directory:
             remove_directory(self._directory)
+        self._directory = self._socket = None
 
     def _refused_by(self):
         return next((gate.refused_by for gate in (self._ssh, self._sudo)
@@ -2459,8 +2510,6 @@ class PasswordAttendant(Attendant):
     def prepare(self, job):
         job.talk = _Talk()
         if self.prompts:
-            # Its helper will need a descriptor, when there may be none left.
-            job.talk.place = os.dup(self._socket.fileno())
             token = os.urandom(16).hex()
             self._jobs[token] = job
             # Without REQUIRE, an older ssh wants no terminal and a DISPLAY.
@@ -2470,6 +2519,8 @@ class PasswordAttendant(Attendant):
                 SSH_ASKPASS=os.path.join(self._directory, 'ask'),
                 SSH_ASKPASS_REQUIRE='force', CLASSH_TOKEN=token,
                 CLASSH_SOCKET=os.path.join(self._directory, 'socket'))
+            # Its helper will need a descriptor, when there may be none left.
+            job.talk.place = os.dup(self._socket.fileno())
         if self._sudo_user is not None:
             calls = {self._asks: lambda: self._hear_sudo(job),
                      self._runs: lambda: self._hear_run(job),
@@ -2680,10 +2731,6 @@ class Signals:
     def __enter__(self):
         if threading.current_thread() is not threading.main_thread():
             return self             # no signal comes here
-        # Where it is ignored, as a parent may leave it, the exit status of
-        # every child is lost.
-        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
                        signal.SIGQUIT, signal.SIGUSR1):
             # Who started us with nohup or in the background meant it.
@@ -2725,6 +2772,15 @@ def leaving_on_signals(for_good):
 
     if threading.current_thread() is threading.main_thread():
         before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+        # Where it is ignored, as a parent may leave it, the exit status of
+        # every child is lost.
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD,
+                                                   signal.SIG_DFL)
+        # Who asks how far we are, when nothing runs, gets no answer.
+        if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+            before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1,
+                                                   _do_nothing)
         for signum in signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
             if signal.getsignal(signum) == signal.SIG_DFL:
                 before[signum] = signal.signal(signum, leave)
@@ -2750,11 +2806,14 @@ class Run:
         self.trouble = False        # of our own, for the exit status
         self._options = options
         self._signals = Signals()
+        out.hurry = err.hurry = lambda: len(self._signals.caught)
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
         self._job = None            # the manager
         self._arriving = None
         self._marked = False        # marks of progress stand on the line
+        self._reader = None         # a copy of stdout, to see who reads it
+        self._reader_gone = False
         wanted = {target for target in (options.good, options.bad)
                   if target is not None}
         # What a program prints must not come between results or names.
@@ -2766,6 +2825,12 @@ class Run:
         self._bad = targets.get(options.bad)
         self._pickle = (PickleSink(options.pickle, self.complain)
                         if options.pickle is not None else None)
+        for sink in targets.values():
+            if self._pickle and isinstance(sink, FileSink) and (
+                    os.path.realpath(sink.label)
+                    == os.path.realpath(options.pickle)):
+                raise UsageError('%s: names and --pickle need a file each'
+                                 % options.pickle)
         # Programs come last, so that none is started where another sink
         # cannot be opened.
         self._sinks = sorted(
@@ -2785,6 +2850,7 @@ class Run:
         return the exit status."""
         options = self._options
         self._arriving = arriving
+        _raise_descriptor_limit(5 * options.fanout + SPARE_DESCRIPTORS)
         with self._signals, SSHJobMan(
                 hosts, command, fanout=options.fanout,
                 timeout=options.timeout, user=options.user,
@@ -2803,6 +2869,9 @@ class Run:
             finally:
                 for sink in self._sinks:
                     sink.close(self._hurry)
+                if self._reader is not None:
+                    self._job.unwatch(self._reader)
+                    os.close(self._reader)
             self._conclude()
         return self._status()
 
@@ -2811,12 +2880,27 @@ class Run:
             self.attendant.open(self._job)
         for sink in self._sinks:
             sink.open(self._job)
+        # The end of a pipe that one writes to is ready to be read from when
+        # no one is left to read it.
+        if self._writes_names_or_report() and stat.S_ISFIFO(
+                os.fstat(1).st_mode):
+            self._reader = os.dup(1)
+            self._job.watch(self._reader, selectors.EVENT_READ,
+                            self._lose_reader, hold=False)
         if self._arriving:
             self._arriving.open(self._job)
         elif not (self._options.send_input or self._options.shell
                   or not os.isatty(0)):
             self._job.watch(0, selectors.EVENT_READ, self._hear_enter,
                             hold=False)
+
+    def _writes_names_or_report(self):
+        return '-' in (self._options.good, self._options.bad) or not (
+            self._options.quiet or self._options.progress)
+
+    def _lose_reader(self, fd, events):
+        self._job.unwatch(fd)
+        self._reader_gone = True
 
     def _turn(self):
         results = self._job.poll(SINK_GRACE if self._end else None)
@@ -2892,7 +2976,7 @@ class Run:
                 and (self._hurry() > 1 or time.monotonic() > self._end))
 
     def _reader_left(self):
-        return self.out.reader_left or any(
+        return self._reader_gone or self.out.reader_left or any(
             sink.reader_left for sink in self._sinks)
 
     def _refused_by(self):
@@ -2935,6 +3019,19 @@ class Run:
             return 1
         return (self.tally.max_status if self._options.maxrc
                 else self.tally.status())
+
+
+def _raise_descriptor_limit(need):
+    """Let us open *need* descriptors, or as many as we may."""
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        need = min(need, hard)
+    if soft != resource.RLIM_INFINITY and soft < need:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+        except (OSError, ValueError):
+            pass                    # then fewer run at once
 
 
 class Arriving:
@@ -3045,8 +3142,8 @@ class Prompt:
                 self._loop()
         else:
             # As bytes that came through the shell, like any argument.
-            with open(0, encoding='utf-8', errors='surrogateescape',
-                      closefd=False) as lines:
+            with open(0, encoding=sys.getfilesystemencoding(),
+                      errors='surrogateescape', closefd=False) as lines:
                 for line in lines:
                     if self.onecmd(line):
                         break
@@ -3108,6 +3205,9 @@ class Prompt:
         method = getattr(self, 'do_' + name, None)
         if method is None:
             raise UsageError('no such built-in: %%%s; see %%help' % name)
+        usage = method.__doc__.partition(':')[0]
+        if rest.strip() and usage == name:
+            raise UsageError('%%%s takes nothing; see %%help' % name)
         return method(rest.strip())
 
     def _run(self, hosts, line):
@@ -3217,7 +3317,7 @@ class Prompt:
 
     def do_save(self, rest):
         """save TARGET: save the last results in DIRECTORY/ or a pickle FILE"""
-        if not rest:
+        if not rest or rest[0] in '-|':
             raise UsageError('name a directory/ or a file')
         path = os.path.expanduser(rest)
         kind = (DirectorySink if path.endswith('/') or os.path.isdir(path)
@@ -3234,9 +3334,10 @@ class Prompt:
 
     def do_local(self, rest):
         """local COMMAND: run a command on this machine"""
-        self.status = subprocess.call(
+        status = subprocess.call(
             rest, shell=True,
             stdin=None if self._interactive else subprocess.DEVNULL)
+        self.status = status if status >= 0 else 128 - status
         return bool(self.status) and self._options.errexit
 
     def do_quit(self, rest):
@@ -3286,8 +3387,12 @@ class SharedConnections:
 
     def __exit__(self, *exc_info):
         with deaf_to_signals():
-            self._end_all(time.monotonic() + KILL_GRACE)
-            remove_directory(self._directory)
+            try:
+                self._end_all(time.monotonic() + KILL_GRACE)
+            except OSError:
+                pass                # no room to; ControlPersist will
+            finally:
+                remove_directory(self._directory)
 
     def _end_all(self, deadline):
         paths = os.listdir(self._directory)
@@ -3469,19 +3574,6 @@ def _hold_standard_descriptors():
             setattr(sys, ('stdin', 'stdout', 'stderr')[fd], stream)
 
 
-def _raise_descriptor_limit(need):
-    """Let us open *need* descriptors, or as many as we may."""
-    import resource
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        need = min(need, hard)
-    if soft != resource.RLIM_INFINITY and soft < need:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
-        except (OSError, ValueError):
-            pass                    # then fewer run at once
-
-
 def _ssh_words(text):
     try:
         words = shlex.split(text)
@@ -3507,7 +3599,7 @@ def _main(argv, out, err):
             raise UsageError('no command; see classh -h')
     check = _take_literally if options.noexpand else expand
     arriving = Arriving(check, run.complain) if '-' in operands else None
-    _check_stdin(options, arriving)
+    _check_uses(options, arriving)
     hosts = _host_stream(options, operands)
     first = next(hosts, None)
     if first is not None:
@@ -3518,7 +3610,6 @@ def _main(argv, out, err):
         _print_hosts(hosts, arriving, out)
         return int(run.trouble)
     options.ssh = _ssh_words(options.ssh)
-    _raise_descriptor_limit(3 * options.fanout + SPARE_DESCRIPTORS)
     with _attendant_for(options) as run.attendant:
         if not options.shell:
             return run.drive(hosts, command, arriving)
@@ -3527,13 +3618,16 @@ def _main(argv, out, err):
             return Prompt(options, hosts, out, err, run.attendant).run()
 
 
-def _check_stdin(options, arriving):
-    """See that it can be what it is wanted for, and that only once."""
+def _check_uses(options, arriving):
+    """See that what is asked for goes together, stdin above all."""
     if arriving and options.send_input:
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
-    if options.shell and (arriving or options.send_input or options.good
-                          or options.bad or options.pickle):
+    stores = options.good or options.bad or options.pickle
+    if options.shell and (arriving or options.send_input or stores):
         raise UsageError('--shell goes without -, -I, -S, -E and --pickle')
+    if options.list and (options.shell or options.send_input or stores):
+        raise UsageError('--list goes without --shell, -I, -S, -E and '
+                         '--pickle')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
     if options.send_input or arriving:
@@ -3548,7 +3642,9 @@ def _print_hosts(hosts, arriving, out):
         hosts.add(itertools.chain.from_iterable(
             map(arriving.patterns, sys.stdin.buffer)))
     for host in hosts:
-        out.write(host + '\n', flush=bool(arriving))
+        # As it came, be it UTF-8 or not.
+        out.write(os.fsencode(host).decode('utf-8', 'surrogateescape')
+                  + '\n', flush=bool(arriving))
         if out.error:
             break
     out.write('')
@@ -3655,7 +3751,7 @@ def main(argv=None):
         err.say('classh: %s' % error)
         return 2
     except (OSError, MemoryError) as error:
-        err.say('classh: %s' % (str(error) or 'out of memory'))
+        err.say('classh: %s' % (_cause(error) or 'out of memory'))
         return 1
     except KeyboardInterrupt:       # before there was anything to stop
         return 128 + signal.SIGINT

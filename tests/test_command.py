@@ -570,7 +570,8 @@ class BadInputTest(TestCase):
         write(self.ssh, 'neither a script nor a program')
         said = run_classh('--ssh', self.ssh, 'true', 'a[1-2]').check(
             4, stdout=None, stderr=None)
-        self.assertIn('a1   255   (0.0)   ssh could not be started: [Errno 8]',
+        self.assertIn('a1   255   (0.0)   ssh could not be started: '
+                      + self.ssh + ': Exec format error',
                       said.stdout)
         self.assertRegex(said.stderr, r'\A2 of 2 ssh could not be started'
                          r'.*: a\[1-2\]\n\Z')
