@@ -2080,12 +2080,15 @@ class Output:
 
     def __init__(self, stream):
         self.hurry = lambda: 0      # set by a Run: how often to end was asked
+        self._held = bytearray()
         self.error = None
-        self.terminal = stream.isatty()
+        self.terminal = stream is not None and stream.isatty()
         self._stream = stream
+        if stream is None:          # as sys.stdout is where it was closed
+            self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
+            return
         with contextlib.suppress(OSError, ValueError):
             stream.flush()          # what a host program has printed
-        self._held = bytearray()
 
     def write(self, text, flush=True):
         if self.terminal:

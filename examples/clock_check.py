@@ -42,6 +42,8 @@ def main(hosts):
             out.write(out.safe('%s: %s' % (result.host, said)) + '\n')
             if not right:
                 status = 1
+    if out.error:
+        raise out.error
     return status
 
 
@@ -51,3 +53,5 @@ if __name__ == '__main__':
     except ClasshError as error:
         print('clock_check.py: %s' % error, file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        sys.exit('clock_check.py: %s' % error)

@@ -39,6 +39,8 @@ def main(hosts):
             for line in lines:
                 out.write(out.safe('%s: %s' % (result.host, line)) + '\n')
                 status = 1
+    if out.error:
+        raise out.error
     return status
 
 
@@ -48,3 +50,5 @@ if __name__ == '__main__':
     except ClasshError as error:
         print('disk_full.py: %s' % error, file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        sys.exit('disk_full.py: %s' % error)

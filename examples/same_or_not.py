@@ -39,6 +39,8 @@ def main(argv):
         out.write('-- %s: %s\n' % (alike, ending))
         if said:
             out.write(out.safe(said.rstrip('\n')) + '\n')
+    if out.error:
+        raise out.error
     return 0 if len(groups) == 1 and answered else 1
 
 
@@ -48,3 +50,5 @@ if __name__ == '__main__':
     except ClasshError as error:
         print('same_or_not.py: %s' % error, file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        sys.exit('same_or_not.py: %s' % error)

@@ -24,6 +24,8 @@ def main(argv):
     out = Output(sys.stdout)
     for elapsed, host, ending in heapq.nlargest(count, times):
         out.write(out.safe('%.1f s: %s: %s' % (elapsed, host, ending)) + '\n')
+    if out.error:
+        raise out.error
     return 0
 
 
