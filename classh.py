@@ -2356,12 +2356,8 @@ class _Heeder:
     def __init__(self, capture, calls):
         self._capture = capture
         self._calls = calls         # mark, bytes: what to call
-        # A mark, or the beginning of one where a chunk ends.
-        self._mark = re.compile(b'|'.join(
-            b'%s|%s' % (mark, b'|'.join(
-                mark[:size] + b'\\Z' for size in range(len(mark) - 1, 0, -1)))
-            for mark in calls))
-        self._rest = b''
+        self._mark = re.compile(b'|'.join(calls))
+        self._rest = b''            # the beginning of a mark, perhaps
 
     @property
     def cut(self):
@@ -2369,17 +2365,23 @@ class _Heeder:
 
     def add(self, chunk):
         chunk = self._rest + chunk
-        self._rest = b''
         found = self._mark.search(chunk)
         while found:
             self._capture.add(chunk[:found.start()])
             chunk = chunk[found.end():]
-            if found.group() not in self._calls:
-                self._rest = found.group()
-                return
             self._calls[found.group()]()
             found = self._mark.search(chunk)
-        self._capture.add(chunk)
+        whole = len(chunk) - self._begun(chunk)
+        self._capture.add(chunk[:whole])
+        self._rest = chunk[whole:]
+
+    def _begun(self, chunk):
+        """Return how many bytes of a mark *chunk* ends with."""
+        # In the expression it would cost a hundred times as much.
+        for size in range(max(map(len, self._calls)) - 1, 0, -1):
+            if any(mark.startswith(chunk[-size:]) for mark in self._calls):
+                return min(size, len(chunk))
+        return 0
 
     def take(self):
         self._capture.add(self._rest)
