@@ -2241,7 +2241,7 @@ if sys.argv[1] == "ask" and not answer:
 # ssh's own password prompt, and what PAM says as such.  A one-time code, a
 # password to be changed or a host key must not be answered with it.
 _PASSWORD_PROMPT = re.compile(
-    r"(\((?P<pam>[^()]*@[^()]*)\) )?((?P<ssh>\S+@\S+)'s )?"
+    r"(\((?P<pam>[^()@]+@[^()]+)\) )?((?P<ssh>[^\s@]+@\S+)'s )?"
     r"password( for \S+)?: ?", re.IGNORECASE).fullmatch
 _KEY_PROMPT = re.compile(r"Enter passphrase for (key )?'?/[^:]*: ?").fullmatch
 _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",

@@ -171,6 +171,13 @@ class PromptTest(PasswordTest):
         self.assertLess(len(line), 160, said)
         self.assertEqual(self.sent(), [])
 
+    def test_prompt_that_is_hard_to_match_holds_nobody_up(self):
+        for number, prompt in enumerate(('(', '(u@h) ', '')):
+            self.write('h%d' % number, prompt + 60000 * '@')
+        said = self.classh(SEND_FILE, 'h[0-2]')
+        self.assertEqual(self.sent(), [], said)
+        self.assertLess(said.seconds, 10)
+
     def test_prompt_cannot_drive_the_terminal(self):
         self.write('h', 'Code \x1b[2J\x9b: ')
         cwd = os.getcwd()
