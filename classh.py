@@ -2241,8 +2241,8 @@ if sys.argv[1] == "ask" and not answer:
 # ssh's own password prompt, and what PAM says as such.  A one-time code, a
 # password to be changed or a host key must not be answered with it.
 _PASSWORD_PROMPT = re.compile(
-    r"(\((?P<pam>[^()@]+@[^()]+)\) )?((?P<ssh>[^\s@]+@\S+)'s )?"
-    r"password( for \S+)?: ?", re.IGNORECASE).fullmatch
+    r"(\([^()@]+@[^()]+\) )?([^\s@]+@\S+'s )?password( for \S+)?: ?",
+    re.IGNORECASE).fullmatch
 _KEY_PROMPT = re.compile(r"Enter passphrase for (key )?'?/[^:]*: ?").fullmatch
 _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
                               re.DOTALL).fullmatch
@@ -2250,17 +2250,6 @@ _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
 _BEHIND_JUMP_HOST = 'stdio forwarding failed'
 # What sudo says of a user who may not, whatever the password.
 _NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty')
-
-
-def _addressee(prompt):
-    """Return USER@HOST that the match of a password prompt names, or ''.
-
-    An older ssh names nobody where it is PAM that asks, and a prompt of
-    ssh's own has no more than 30 and 128 characters of the two.
-    """
-    user, at, host = (prompt.group('pam') or prompt.group('ssh')
-                      or '').rpartition('@')
-    return user[:30] + at + host[:128]
 
 
 def _written(mark):
@@ -2333,7 +2322,7 @@ class _Talk:
 
     def __init__(self):
         self.place = None           # a descriptor, held for its helper's line
-        self.sent_to = set()        # for whom ssh got the password
+        self.sent_to = set()        # the pid of an ssh, and its prompt
         self.taken = False          # and then it asked for something else
         self.withheld = False       # it was asked for, and not sent
         self.entered = False        # ssh is in
@@ -2342,11 +2331,6 @@ class _Talk:
         self.sudo_asked_again = False
         self.sudo_ran = False       # the command runs
         self.no_sudo = False
-
-    def may_have_gone_to(self, whom):
-        """True if the password went to *whom*; '' may be anybody."""
-        return whom in self.sent_to or bool(
-            self.sent_to and '' in (whom, *self.sent_to))
 
 
 class _Heeder:
@@ -2650,8 +2634,11 @@ class PasswordAttendant(Attendant):
     def _answer(self, job, prompt, pid, line):
         """Answer the *prompt* of the ssh *pid*, the job's or a jump host's."""
         talk = job.talk
-        password = _PASSWORD_PROMPT(prompt)
-        own = _KEY_PROMPT(prompt) or _HOST_KEY_PROMPT(prompt)
+        key = _KEY_PROMPT(prompt)
+        # One answer for each ssh, in whatever words it asks again; and one
+        # for each prompt, should somebody start ssh again.  A passphrase
+        # goes to no host: the ssh of a jump host may want the same.
+        once = {pid + ' for its key'} if key else {pid, prompt}
 
         def send(answer):
             try:
@@ -2665,24 +2652,23 @@ class PasswordAttendant(Attendant):
                 talk.withheld = True
                 send(b'')
             else:
-                talk.sent_to.add(whom)
+                talk.sent_to |= once
                 send(secret + b'\n')
 
-        if password or self._keys and _KEY_PROMPT(prompt):
-            whom = _addressee(password) if password else pid
-            if talk.may_have_gone_to(whom):
-                send(b'')           # once is enough: it was wrong
+        if _PASSWORD_PROMPT(prompt) or key and self._keys:
+            if once & talk.sent_to:
+                send(b'')           # it was wrong
             else:
                 self._ssh.ask(job, settle)
         else:
             talk.other_prompt = ' '.join(prompt.split())[:TEXT_LIMIT]
             # A host key is asked about before a password is: if one was
             # sent, a jump host took it.
-            talk.taken = bool(talk.sent_to) and not _KEY_PROMPT(prompt)
+            talk.taken = bool(talk.sent_to) and not key
             # To questions of its own ssh takes an empty line for a no: it
             # goes on without that key, or ends.  A server would take it for
             # an answer.
-            send(b'\n' if own else b'')
+            send(b'\n' if key or _HOST_KEY_PROMPT(prompt) else b'')
 
     def _hear_sudo(self, job):
         talk = job.talk

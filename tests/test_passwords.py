@@ -222,6 +222,13 @@ class OnceTest(PasswordTest):
                 self.assertEqual(self.sent(), [('h', SECRET)], said)
                 self.assertIn('   refused the password\n', said.stdout, said)
 
+    def test_ssh_that_is_started_again_does_not_get_it_again(self):
+        ssh = self.program('ssh', '%s "$@" || %s "$@" || exit 255' % (
+            ASKING_SSH, ASKING_SSH))
+        said = self.classh("login 'another'", 'h', '--ssh', shlex.quote(ssh))
+        said.check(4, stdout=None, stderr=None)
+        self.assertEqual(self.sent(), [('h', SECRET)], said)
+
     def test_password_that_was_taken_is_not_refused_by_a_second_question(self):
         # It has expired, or there is a code to it.
         script = ('case $TARGET in old) send "(u@h) Password: "; '
