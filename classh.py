@@ -2546,7 +2546,7 @@ class PasswordAttendant(Attendant):
             return None
         if talk.entered or job.reason:
             return None
-        if talk.withheld:           # perhaps to all but its jump host
+        if talk.withheld:           # though a jump host may have it
             return 'was not given the password'
         if (talk.sent_to and not talk.taken
                 and _BEHIND_JUMP_HOST not in result.errors):
