@@ -431,7 +431,7 @@ def patterns_in(lines, path, check, first=1):
             try:
                 check(pattern)
             except PatternError as error:
-                raise HostFileError(path, number, error) from None
+                raise HostFileError(path, number, str(error)) from None
             patterns.append(pattern)
     return patterns
 
@@ -1829,9 +1829,9 @@ class _ResultSink(_Sink):
 class DirectorySink(_ResultSink):
     """HOST.out, HOST.err and, for a host that failed, HOST.ret.
 
-    What the directory holds is not trusted: no link in it is followed, and
-    what is there under the name of a new file is replaced, never written
-    to.
+    What the directory holds is not trusted: no link in it is followed.  A
+    regular file under the name of a new one is replaced, never written to;
+    anything else there is an error, and left alone.
     """
 
     def __init__(self, path, complain):
