@@ -15,8 +15,8 @@ As a module, results come as the hosts finish:
             print(result.output, end='')
 
 Not promised: that a remote command ends when its ssh is ended, that hosts
-finish in any order, or that one manager may be used from two threads at
-the same time.
+finish in any order, that ssh ends where a signal ends Python itself, or that
+one manager may be used from two threads at the same time.
 """
 
 import argparse
@@ -40,10 +40,10 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['ClasshError', 'HostFileError', 'HostStream', 'Output',
-           'PatternError', 'RecordError', 'Result', 'SSHJobMan', 'TargetError',
-           'UsageError', 'expand', 'fold', 'load', 'main', 'patterns_from',
-           'report', 'ssh_argv']
+__all__ = ['Attendant', 'ClasshError', 'Gate', 'HostFileError', 'HostStream',
+           'Output', 'PasswordAttendant', 'PatternError', 'RecordError',
+           'Result', 'SSHJobMan', 'TargetError', 'UsageError', 'expand',
+           'fold', 'load', 'main', 'patterns_from', 'report', 'ssh_argv']
 
 
 # -- Constants and errors ---------------------------------------------------
