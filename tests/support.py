@@ -65,8 +65,8 @@ for _number in (signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_DFL:
         signal.signal(_number, signal.default_int_handler)
 
-# What a shell starts with '&', or nohup, has some of them ignored.  We leave it
-# so, but what we start is to hear them: a handler is not inherited.
+# What a shell starts with '&', or nohup, has some of them ignored.  We go on
+# ignoring them, but what we start is to hear them: no handler is inherited.
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda number, frame: None)
