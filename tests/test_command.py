@@ -683,15 +683,14 @@ class ReaderThatLeavesTest(TestCase):
         ready, go, graced = (os.path.join(directory, name)
                              for name in ('ready', 'go', 'graced'))
 
-        def let_go():
-            wait_until(lambda: os.path.exists(ready))
-            write(go, '')
+        # Who has read a line leaves, and that ends the run.
         line, said = self.read_a_line_and_leave(
-            'case $HOST in first) ;; '
+            'case $HOST in first) while [ ! -e %s ]; do sleep .02; done;; '
             'busy) trap "sleep .2; : >%s; exit" TERM; : >%s; '
             'sleep 60 & wait;; '
             'next) while [ ! -e %s ]; do sleep .02; done;; esac'
-            % (graced, ready, go), 'first', 'busy', 'next', then=let_go)
+            % (ready, graced, ready, go), 'first', 'busy', 'next',
+            then=lambda: write(go, ''))
         said.check(128 + signal.SIGPIPE)
         self.assertTrue(os.path.exists(graced), said)
 
