@@ -649,7 +649,7 @@ class AskTest(WorkTest):
                           env={'SSH_ASKPASS': None, 'CLASSH_TOKEN': None})
         said.check(stdout=None)
         self.assertIn('  BatchMode=yes\n', said.stdout, said)
-        for word in 'ASKPASS', 'CLASSH_', 'LocalCommand':
+        for word in 'SSH_ASKPASS=', 'CLASSH_', 'LocalCommand':
             self.assertNotIn(word, said.stdout.replace('CLASSH_TEST', ''),
                              said)
 
