@@ -1918,12 +1918,13 @@ class PickleSink(_ResultSink):
         super().__init__(path, complain)
         self._end = 0               # of the last whole record
         self._fd = _open_existing(path, 0)
+        if self._fd is not None and stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+            os.close(self._fd)
+            raise TargetError(path, 'it is a pipe')     # it would stop us
 
     def open(self, manager):
         if self._fd is None:
             self._fd = _open_file(self.label, os.O_CREAT)
-        elif stat.S_ISFIFO(os.fstat(self._fd).st_mode):
-            raise TargetError(self.label, 'it is a pipe')   # would stop us
         self._drop_half()
 
     def _store(self, result):
@@ -3184,7 +3185,7 @@ class Prompt:
             return self._run(self._selected, line)
         except (ClasshError, OSError, ValueError,
                 argparse.ArgumentTypeError) as error:
-            self._say('classh: %s' % error)
+            self._say('classh: %s' % _cause(error))
             self.status = 2
             return self._options.errexit
 
