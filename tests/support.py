@@ -300,6 +300,35 @@ def until(name):
 
 # -- Commands ----------------------------------------------------------------
 
+SIGCHLD_IGNORED = 'signal.signal(signal.SIGCHLD, signal.SIG_IGN)'
+SIGCHLD_BLOCKED = ('signal.pthread_sigmask(signal.SIG_BLOCK, '
+                   '[signal.SIGCHLD])')
+
+
+def after(change, argv=()):
+    """The argv of a command that does *change*, as above, and becomes
+    *argv*."""
+    return [sys.executable, '-S', '-c', 'import os, signal, sys; %s; '
+            'os.execv(sys.argv[1], sys.argv[1:])' % change] + list(argv)
+
+
+# A Python whose locale can do ASCII and no more, whichever version it is.
+ASCII = {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}
+
+
+def locales(directory):
+    """Environments in which not all is UTF-8; what they need is made in
+    *directory*."""
+    found = [ASCII]
+    if shutil.which('localedef'):
+        latin = os.path.join(directory, 'latin')
+        # It warns, with a status of 1, of what POSIX does not define.
+        run(['localedef', '-c', '-i', 'POSIX', '-f', 'ISO-8859-1', latin])
+        if os.path.exists(os.path.join(latin, 'LC_CTYPE')):
+            found.append(dict(ASCII, LC_ALL='latin', LOCPATH=directory))
+    return found
+
+
 class Run:
     """What came of a command: .argv, .status (negative: the signal that ended
     it), .stdout, .stderr (str) and .seconds.

@@ -1,6 +1,7 @@
 """The command line, run as a process with the fake ssh in ssh's place."""
 
 import contextlib
+import errno
 import io
 import os
 import pty
@@ -11,16 +12,16 @@ import signal
 import subprocess
 import sys
 import unittest
+from unittest import mock
 
 import support
-from support import (FAKE_SSH, Command, TestCase, classh_argv, leftovers,
-                     processes, run, run_classh, run_in_pty, text, wait_until)
+from support import (ASCII, FAKE_SSH, SIGCHLD_BLOCKED, SIGCHLD_IGNORED,
+                     Command, TestCase, after, classh_argv, leftovers,
+                     locales, processes, run, run_classh, run_in_pty, text,
+                     wait_until)
 import classh
 
 SIGINT, SIGTERM, SIGHUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-# A Python whose locale can do ASCII and no more, whichever version it is.
-ASCII = {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}
 
 
 def argv(*args):
@@ -532,6 +533,11 @@ class BadInputTest(TestCase):
         self.check('no command', ' \n', 'a')
         self.check('no command', '-q', '-f2')
 
+    def test_list_with_what_is_for_a_run(self):
+        for args in (['-S', self.path('x')], ['-E', self.path('x')],
+                     ['--pickle', self.path('x')], ['--shell'], ['-I']):
+            self.check('goes without', '--list', 'a', *args)
+
     def test_number_that_is_none(self):
         for option, value in (('-f', '0'), ('-f', '-1'), ('--par', '1.5'),
                               ('-u', 'x'), ('-u', 'nan'), ('-u', 'inf'),
@@ -812,6 +818,13 @@ class LocaleTest(TestCase):
                 2, stderr='classh: no/\udcff: cannot read hosts: '
                 'No such file or directory\n')
 
+    def test_list_keeps_the_bytes_of_a_host(self):
+        hosts = [os.fsdecode(word) for word in (b'caf\xe9', b'b\xc3\xbc')]
+        for env in locales(self.scratch()):
+            with self.subTest(env):
+                fake('--list', *hosts, env=env).check(0, '%s\n%s\n' % tuple(
+                    text(os.fsencode(host)) for host in hosts))
+
 
 # -- How it ends -------------------------------------------------------------
 
@@ -958,12 +971,8 @@ class SignalTest(TestCase):
             command.finish().check(stdout=None, stderr=None)
 
     def test_no_status_is_lost_where_sigchld_is_ignored_or_blocked(self):
-        for change in ('signal(signal.SIGCHLD, signal.SIG_IGN)',
-                       'pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])'):
-            start = ('import os, signal, sys; signal.%s; '
-                     'os.execv(sys.argv[1], sys.argv[1:])' % change)
-            said = run([sys.executable, '-c', start] + argv(
-                '-f2', 'true', 'exit7', 'a[1-3]'))
+        for change in SIGCHLD_IGNORED, SIGCHLD_BLOCKED:
+            said = run(after(change, argv('-f2', 'true', 'exit7', 'a[1-3]')))
             said.check(5, stdout=None, stderr='1 of 4 exited with 7: exit7\n')
 
 
@@ -984,6 +993,33 @@ class MainTest(TestCase):
         self.assertEqual(err.getvalue(), '1 of 2 exited with 3: exit3\n'
                          "classh: bad host 'a[': '[' is a bracket without "
                          'its other half\n')
+
+    def test_what_the_program_has_printed_comes_first(self):
+        start = 'import classh; print("x"); classh.main(["--list", "a"])'
+        run([sys.executable, '-c', start],
+            env={'PYTHONPATH': support.ROOT, 'PYTHONUNBUFFERED': ''}).check(
+                0, 'x\na\n')
+
+    def test_sigchld_that_the_program_ignores_stays_so_and_loses_nothing(self):
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGCHLD, before)
+        self.assertEqual(classh.main(['-q', '--maxrc', '--ssh', FAKE_SSH,
+                                      'true', 'exit7']), 7)
+        self.assertIs(signal.getsignal(signal.SIGCHLD), signal.SIG_IGN)
+
+    def test_cause_of_a_failure_is_in_words(self):
+        err = io.StringIO()
+        for error, words in (
+                (OSError(errno.EPERM, 'Operation not permitted'),
+                 'Operation not permitted'),
+                (OSError(errno.ENOENT, 'No such file', '/x'),
+                 '/x: No such file'), (MemoryError(), 'out of memory')):
+            with contextlib.redirect_stderr(err):
+                with mock.patch('classh._main', side_effect=error):
+                    self.assertEqual(classh.main(['true', 'a']), 1)
+            self.assertEqual(err.getvalue(), 'classh: %s\n' % words)
+            err.seek(0)
+            err.truncate()
 
 
 class ManyTest(TestCase):

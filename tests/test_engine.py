@@ -224,6 +224,16 @@ class EndTest(EngineTest):
         self.assertIn('/nonexistent/ssh', result.reason)
         self.assertGreaterEqual(result.elapsed, 0)
 
+    def test_ssh_of_no_words_is_refused(self):
+        for ssh in '', ' ', []:
+            with self.assertRaisesRegex(ValueError, 'ssh is empty'):
+                self.manager(['a'], ssh=ssh)
+
+    def test_one_option_may_be_a_str(self):
+        for options in 'Ab=no', ['Ab=no']:
+            words = self.run_one('args', options=options).output.split('\n')
+            self.assertEqual(words[:3], ['-o', 'Ab=no', '-o'])
+
     def test_ssh_that_may_not_be_executed_is_a_result(self):
         path = os.path.join(self.scratch(), 'ssh')
         open(path, 'w').close()
@@ -699,6 +709,14 @@ class OutputTest(EngineTest):
         self.assertLess(peak, 20 * 400000)
 
 
+    def test_output_that_cannot_be_read_back_loses_no_result(self):
+        error = OSError(errno.EIO, os.strerror(errno.EIO))
+        with mock.patch('os.pread', side_effect=error):
+            result = self.run_one('a', 'head -c 600000 /dev/zero')
+        self.assertEqual((result.outcome, result.output, result.truncated),
+                         ('ok', '', True))
+
+
 class TickingOutputTest(TickingMixin, OutputTest):
     test_output_is_let_go_with_its_result = None
 
@@ -770,6 +788,18 @@ class ChildTest(EngineTest):
 
     def test_its_stdin_is_empty(self):
         self.assertEqual(self.run_one('reader')[1:3], (0, ''))
+
+    def test_its_input_may_turn_out_not_to_be_readable(self):
+        # Half of it must not pass for all.  'w': open, but not for reading.
+        path = os.path.join(self.scratch(), 'input')
+        with open(path, 'w') as unreadable:
+            with self.manager(['reader', 'slow', 'next'], fanout=2,
+                              input=unreadable) as job:
+                reasons = {result.host: (result.outcome, result.reason)
+                           for result in job}
+                self.assertEqual(list(job.not_started()), ['next'])
+        lost = ('killed', 'input lost: Bad file descriptor')
+        self.assertEqual(reasons, {'reader': lost, 'slow': lost})
 
     def test_it_inherits_no_other_descriptor(self):
         reader, writer = self.pipe()
@@ -1809,6 +1839,25 @@ class HostProgramTest(EngineTest):
                 if result.outcome == 'ok' and result.output == host + '\\n']
         print(len(job.results), len(good), len(warned), after - before)
         '''
+
+    def test_error_while_getting_ready_leaves_nothing_open(self):
+        # Not even for as long as the manager is there.
+        for name in ('classh._Launcher', 'classh._Notices',
+                     'selectors.DefaultSelector'):
+            with self.subTest(name=name):
+                before = os.listdir('/proc/self/fd')
+                error = OSError(errno.EACCES, os.strerror(errno.EACCES))
+                job = self.manager(['exit7-[1-2]'], fanout=1)
+                with mock.patch(name, side_effect=error):
+                    result = self.take(job)
+                    self.assertEqual(result.reason, 'ssh could not be '
+                                     'started: Permission denied')
+                    self.assertEqual(os.listdir('/proc/self/fd'), before)
+                    self.assertEqual(signal.getsignal(signal.SIGCHLD),
+                                     signal.SIG_DFL)
+                # And it is as good as ever.
+                self.assertEqual(self.take(job).exitcode, 7)
+                job.close()
 
     def test_descriptor_limit_makes_the_pool_smaller(self):
         mark = os.path.join(self.scratch(), 'warned')

@@ -47,12 +47,33 @@ class ExamplesTest(TestCase):
                     2, '', "%s: bad host 'web[3-1]': '3-1' runs backwards\n"
                     % name)
 
-    def run_example(self, name, *args):
+    def test_no_script_is_content_with_output_that_is_lost(self):
+        path = os.path.join(self.scratch(), 'all')
+        self.write_results(path, ('web1', 2.5, 'ok', ''))
+        runs = {'clock_check.py': ['web1'], 'disk_full.py': ['web5'],
+                'same_or_not.py': ['true', 'web1'], 'slowest.py': [path]}
+        self.assertEqual(list(runs), [name for name in examples()
+                                      if name.endswith('.py')])
+        for name, args in runs.items():
+            with open('/dev/full', 'w') as full:
+                ran = self.run_example(name, *args, stdout=full)
+            ran.check(1, None, None)
+            self.assertRegex(ran.stderr, r'\A%s: .*No space left on device'
+                             r'\n\Z' % re.escape(name), ran)
+
+    @staticmethod
+    def write_results(path, *results):
+        with open(path, 'wb') as file:
+            for host, elapsed, outcome, reason in results:
+                pickle.dump(Result(host, 0, '', '', 1e9, 1e9 + elapsed,
+                                   outcome, reason, False), file)
+
+    def run_example(self, name, *args, **options):
         """Run it on the hosts of named_hosts.py."""
         env = named_hosts(self.scratch())
         env['PYTHONPATH'] = ROOT
         return run([sys.executable, os.path.join(EXAMPLES, name)]
-                   + list(args), env=env)
+                   + list(args), env=env, **options)
 
     def check(self, ran, status, *patterns):
         """Fail unless its lines, sorted, match the *patterns*."""
@@ -123,12 +144,9 @@ class ExamplesTest(TestCase):
 
     def test_slowest(self):
         path = os.path.join(self.scratch(), 'all')
-        with open(path, 'wb') as file:
-            for host, elapsed, outcome, reason in (
-                    ('web1', 2.5, 'ok', ''), ('web2', .125, 'error', ''),
-                    ('web3', 300, 'killed', 'timed out after 300 s')):
-                pickle.dump(Result(host, 0, '', '', 1e9, 1e9 + elapsed,
-                                   outcome, reason, False), file)
+        self.write_results(
+            path, ('web1', 2.5, 'ok', ''), ('web2', .125, 'error', ''),
+            ('web3', 300, 'killed', 'timed out after 300 s'))
         self.run_example('slowest.py', path).check(
             0, '300.0 s: web3: timed out after 300 s\n2.5 s: web1: ok\n'
             '0.1 s: web2: error\n')

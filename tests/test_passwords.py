@@ -1,5 +1,6 @@
 """-A: a password asked for once, and given to whom it is for."""
 
+import errno
 import glob
 import os
 import re
@@ -9,12 +10,15 @@ import socket
 import subprocess
 import tempfile
 import unittest
+from unittest import mock
 
-from support import (FAKE_SSH, TESTS, Command, WorkTest, classh_argv,
-                     kill_leftovers, leftovers, run, run_classh, run_in_pty,
-                     sshd, text, until, wait_until)
+from support import (FAKE_SSH, SCRATCH, TESTS, WAIT_LIMIT, Command, WorkTest,
+                     classh_argv, kill_leftovers, leftovers, run, run_classh,
+                     run_in_pty, sshd, text, until, wait_until)
 from accounts import accounts, not_run
 from terminal import Terminal, state
+
+from classh import Gate, PasswordAttendant, SSHJobMan
 
 ASKING_SSH = shlex.quote(os.path.join(TESTS, 'asking_ssh'))
 SECRET = 'correct horse'
@@ -653,6 +657,17 @@ class AskTest(WorkTest):
             self.assertNotIn(word, said.stdout.replace('CLASSH_TEST', ''),
                              said)
 
+    def test_without_it_the_ssh_of_a_jump_host_asks_nobody(self):
+        # BatchMode does not reach that one, nor has it a terminal: on a
+        # desktop it would open a window.
+        for options in [], ['--sudo']:
+            said = run_classh('--ssh', FAKE_SSH, *options, 'true', 'env1',
+                              env={'SSH_ASKPASS': 'x', 'DISPLAY': ':0',
+                                   'SSH_ASKPASS_REQUIRE': 'force'})
+            said.check(stdout=None)
+            self.assertEqual(re.findall(r'  SSH_ASKPASS_REQUIRE=(.*)\n',
+                                        said.stdout), ['never'], said)
+
     def test_with_it_ssh_asks_once(self):
         self.write('secret', SECRET, 0o600)
         said = run_classh('--ssh', FAKE_SSH, '--askpass-file',
@@ -769,6 +784,37 @@ class PlaceTest(PasswordTest):
         self.assertEqual(os.path.dirname(os.path.dirname(
             self.lines('where')[0])), place)
         self.assertEqual(os.listdir(place), [])
+
+    def test_error_in_making_it_leaves_nothing_behind(self):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        before = os.listdir(SCRATCH)
+        for name in 'socket.socket.bind', 'os.chmod':
+            attendant = PasswordAttendant(Gate(b'x'))
+            with mock.patch(name, side_effect=full):
+                with self.assertRaises(OSError):
+                    with attendant:
+                        self.fail('it was made')
+            self.assertEqual(os.listdir(SCRATCH), before)
+
+    def test_no_descriptor_for_a_helper_is_waited_for(self):
+        full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        with PasswordAttendant(Gate(b'x')) as attendant, SSHJobMan(
+                ['h1', 'exit7'], 'true', ssh=FAKE_SSH,
+                attendant=attendant) as job:
+            attendant.open(job)
+            with mock.patch('os.dup', side_effect=full):
+                self.assertEqual(job.poll(0), [])
+            self.assertTrue(job.wait(WAIT_LIMIT))
+        self.assertEqual({host: result.exitcode for host, result
+                          in job.results.items()}, {'h1': 0, 'exit7': 7})
+
+    def test_limit_of_descriptors_is_raised_as_far_as_it_takes(self):
+        # All of them run at once, each with four and a line to its helper.
+        ssh = self.program(
+            'ssh', 'echo >>in; [ $(wc -l <in) -lt 70 ] || touch all\n'
+            'until [ -e all ]; do sleep .1; done')
+        self.classh('-q', '-f70', '-u30', '--sudo', '--ssh', shlex.quote(ssh),
+                    'true', 'h[1-70]', before='ulimit -Sn 64').check()
 
     def test_helper_needs_nothing_of_the_environment(self):
         said = self.classh(

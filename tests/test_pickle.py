@@ -109,6 +109,16 @@ class WriteTest(PickleTest):
                          r'\Aclassh: full: .*No space left on device\n'
                          r'classh: full did not take 2: a,b\n\Z')
 
+    def test_pipe_is_refused(self):
+        # Who reads it slowly would hold up the run.
+        os.mkfifo(self.path('fifo'))
+        reader = os.open(self.path('fifo'), os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.classh('-S', './made', '--pickle', 'fifo', 'touch ran',
+                    'a').check(2, '', 'classh: cannot use fifo: it is a '
+                               'pipe\n')
+        self.assertEqual(os.listdir(self.directory), ['fifo'])
+
     def test_loud_hosts_take_no_memory_written_or_loaded(self):
         log = b'all is well on this host \xff\n' * 200000
         self.write('log', log)

@@ -1,5 +1,6 @@
 """--shell: a prompt of its own, or commands from a pipe."""
 
+import errno
 import glob
 import os
 import re
@@ -10,14 +11,16 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
-from support import (FAKE_SSH, ROOT, SCRATCH, TESTS, Command, WorkTest,
-                     classh_argv, kill_leftovers, leftovers, processes,
-                     read_log, run_classh, sshd, until, wait_until)
+from support import (FAKE_SSH, ROOT, SCRATCH, SIGCHLD_IGNORED, TESTS, Command,
+                     WorkTest, after, classh_argv, kill_leftovers, leftovers,
+                     locales, processes, read_log, run, run_classh, sshd,
+                     until, wait_until)
 from accounts import accounts
 from terminal import Terminal, state
 
-from classh import load
+from classh import SharedConnections, load
 
 ASKING_SSH = shlex.quote(os.path.join(TESTS, 'asking_ssh'))
 
@@ -289,8 +292,17 @@ class BuiltInTest(ShellTest):
         self.assertEqual(len(results), 6)
         self.assertEqual(results['web1'], 'in web1\n')
 
+    def test_words_that_one_does_not_take_are_refused(self):
+        # Who says '%all web*' means %only.
+        self.ask('%only db1')
+        for name in 'all', 'hosts', 'failed', 'retry', 'quit', 'help':
+            self.assertIn('classh: %%%s takes nothing; see %%help\n' % name,
+                          self.ask('%' + name + ' web*'))
+        self.assertEqual(self.selected(), 'db1')
+
     def test_save_says_what_is_wrong(self):
-        self.assertIn('name a directory/ or a file', self.ask('%save'))
+        for line in '%save', '%save |cat', '%save -':
+            self.assertIn('name a directory/ or a file', self.ask(line))
         self.ask('true')
         self.assertIn('classh: cannot use none/results: ',
                       self.ask('%save none/results'))
@@ -566,6 +578,28 @@ class PipeTest(ShellTest):
         with open(self.path('out'), 'rb') as out:
             self.assertEqual(out.read(), b'\xff\xfe\n')
 
+    def test_bytes_stay_as_they_are_in_any_locale(self):
+        for env in locales(self.directory):
+            with self.subTest(env):
+                said = self.piped(b'printf "caf\xc3\xa9 \xe9"\n', 'h1',
+                                  env=env).check(0, None)
+                self.assertIn('  Output:\n\n  caf\xe9 \udce9\n', said.stdout)
+
+    def test_cause_of_a_failure_is_in_words(self):
+        said = self.piped('%%local : %s\n' % (200000 * 'x'), 'h1')
+        said.check(2, '', 'classh: /bin/sh: Argument list too long\n')
+
+    def test_status_of_a_local_command_where_sigchld_is_ignored(self):
+        run(after(SIGCHLD_IGNORED, self.argv('h1')), env=self.env,
+            stdin='%local exit 7\n').check(7)
+
+    def test_fanout_that_is_set_gets_its_descriptors(self):
+        # All of them run at once; without a word that there is no room.
+        said = self.piped('%%fanout 40\necho >>in; [ $(wc -l <in) -lt 40 ] '
+                          '|| touch all; %s\n' % until('all'), '-f1', '-u30',
+                          '-q', 'h[1-40]', before='ulimit -Sn 64')
+        said.check(0, '', 'fanout 40\n')
+
     def test_line_eof_is_a_command_as_any_other(self):
         said = self.piped('EOF\necho two\n', 'h1')
         self.assertIn('  two\n', said.stdout, said)
@@ -573,7 +607,8 @@ class PipeTest(ShellTest):
     def test_status_is_that_of_the_last_line(self):
         for script, status in (('exit 3\ntrue\n', 0), ('true\nexit 3\n', 5),
                                ('', 0), ('%nosuch\n', 2),
-                               ('%local exit 9\n', 9)):
+                               ('%local exit 9\n', 9),
+                               ('%local kill -9 $$\n', 137)):
             with self.subTest(script=script):
                 said = self.piped(script, 'h1').check(status, None, None)
                 self.assertNotIn('Traceback', said.stderr)
@@ -628,6 +663,18 @@ class PipeTest(ShellTest):
                 wait_until(lambda: state(command.pid) == 'Z')
                 command.finish().check(128 + number, None, '')
             self.assertEqual(private_directories(), set())
+
+    def test_question_how_far_it_is_while_it_waits_is_harmless(self):
+        with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
+                     cwd=self.directory) as command:
+            for line in 'one', 'two':
+                command.stdin.write(b'echo %s\n' % line.encode())
+                command.stdin.flush()
+                wait_until(lambda: '  %s\n' % line in command.stdout)
+                wait_until(lambda: state(command.pid) in 'SZ')
+                command.signal(signal.SIGUSR1)
+            # While it runs, it would answer.
+            command.finish().check(0, None, None)
 
     def test_nohup_is_heeded(self):
         with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
@@ -756,6 +803,18 @@ class FakeSharingTest(ShellTest):
         self.assertLess(said.seconds, 30)
         self.assertEqual(private_directories(), set())
         wait_until(lambda: not leftovers())
+
+    def test_directory_goes_where_nothing_can_be_started(self):
+        # No ssh to end them: they end by themselves.
+        full = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        with SharedConnections(['ssh']):
+            directory, = private_directories()
+            with open(os.path.join(directory, 'one'), 'w'):
+                pass
+            popen = mock.patch('subprocess.Popen', side_effect=full)
+            popen.start()
+        popen.stop()
+        self.assertEqual(private_directories(), set())
 
     def test_they_are_ended_after_an_error_of_ours(self):
         self.write('end')

@@ -9,14 +9,16 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import termios
 import textwrap
 import time
 import unittest
 
-from support import (FAKE_SSH, ROOT, Command, WorkTest, classh_argv,
-                     leftovers, processes, text, until, wait_until)
+from support import (FAKE_SSH, ROOT, SIGCHLD_BLOCKED, Command, WorkTest,
+                     after, classh_argv, leftovers, processes, text, until,
+                     wait_until)
 from terminal import Terminal, state
 import classh
 
@@ -396,6 +398,44 @@ class EndTest(SignalTest):
                 shown = text(pipe.read())
                 running.finish().check(143, None, '1 of 2 stopped: slow\n')
         self.assertIn('slow   -15   (', shown)
+
+    IMPATIENT = '''
+        import sys, classh
+        classh.SINK_GRACE = .1
+        sys.exit(classh.main())
+        '''
+
+    def test_who_never_reads_does_not_keep_us_from_ending(self):
+        argv = [sys.executable, '-c', textwrap.dedent(self.IMPATIENT),
+                '--ssh', FAKE_SSH, 'head -c 1000000 /dev/zero', 'a', 'slow']
+        reader, writer = os.pipe()
+        with open(reader, 'rb') as pipe:
+            try:
+                command = Command(argv, stdout=writer,
+                                  env={'PYTHONPATH': ROOT})
+            finally:
+                os.close(writer)
+            with command as running:
+                self.assertIn(b'a   0   (', pipe.readline())
+                self.sleepers(1)
+                running.signal(SIGTERM)
+                running.finish().check(
+                    143, None, '1 of 2 stopped: slow\n'
+                    'classh: stdout: nobody reads it\n')
+        self.assertEqual(leftovers(), [])
+
+    def test_where_sigchld_is_blocked_and_nothing_runs(self):
+        # Then no signal wakes us; but one that ends us is to be heard.
+        with Command(after(SIGCHLD_BLOCKED, self.argv('true', '-')),
+                     stdin=subprocess.PIPE) as running:
+            running.stdin.write(b'a\n')
+            running.stdin.flush()
+            wait_until(lambda: 'a   0   (' in running.stdout)
+            wait_until(lambda: state(running.pid) == 'S')
+            running.signal(SIGTERM)
+            # Before finish() closes its stdin.
+            wait_until(lambda: state(running.pid) == 'Z')
+            running.finish().check(143, None, '')
 
 
 class PromptTest(SignalTest):

@@ -1,6 +1,7 @@
 """-S and -E: names and output of good and bad hosts go where they are told,
 as the hosts finish, whatever is at the other end."""
 
+import errno
 import itertools
 import os
 import random
@@ -8,12 +9,14 @@ import re
 import shlex
 import shutil
 import signal
+import sys
 import threading
 import unittest
+from unittest import mock
 
-from support import (FAKE_SSH, TestCase, WorkTest, classh_argv,
-                     kill_leftovers, measured, run, run_in_pty, until,
-                     wait_until)
+from support import (FAKE_SSH, ROOT, SIGCHLD_IGNORED, TestCase, WorkTest,
+                     after, classh_argv, kill_leftovers, measured, run,
+                     run_in_pty, until, wait_until)
 import classh
 
 MANY = 'h[1-400].' + 200 * 'x'      # their names are more than a pipe holds
@@ -284,6 +287,23 @@ class CheckTest(SinkTest):
         for option in ('-S', '-E', '--pickle'):
             self.classh(option, '', 'touch ran', 'a').check(2, '', None)
         self.assertEqual(os.listdir(self.directory), [])
+
+    def test_program_is_looked_for_where_sigchld_is_ignored_too(self):
+        self.refused('| nosuchprogram', ["no executable 'nosuchprogram'"],
+                     after(SIGCHLD_IGNORED))
+
+    def test_one_file_for_names_and_for_a_pickle(self):
+        self.write('old', 'there\n')
+        os.symlink('old', self.path('link'))
+        before = sorted(os.listdir(self.directory))
+        for option, names, results in (
+                ('-S', 'x', 'x'), ('-E', './x', 'x'), ('-S', 'old', './old'),
+                ('-E', 'link', 'old'), ('-S', self.path('x'), 'x')):
+            ended = self.classh(option, names, '--pickle', results,
+                                'touch ran', 'a')
+            self.one_line(ended, [results, 'a file each'])
+            self.assertEqual(sorted(os.listdir(self.directory)), before)
+        self.assertEqual(self.read('old'), 'there\n')
 
     def test_fifo_that_nobody_reads(self):
         os.mkfifo(self.path('fifo'))
@@ -560,6 +580,38 @@ class FileTest(SinkTest):
             1, '', 'classh: names: File too large\n'
             'classh: names did not take 1: web12\n')
         self.assertEqual(self.read('names'), before)
+
+    APPEND_ONLY = '''if 1:
+        import errno, os, sys, classh
+
+        def refuse(fd, size):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        os.ftruncate = refuse
+        sys.exit(classh.main())
+        '''
+
+    def test_half_a_name_in_what_may_be_appended_to_only(self):
+        # As above, but that half cannot be taken back: the run goes on.
+        self.write('names', '#' * 4091 + '\n')
+        run(['sh', '-c', 'ulimit -f 8; exec "$@"', 'sh', sys.executable, '-c',
+             self.APPEND_ONLY, '--ssh', FAKE_SSH, '-q', '-f1', '-S', 'names',
+             '-E', 'bad', 'true', 'web12', 'fail7'], cwd=self.directory,
+            env={'PYTHONPATH': ROOT}).check(
+                1, '', 'classh: names: File too large\n'
+                'classh: names did not take 1: web12\n')
+        self.assertEqual(self.read('bad'), 'fail7\n')
+
+    def test_disk_that_says_only_at_the_end_that_it_is_full(self):
+        def close_late(fd):
+            close(fd)
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        close, said = os.close, []
+        sink = classh.FileSink(self.path('names'), said.append)
+        sink.open(classh.SSHJobMan([], 'true'))
+        with mock.patch('os.close', close_late):
+            sink.close(lambda: 0)
+        self.assertEqual(said, ['%s: %s' % (self.path('names'),
+                                            os.strerror(errno.EDQUOT))])
 
     def test_two_runs_may_add_to_one_file(self):
         hosts = ['h[001-100]', 'h[101-200]']

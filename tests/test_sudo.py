@@ -484,6 +484,41 @@ go()
             self.assertEqual(said.stdout.count('  Output:\n\n  input\n'), 3)
             self.assertNotIn(self.SECRET, said.stdout, said)
 
+    def test_mark_of_the_command_after_two_questions_does_no_harm(self):
+        # Who asks twice has its stdin closed, and there is input for it.
+        said = self.sudo('''
+if os.environ['TARGET'] == 'evil':
+    say(marker + marker + mark)
+    sys.exit(1)
+go()
+''', '-I', 'cat', 'evil', 'h[1-2]', stdin='input\n')
+        said.check(5, None, None)
+        self.assertIn('evil   1   (', said.stdout, said)
+        self.assertEqual(said.stdout.count('  Output:\n\n  input\n'), 2)
+
+    def test_two_questions_before_the_answer_get_one(self):
+        # The second line would be the first that the command reads.
+        said = self.sudo('''
+def wait_for(there):
+    while not there():
+        time.sleep(.001)
+if os.environ['TARGET'] == 'first':
+    say(marker)
+    read()
+    open('asked', 'w').close()
+    wait_for(lambda: os.path.exists('asked twice'))
+else:
+    wait_for(lambda: os.path.exists('asked'))
+    say(marker + marker)
+    wait_for(lambda: fcntl.ioctl(2, termios.FIONREAD, b'    ') == bytes(4))
+    open('asked twice', 'w').close()
+    read()
+go()
+''', 'cat; echo end', 'first', 'second')
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  end\n'), 2, said)
+        self.assertEqual(self.given(), 2 * [b'correct horse\n'])
+
     def test_marks_that_come_after_stdin_was_closed_do_no_harm(self):
         said = self.sudo('''
 command[3] = command[3].replace('MARK', mark + marker)
