@@ -849,6 +849,9 @@ def _do_nothing(signum, frame):
 # Not a fault of the host: there is no room for one more process just now.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
+# Where ssh has no terminal, it asks if one of these is set.
+_ASKS_BY = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
+
 
 class _Launcher:
     """Starts *program*, each time in a session of its own, with nothing
@@ -870,11 +873,11 @@ class _Launcher:
     def start(self, argv, environment, stdio):
         """Start it as *argv*; return its pid.  Raise OSError, ValueError.
 
-        *environment* is a dict, *stdio* is three descriptors.
+        *environment* is a dict, None: ours.  *stdio* is three descriptors.
         """
         if self._program and self._closing is not None and min(stdio) > 2:
             try:
-                return self._spawn(argv, environment, stdio)
+                return self._spawn(argv, environment or os.environ, stdio)
             except NotImplementedError:
                 self._closing = None    # the C library has no setsid
         process = subprocess.Popen(
@@ -978,10 +981,12 @@ class SSHJobMan:
                          prompts=self._attendant.prompts)
         if not self._ssh['ssh']:
             raise ValueError('ssh is empty')
-        # BatchMode does not reach the ssh of a jump host: it would ask.
-        # (As bytes, since each start would make them so.)
-        self._environment = dict(os.environb)
-        self._environment[b'SSH_ASKPASS_REQUIRE'] = b'never'
+        # BatchMode does not reach the ssh of a jump host: it would ask where
+        # there is a display.  (To hand an environment over takes as long as
+        # all else that we do for a start, so it is not done without need.)
+        self._environment = None
+        if not _ASKS_BY.isdisjoint(os.environ):
+            self._environment = dict(os.environ, SSH_ASKPASS_REQUIRE='never')
         self._keep = keep
         self._max_output = max_output or sys.maxsize
         self._grace = grace
