@@ -1250,6 +1250,8 @@ class SSHJobMan:
     def _wait(self, timeout):
         """Wait until something is ready, and read what is."""
         if self._selector is None:
+            if self._full_since is not None:
+                time.sleep(ROUND)   # there was no room to wait with, even
             return
         if self._running or self._holding or self._full_since is not None:
             timeout = self._patience(timeout)
