@@ -2819,6 +2819,16 @@ class Run:
         self._marked = False        # marks of progress stand on the line
         self._reader = None         # a copy of stdout, to see who reads it
         self._reader_gone = False
+        self._good, self._bad, self._pickle = self._choose_sinks()
+        # Programs come last, so that none is started where another sink
+        # cannot be opened.
+        self._sinks = sorted(
+            filter(None, {self._good, self._bad, self._pickle}),
+            key=lambda sink: isinstance(sink, ProgramSink))
+
+    def _choose_sinks(self):
+        """Return those of -S, -E and --pickle, None where there is none."""
+        options = self._options
         wanted = {target for target in (options.good, options.bad)
                   if target is not None}
         # What a program prints must not come between results or names.
@@ -2826,21 +2836,16 @@ class Run:
         targets = {target: choose_sink(target, self.complain,
                                        None if free else 2)
                    for target in wanted}
-        self._good = targets.get(options.good)
-        self._bad = targets.get(options.bad)
-        self._pickle = (PickleSink(options.pickle, self.complain)
-                        if options.pickle is not None else None)
-        for sink in targets.values():
-            if self._pickle and isinstance(sink, FileSink) and (
-                    os.path.realpath(sink.label)
-                    == os.path.realpath(options.pickle)):
-                raise UsageError('%s: names and --pickle need a file each'
-                                 % options.pickle)
-        # Programs come last, so that none is started where another sink
-        # cannot be opened.
-        self._sinks = sorted(
-            filter(None, [*targets.values(), self._pickle]),
-            key=lambda sink: isinstance(sink, ProgramSink))
+        pickle = None
+        if options.pickle is not None:
+            pickle = PickleSink(options.pickle, self.complain)
+            for sink in targets.values():
+                if isinstance(sink, FileSink) and (
+                        os.path.realpath(sink.label)
+                        == os.path.realpath(options.pickle)):
+                    raise UsageError('%s: names and --pickle need a file each'
+                                     % options.pickle)
+        return targets.get(options.good), targets.get(options.bad), pickle
 
     def warn(self, text):
         self._end_marks()
@@ -2885,13 +2890,7 @@ class Run:
             self.attendant.open(self._job)
         for sink in self._sinks:
             sink.open(self._job)
-        # The end of a pipe that one writes to is ready to be read from when
-        # no one is left to read it.
-        if self._writes_names_or_report() and stat.S_ISFIFO(
-                os.fstat(1).st_mode):
-            self._reader = os.dup(1)
-            self._job.watch(self._reader, selectors.EVENT_READ,
-                            self._lose_reader, hold=False)
+        self._watch_reader()
         if self._arriving:
             self._arriving.open(self._job)
         elif not (self._options.send_input or self._options.shell
@@ -2899,9 +2898,16 @@ class Run:
             self._job.watch(0, selectors.EVENT_READ, self._hear_enter,
                             hold=False)
 
-    def _writes_names_or_report(self):
-        return '-' in (self._options.good, self._options.bad) or not (
-            self._options.quiet or self._options.progress)
+    def _watch_reader(self):
+        """See at once when nobody reads what we write to a pipe any more."""
+        options = self._options
+        writes = '-' in (options.good, options.bad) or not (
+            options.quiet or options.progress)
+        if writes and stat.S_ISFIFO(os.fstat(1).st_mode):
+            # Without a reader, the end that one writes to can be read from.
+            self._reader = os.dup(1)
+            self._job.watch(self._reader, selectors.EVENT_READ,
+                            self._lose_reader, hold=False)
 
     def _lose_reader(self, fd, events):
         self._job.unwatch(fd)
