@@ -1038,8 +1038,13 @@ class ManyTest(TestCase):
         self.assertLessEqual(most, 20)
 
     def test_few_descriptors_mean_fewer_jobs_and_one_warning(self):
-        said = fake('-f100', 'echo x', 'a[1-100]', before='ulimit -n 40')
-        said.check(0, stdout=None, stderr=None)
+        gate = os.path.join(self.scratch(), 'gate')
+        wait = 'until [ -e %s ]; do sleep .01; done; echo x' % gate
+        with Command(classh_argv('--ssh', FAKE_SSH, '-f100', wait, 'a[1-100]'),
+                     before='ulimit -n 40') as command:
+            wait_until(lambda: command.stderr)
+            write(gate, '')
+            said = command.finish().check(0, stdout=None, stderr=None)
         self.assertEqual(said.stdout.count('  x\n'), 100)
         self.assertRegex(said.stderr, r'\Aclassh: no room for 100 jobs at '
                          r'once, running fewer: [^\n]+\n\Z', said)

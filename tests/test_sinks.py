@@ -470,7 +470,8 @@ class ProgramTest(SinkTest):
         ended = self.classh('-q', '-S', 'out/', '-E', '|cat >bad', '--pickle',
                             'all', '[ $HOST != h7 ]', 'h[1-100]',
                             before='ulimit -n 32').check(5, '', None)
-        self.assertEqual(len(ended.stderr.splitlines()), 1, ended)  # a warning
+        # At most a warning that fewer run at once.
+        self.assertLessEqual(len(ended.stderr.splitlines()), 1, ended)
         self.assertEqual(len(os.listdir(self.path('out'))), 198)
         self.assertEqual(self.read('bad'), 'h7\n')
         self.assertEqual(len(list(classh.load(self.path('all')))), 100)
