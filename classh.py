@@ -3399,16 +3399,18 @@ class SharedConnections:
     def __exit__(self, *exc_info):
         with deaf_to_signals():
             try:
-                self._end_all(time.monotonic() + KILL_GRACE)
+                self._end_all()
             except OSError:
                 pass                # no room to; ControlPersist will
             finally:
                 remove_directory(self._directory)
 
-    def _end_all(self, deadline):
+    def _end_all(self):
         paths = os.listdir(self._directory)
-        while paths and time.monotonic() < deadline:
+        deadline = time.monotonic() + KILL_GRACE
+        while paths:
             some, paths = paths[:FANOUT], paths[FANOUT:]
+            deadline = time.monotonic() + KILL_GRACE
             exits = [subprocess.Popen(
                 [*self._ssh, '-o', 'ControlPath=%s/%s' % (
                     self._directory, name), '-O', 'exit', 'all'],
