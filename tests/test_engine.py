@@ -1866,7 +1866,7 @@ class HostProgramTest(EngineTest):
     def test_no_room_for_even_one_fails_a_host_after_5_seconds(self):
         clock = StillClock()
         full = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        with mock.patch('subprocess.Popen', side_effect=full):
+        with mock.patch('classh._Launcher.start', side_effect=full):
             with self.manager(['a'], clock=clock) as job:
                 for seconds in 0, 5:
                     clock.advance(seconds)
