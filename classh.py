@@ -863,7 +863,7 @@ class _Launcher:
         self._program = find_program(program)
         self._closing = None        # what a spawned one closes; None: fork
         # Before Python 3.10 Popen forks, and the child closes all that may
-        # be open: seven times the wall time (3.8, fanout 100).
+        # be open: three times the wall time (3.8, fanout 100).
         if sys.version_info < (3, 10) and hasattr(os, 'posix_spawn'):
             try:
                 # What Python opens from here on is closed by exec (PEP 446).
