@@ -714,10 +714,7 @@ class _Job:
 
     def kill(self, signum):
         """Send *signum* to the process group; only before it is reaped."""
-        try:
-            os.killpg(self.pid, signum)
-        except OSError:
-            pass        # not permitted: the next deadline tries harder
+        _kill_group(self.pid, signum)
 
     def has_ended(self):
         """Reap the process if it has ended; return whether it has."""
@@ -758,6 +755,15 @@ class _Job:
         return Result(self.host, 255, '', '', self.started, self.started,
                       'ssh', 'ssh could not be started: ' + _cause(problem),
                       False)
+
+
+def _kill_group(pid, signum):
+    """Send *signum* to the process group that *pid* leads, if we may.
+
+    Where we may not, as with sudo, the next deadline tries harder.
+    """
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signum)
 
 
 def _cause(error):
@@ -1803,19 +1809,13 @@ class ProgramSink(_NameSink):
                 if not steps:
                     self._complain('%s: would not die' % self.label)
                     return
-                self._kill(steps.pop(0))
+                _kill_group(pid, steps.pop(0))
                 deadline = time.monotonic() + SINK_GRACE
             # The program may take its time: we only look now and then.
             time.sleep(ROUND)
         if deadline:
-            self._kill(signal.SIGKILL)      # what the shell has left behind
+            _kill_group(pid, signal.SIGKILL)    # what the shell left behind
         self._process.wait()
-
-    def _kill(self, signum):
-        try:
-            os.killpg(self._process.pid, signum)
-        except OSError:
-            pass                    # somebody else's, as by sudo
 
 
 class _ResultSink(_Sink):
