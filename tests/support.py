@@ -408,6 +408,11 @@ class Command:
     def stderr(self):
         return _contents(self._err)
 
+    def send(self, octets):
+        """Write to its stdin, which is PIPE, at once."""
+        self.stdin.write(octets)
+        self.stdin.flush()
+
     def signal(self, number):
         self._popen.send_signal(number)
 

@@ -341,8 +341,7 @@ class OnceTest(PasswordTest):
     def test_refusal_does_not_wait_for_more_hosts_on_stdin(self):
         with self.start("login 'another'", '-',
                         stdin=subprocess.PIPE) as command:
-            command.stdin.write(b'h1\n')
-            command.stdin.flush()
+            command.send(b'h1\n')
             wait_until(lambda: state(command.pid) == 'Z',
                        what='classh ends while its stdin is open')
             said = command.finish()

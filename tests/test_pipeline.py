@@ -59,8 +59,7 @@ class ArrivingTest(PipelineTest):
                                   (b'b c\nd[1-2],e\n\n#', ['a', 'b', 'c', 'd1',
                                                            'd2', 'e', 'web1']),
                                   (b'f\ng', None)):
-                command.stdin.write(octets)
-                command.stdin.flush()
+                command.send(octets)
                 if hosts:
                     wait_until(lambda: self.ran() == hosts, what=hosts)
             command.finish().check()
@@ -145,8 +144,7 @@ class ArrivingTest(PipelineTest):
                                 (b'a\n', lambda: self.ran() == ['a']),
                                 (b']\n', lambda: 'stdin:3' in command.stderr),
                                 (b'b\n', lambda: self.ran() == ['a', 'b'])):
-                command.stdin.write(line)
-                command.stdin.flush()
+                command.send(line)
                 wait_until(there, what=line)
             command.finish().check(1, '', None)
 
@@ -189,8 +187,7 @@ class ArrivingTest(PipelineTest):
                         stdin=subprocess.PIPE) as command:
             for octets, shown in ((b'a[1-2]\n', 'x\na1\na2\n'),
                                   (b'b\n', 'x\na1\na2\nb\n')):
-                command.stdin.write(octets)
-                command.stdin.flush()
+                command.send(octets)
                 wait_until(lambda: command.stdout == shown, what=shown)
             command.finish().check(stdout=shown)
 

@@ -557,13 +557,17 @@ class PipeTest(ShellTest):
         self.assertEqual(re.findall('  (one|two)\n', said.stdout),
                          ['one', 'one', 'two', 'two'])
 
+    @staticmethod
+    def echo(command, word):
+        """Have *word* said by a host; return when it is shown."""
+        command.send(b'echo %s\n' % word.encode())
+        wait_until(lambda: '  %s\n' % word in command.stdout)
+
     def test_each_line_runs_when_it_comes(self):
         with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
                      cwd=self.directory) as command:
             for line in 'one', 'two':
-                command.stdin.write(b'echo %s\n' % line.encode())
-                command.stdin.flush()
-                wait_until(lambda: '  %s\n' % line in command.stdout)
+                self.echo(command, line)
             command.finish().check(stdout=None)
 
     def test_carriage_returns_of_another_system_do_no_harm(self):
@@ -655,9 +659,7 @@ class PipeTest(ShellTest):
         for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
             with Command(self.argv('h1'), stdin=subprocess.PIPE,
                          env=self.env, cwd=self.directory) as command:
-                command.stdin.write(b'echo in\n')
-                command.stdin.flush()
-                wait_until(lambda: '  in\n' in command.stdout)
+                self.echo(command, 'in')
                 wait_until(lambda: state(command.pid) == 'S')
                 command.signal(number)
                 wait_until(lambda: state(command.pid) == 'Z')
@@ -668,9 +670,7 @@ class PipeTest(ShellTest):
         with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
                      cwd=self.directory) as command:
             for line in 'one', 'two':
-                command.stdin.write(b'echo %s\n' % line.encode())
-                command.stdin.flush()
-                wait_until(lambda: '  %s\n' % line in command.stdout)
+                self.echo(command, line)
                 wait_until(lambda: state(command.pid) in 'SZ')
                 command.signal(signal.SIGUSR1)
             # While it runs, it would answer.
@@ -680,9 +680,7 @@ class PipeTest(ShellTest):
         with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
                      cwd=self.directory, before="trap '' HUP") as command:
             for line in 'one', 'two':
-                command.stdin.write(b'echo %s\n' % line.encode())
-                command.stdin.flush()
-                wait_until(lambda: '  %s\n' % line in command.stdout)
+                self.echo(command, line)
                 command.signal(signal.SIGHUP)
             command.finish().check(0, None)
 
@@ -780,8 +778,7 @@ class FakeSharingTest(ShellTest):
                 with Command(self.argv('--progress', 'h[1-3]', ssh=self.ssh),
                              stdin=subprocess.PIPE, env=self.env,
                              cwd=self.directory) as command:
-                    command.stdin.write(b'true\n')
-                    command.stdin.flush()
+                    command.send(b'true\n')
                     wait_until(lambda: '...' in command.stderr)
                     if first:
                         command.signal(first)
@@ -872,8 +869,7 @@ class RealSharingTest(ShellTest):
         """Run *line*; return the seconds until *count* marks more show."""
         before = command.stderr.count('.')
         start = time.monotonic()
-        command.stdin.write(line.encode() + b'\n')
-        command.stdin.flush()
+        command.send(line.encode() + b'\n')
         wait_until(lambda: command.stderr.count('.') >= before + count, 60)
         return time.monotonic() - start
 

@@ -382,21 +382,27 @@ class EndTest(SignalTest):
             self.assertIn('2 of 3 stopped: slow[1-2]\r\n', said.stdout, said)
             self.assertEqual([line for _, line in leftovers()], [], said)
 
-    def test_while_classh_writes_to_who_does_not_read(self):
-        # A write to a full pipe must not keep us from hearing.
+    @contextlib.contextmanager
+    def writing(self, start):
+        """What start(*args, stdout) runs, held up in a write; the pipe."""
         reader, writer = os.pipe()
         with open(reader, 'rb') as pipe:
             try:
-                command = self.start('head -c 1000000 /dev/zero', 'a',
-                                     'slow', stdout=writer)
+                command = start('head -c 1000000 /dev/zero', 'a', 'slow',
+                                stdout=writer)
             finally:
                 os.close(writer)
             with command as running:
                 self.assertIn(b'a   0   (', pipe.readline())
                 self.sleepers(1)
-                running.signal(SIGTERM)
-                shown = text(pipe.read())
-                running.finish().check(143, None, '1 of 2 stopped: slow\n')
+                yield running, pipe
+
+    def test_while_classh_writes_to_who_does_not_read(self):
+        # A write to a full pipe must not keep us from hearing.
+        with self.writing(self.start) as (running, pipe):
+            running.signal(SIGTERM)
+            shown = text(pipe.read())
+            running.finish().check(143, None, '1 of 2 stopped: slow\n')
         self.assertIn('slow   -15   (', shown)
 
     IMPATIENT = '''
@@ -406,30 +412,23 @@ class EndTest(SignalTest):
         '''
 
     def test_who_never_reads_does_not_keep_us_from_ending(self):
-        argv = [sys.executable, '-c', textwrap.dedent(self.IMPATIENT),
-                '--ssh', FAKE_SSH, 'head -c 1000000 /dev/zero', 'a', 'slow']
-        reader, writer = os.pipe()
-        with open(reader, 'rb') as pipe:
-            try:
-                command = Command(argv, stdout=writer,
-                                  env={'PYTHONPATH': ROOT})
-            finally:
-                os.close(writer)
-            with command as running:
-                self.assertIn(b'a   0   (', pipe.readline())
-                self.sleepers(1)
-                running.signal(SIGTERM)
-                running.finish().check(
-                    143, None, '1 of 2 stopped: slow\n'
-                    'classh: stdout: nobody reads it\n')
+        def start(*args, stdout):
+            return Command([sys.executable, '-c',
+                            textwrap.dedent(self.IMPATIENT),
+                            '--ssh', FAKE_SSH, *args], stdout=stdout,
+                           env={'PYTHONPATH': ROOT})
+
+        with self.writing(start) as (running, pipe):
+            running.signal(SIGTERM)
+            running.finish().check(143, None, '1 of 2 stopped: slow\n'
+                                   'classh: stdout: nobody reads it\n')
         self.assertEqual(leftovers(), [])
 
     def test_where_sigchld_is_blocked_and_nothing_runs(self):
         # Then no signal wakes us; but one that ends us is to be heard.
         with Command(after(SIGCHLD_BLOCKED, self.argv('true', '-')),
                      stdin=subprocess.PIPE) as running:
-            running.stdin.write(b'a\n')
-            running.stdin.flush()
+            running.send(b'a\n')
             wait_until(lambda: 'a   0   (' in running.stdout)
             wait_until(lambda: state(running.pid) == 'S')
             running.signal(SIGTERM)
