@@ -69,7 +69,7 @@ SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
 
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
-COUNT_LIMIT = 10 ** 5   # hosts to list of what may be any number
+COUNT_LIMIT = 10 ** 5   # hosts to make of what may name any number
 LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
 BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
 TEXT_LIMIT = 80         # characters to show of a prompt or a bad host
@@ -140,6 +140,7 @@ class UsageError(ClasshError):
 _PLAIN = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
 _TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
 _RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
+_DIGITS = re.compile(r'[0-9]{0,18}')
 _REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
 _NO_WORD = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 # As ssh does from 9.6 on: before, it handed names to a shell (CVE-2023-51385).
@@ -282,6 +283,30 @@ def _product(parts):
             running.append(_values(parts[len(running)]))
 
 
+def _makes(parts, host):
+    """Return whether *host* is one of those combinations."""
+    ends = {0}                      # where in *host* the parts so far end
+    for choices in parts:
+        ends = {end for begin in ends for choice in choices
+                for end in _ends(choice, host, begin)}
+    return len(host) in ends
+
+
+def _ends(choice, host, begin):
+    """Yield where *choice* may end in *host* if it begins at *begin*."""
+    if isinstance(choice, str):
+        if host.startswith(choice, begin):
+            yield begin + len(choice)
+        return
+    numbers, width = choice
+    digits = _DIGITS.match(host, begin).group()
+    for size in range(width, len(digits) + 1):
+        # A number that is longer than the width is not padded.
+        if ((size == width or digits[0] != '0')
+                and int(digits[:size]) in numbers):
+            yield begin + size
+
+
 _NUMBER = re.compile(r'(?<![0-9])([0-9]{1,18})(?![0-9])')
 
 
@@ -355,6 +380,30 @@ def _take_literally(names):
     return hosts
 
 
+class HostSet:
+    """The hosts that *patterns* name, to ask ``host in`` of.
+
+    They may be any number: a pattern of very many is not expanded.
+    """
+
+    def __init__(self, patterns, expand_them=True):
+        self._named = set()
+        self._vast = []             # parts of patterns that name too many
+        for pattern in patterns:
+            if not expand_them:
+                self._named.update(_take_literally(pattern))
+                continue
+            hosts = set(itertools.islice(expand(pattern), COUNT_LIMIT))
+            if len(hosts) < COUNT_LIMIT:
+                self._named |= hosts
+            else:
+                self._vast += _parse(pattern)
+
+    def __contains__(self, host):
+        return host in self._named or any(_makes(parts, host)
+                                          for parts in self._vast)
+
+
 class HostStream:
     """The hosts of a run: each once, in the order given, made when taken.
 
@@ -368,7 +417,9 @@ class HostStream:
     def __init__(self, hosts=(), expand=True, exclude=()):
         self.exhausted = False      # until more are added
         self._expand = expand
-        self._seen = set(HostStream(exclude, expand) if exclude else ())
+        self._excluded = HostSet(
+            [exclude] if isinstance(exclude, str) else exclude or (), expand)
+        self._seen = set()
         self._sources = collections.deque()
         self._expansion = iter(())
         self._returned = []
@@ -397,7 +448,7 @@ class HostStream:
             return self._returned.pop()
         while True:
             for host in self._expansion:
-                if host not in self._seen:
+                if host not in self._seen and host not in self._excluded:
                     self._seen.add(host)
                     return host
             if not self._sources:
@@ -3247,15 +3298,16 @@ class Prompt:
 
     def _named(self, text, among):
         """Return those *among* hosts that the patterns in *text* name."""
-        ours = set(self._hosts)
         wanted = set()
         for word in text.split():
-            matched = ours.intersection(
-                fnmatch.filter(ours, word) if '*' in word or '?' in word
-                else expand(word))
+            if '*' in word or '?' in word:
+                matched = fnmatch.filter(self._hosts, word)
+            else:
+                named = HostSet([word])
+                matched = [host for host in self._hosts if host in named]
             if not matched:
                 raise UsageError('no host of ours: %s' % word)
-            wanted |= matched
+            wanted.update(matched)
         if not wanted:
             raise UsageError('name some hosts')
         return [host for host in among if host in wanted]

@@ -299,6 +299,21 @@ class HostStreamTest(TestCase):
             stream = HostStream('a[1-4],b', exclude=exclude)
             self.assertEqual(list(stream), ['a1', 'a4'])
 
+    def test_exclude_may_name_more_than_memory_would_hold(self):
+        hosts = ['n7', 'n07', 'n007', 'n0', 'n10', 'n', 'nx', 'n1n1', 'n12n3',
+                 'n1n23', 'n%d' % 10 ** 17, 'n%d' % 10 ** 18, 'n-7', 'n7.']
+        for exclude, spared in (
+                ('n[1-999999999999999999]',
+                 ['n07', 'n007', 'n0', 'n', 'nx', 'n1n1', 'n12n3', 'n1n23',
+                  'n%d' % 10 ** 18, 'n-7', 'n7.']),
+                ('n[00-999999999999999999/7]',
+                 ['n7', 'n007', 'n0', 'n10', 'n', 'nx', 'n1n1', 'n12n3',
+                  'n1n23', 'n%d' % 10 ** 17, 'n%d' % 10 ** 18, 'n-7', 'n7.']),
+                ('n[0-99999999][n,3]x,n[1-99999999]n[1-9],n[x,y]',
+                 ['n7', 'n07', 'n007', 'n0', 'n10', 'n', 'n1n23',
+                  'n%d' % 10 ** 17, 'n%d' % 10 ** 18, 'n-7', 'n7.'])):
+            self.assertEqual(list(HostStream(hosts, exclude=exclude)), spared)
+
     def test_host_that_is_put_back_comes_next(self):
         stream = HostStream('a[1-3]')
         self.assertEqual(first(2, stream), ['a1', 'a2'])
