@@ -3100,6 +3100,7 @@ class Arriving:
     """Hosts on standard input, started as they arrive."""
 
     def __init__(self, check, complain):
+        self.ended = False
         self._check = check
         self._complain = complain
         self._job = None
@@ -3120,13 +3121,23 @@ class Arriving:
             self.open(self._job)
 
     def _read(self, fd, events):
+        self._job.add(self.take(fd))
+        if self.ended:
+            self.close()
+        elif self._read_lines - self._line >= BACKLOG:
+            self._paused = True
+            self._job.unwatch(0)
+
+    def take(self, fd):
+        """Read once from *fd*; return an iterator over the patterns there."""
         try:
             chunk = os.read(fd, READ_SIZE)
         except BlockingIOError:
-            return
+            return iter(())
         except OSError as error:
             self._complain('stdin: %s' % error.strerror)
             chunk = b''
+        self.ended = not chunk
         lines = (self._rest + chunk).split(b'\n')
         # Without a newline at its end, the last line ends with the input.
         self._rest = lines.pop() if chunk else b''
@@ -3139,16 +3150,10 @@ class Arriving:
             lines.append(self._rest)        # as long as it is, it is refused
             self._rest = b''
             self._skipping = True
-        self._job.add(itertools.chain.from_iterable(
-            map(self.patterns, lines)))
         self._read_lines += len(lines)
-        if not chunk:
-            self.close()
-        elif self._read_lines - self._line >= BACKLOG:
-            self._paused = True
-            self._job.unwatch(0)
+        return itertools.chain.from_iterable(map(self._patterns, lines))
 
-    def patterns(self, line):
+    def _patterns(self, line):
         self._line += 1
         try:
             return patterns_in([line], 'stdin', self._check, self._line)
@@ -3703,16 +3708,20 @@ def _check_uses(options, arriving):
 
 
 def _print_hosts(hosts, arriving, out):
-    if arriving:
-        hosts.add(itertools.chain.from_iterable(
-            map(arriving.patterns, sys.stdin.buffer)))
-    for host in hosts:
-        # As it came, be it UTF-8 or not.
-        out.write(os.fsencode(host).decode('utf-8', 'surrogateescape')
-                  + '\n', flush=bool(arriving))
-        if out.error:
+    ready = select.poll()
+    ready.register(0, select.POLLIN)
+    while not out.error:
+        for host in hosts:
+            # As it came, be it UTF-8 or not.
+            out.write(os.fsencode(host).decode('utf-8', 'surrogateescape')
+                      + '\n', flush=False)
+            if out.error:
+                break
+        out.write('')
+        if not arriving or arriving.ended:
             break
-    out.write('')
+        ready.poll()
+        hosts.add(arriving.take(0))
 
 
 def _attendant_for(options):

@@ -210,6 +210,9 @@ class LineTest(HostileTest):
                          r'line skipped\n\Z')
         self.assertEqual(re.findall(r'^(\w+)   0', said.stdout, re.M),
                          ['a', 'b'])
+        told = said.stderr
+        self.classh('--list', '-', stdin=octets, before=SMALL).check(
+            1, 'a\nb\n', told)
 
     def test_binary_file(self):
         said = self.classh('true', '/bin/sh', before=SMALL).check(2, '', None)

@@ -183,13 +183,18 @@ class ArrivingTest(PipelineTest):
         self.assertEqual(self.read('names'), 'a[1-2]\n')
 
     def test_list_prints_hosts_as_they_arrive(self):
-        with self.start('--list', 'x', '-',
-                        stdin=subprocess.PIPE) as command:
-            for octets, shown in ((b'a[1-2]\n', 'x\na1\na2\n'),
-                                  (b'b\n', 'x\na1\na2\nb\n')):
-                command.send(octets)
-                wait_until(lambda: command.stdout == shown, what=shown)
-            command.finish().check(stdout=shown)
+        for blocking in True, False:    # as somebody may have set it
+            reader, writer = self.pipe()
+            os.set_blocking(reader.fileno(), blocking)
+            with self.start('--list', 'x', '-', stdin=reader) as command:
+                for octets, shown in ((b'', 'x\n'),
+                                      (b'a[1-2]\nb', 'x\na1\na2\n'),
+                                      (b'c\n', 'x\na1\na2\nbc\n')):
+                    writer.write(octets)
+                    wait_until(lambda: command.stdout == shown, what=shown)
+                writer.write(b'x\nd')
+                writer.close()
+                command.finish().check(stdout=shown + 'd\n')
 
     def test_fanout_holds(self):
         for stdin in ['h[1-9]\n', ''.join('h%d\n' % n for n in range(1, 10))]:
