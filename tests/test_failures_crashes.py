@@ -39,8 +39,9 @@ class LimitTest(WorkTest):
     def setUp(self):
         super().setUp()
         os.mkfifo(self.path('gate'))
-        # What waits at a gate takes no process of its own to do so.
-        self.argv = classh_argv('--ssh', FAKE_SSH, '-f100',
+        # What waits at a gate takes no process of its own to do so.  (And sh
+        # can read what somebody else, below, may not call his own.)
+        self.argv = classh_argv('--ssh', 'sh ' + FAKE_SSH, '-f100',
                                 'read -r line <gate; echo out of $HOST',
                                 'h[1-%d]' % HOSTS)
 
