@@ -763,6 +763,31 @@ class _Job:
         self.pipes[pipe].add(chunk)
         return len(chunk)
 
+    def close_pipes(self):
+        pipes = [pipe for pipe in (*self.pipes, self.stdin)
+                 if pipe is not None]
+        self.pipes.clear()
+        self.stdin = None
+        for pipe in pipes:
+            os.close(pipe)
+
+    def find_process(self):
+        """Return the pid of the process whose stdout is our pipe, or None."""
+        end = time.monotonic() + LOOK
+        while self.pipes and time.monotonic() < end:    # it takes a moment
+            name = 'pipe:[%d]' % os.fstat(next(iter(self.pipes))).st_ino
+            try:
+                pids = map(int, filter(str.isdigit, os.listdir('/proc')))
+            except OSError:
+                break
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    if (os.readlink('/proc/%d/fd/1' % pid) == name
+                            and os.getsid(pid) == pid):
+                        return pid
+            time.sleep(FIRST_TICK)
+        return None
+
     def kill(self, signum):
         """Send *signum* to the process group; only before it is reaped."""
         _kill_group(self.pid, signum)
@@ -1238,6 +1263,7 @@ class SSHJobMan:
                 self._acquire()
                 self._attendant.prepare(job)
                 self._spawn(job)
+                self._admit(job)
             except (OSError, ValueError) as error:
                 result = self._attendant.judge(job, job.failure(error))
                 if (getattr(error, 'errno', None) in _NO_ROOM
@@ -1245,6 +1271,9 @@ class SSHJobMan:
                     self._hosts.put_back(host)
                     return
                 self._deliver(job, result)
+            except BaseException:   # a signal's handler has raised it
+                self._adopt(job)
+                raise
             else:
                 self._full_since = None
                 self._run(job)
@@ -1256,43 +1285,53 @@ class SSHJobMan:
         # Popen's own pipes would do, but for two things: before Python 3.11
         # it leaks some of them when there is no room for the others, and it
         # opens the null device for each child.
-        ours, theirs = [], []       # the ends of the pipes
+        theirs = []                 # the child's ends of the pipes
         command = self._attendant.wrap(self.command)
         try:
             for capture in job.output, job.errors:
                 reader, writer = os.pipe()
-                ours.append(reader)
-                theirs.append(writer)
                 job.pipes[reader] = capture
+                theirs.append(writer)
+                os.set_blocking(reader, False)
             stdin = self._null
             if self._input or self._attendant.holds_input:
                 stdin, job.stdin = os.pipe()
-                ours.append(job.stdin)
                 theirs.append(stdin)
+                os.set_blocking(job.stdin, False)
             job.pid = self._launcher.start(
                 ssh_argv(job.host, command, **self._ssh),
                 job.environment or self._environment,
                 (stdin, theirs[0], theirs[1]))
-        except BaseException:
-            for fd in ours:
-                os.close(fd)
+        except (OSError, ValueError):
+            job.close_pipes()
             raise
         finally:
             for fd in theirs:
                 os.close(fd)
 
-    def _run(self, job):
-        self._running[job.pid] = job
+    def _admit(self, job):
         job.become(RUNNING)
+        self._running[job.pid] = job
+
+    def _adopt(self, job):
+        """Take in *job*, whose start was broken off, by Ctrl-C say: its
+        process may run, though nobody has told us its pid."""
+        if job.state == PENDING:
+            job.pid = job.find_process()
+            if job.pid is not None:
+                self._admit(job)
+            else:
+                job.close_pipes()
+
+    def _run(self, job):
         for pipe in job.pipes:
-            os.set_blocking(pipe, False)
             self._listen(pipe, selectors.EVENT_READ, self._read, job)
-        if job.stdin is not None:
-            os.set_blocking(job.stdin, False)
-            if not self._attendant.holds_input:
-                self.open_input(job)
+        if job.stdin is not None and not self._attendant.holds_input:
+            self.open_input(job)
         if self.timeout > 0:
             self._set_deadline(job, job.clock_start + self.timeout)
+        if self._ending:            # a signal's handler has called stop()
+            self._terminate(job, 'stopped')
 
     def _make_do(self, error):
         """Return whether to wait for room: while something runs, and then
@@ -1538,13 +1577,11 @@ class SSHJobMan:
     def _drop_all(self):
         """Kill what still runs, and forget it."""
         jobs = list(self._running.values())
-        self._running.clear()
         for job in jobs:
             job.kill(signal.SIGKILL)
+        self._running.clear()
         for job in jobs:
-            for pipe in [*job.pipes, job.stdin]:
-                if pipe is not None:
-                    os.close(pipe)
+            job.close_pipes()
         end = time.monotonic() + LOOK
         while jobs and time.monotonic() < end:
             time.sleep(FIRST_TICK)

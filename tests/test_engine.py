@@ -1397,21 +1397,59 @@ class LeaveTest(EngineTest):
             self.assertEqual(self.run_one('exit7').exitcode, 7)
 
     def test_program_interrupted_by_hand_leaves_no_ssh(self):
+        # While it waits, and while it starts them, which is what it does
+        # most of the time where they are brief.
+        for hosts, count in ('slow[1-5]', 5), ('slow[1-999]', 30):
+            with self.subTest(hosts=hosts):
+                self.check_interrupted(hosts, count)
+
+    def check_interrupted(self, hosts, count):
         program = '''
             from classh import SSHJobMan
-            with SSHJobMan(['slow[1-5]'], 'x', ssh={!r}) as job:
+            with SSHJobMan([{!r}], 'x', fanout=999, ssh={!r}) as job:
                 for result in job:
                     print(result)
-            '''.format(FAKE_SSH)
+            '''.format(hosts, FAKE_SSH)
         command = Command([sys.executable, '-c', textwrap.dedent(program)],
                           env={'PYTHONPATH': ROOT})
         with command:
-            self.until_settled(5)
+            self.until_settled(count)
             command.signal(signal.SIGINT)
             ended = command.finish()
         self.assertIn('KeyboardInterrupt', ended.stderr, ended)
         self.assertEqual(ended.stdout, '', ended)
         self.assertEqual(leftovers(), [])
+
+    def test_start_that_is_broken_off_leaves_no_ssh(self):
+        # By what a signal's handler raises, or where it calls stop().
+        start = classh._Launcher.start
+
+        def raise_after(launcher, *args):
+            start(launcher, *args)
+            raise KeyboardInterrupt
+
+        def raise_before(launcher, *args):
+            raise KeyboardInterrupt
+
+        for broken, reasons in ((raise_after, ['stopped']),
+                                (raise_before, [])):
+            job = self.manager(['slow'], input=self.pipe()[0])
+            with mock.patch('classh._Launcher.start', broken):
+                with self.assertRaises(KeyboardInterrupt), job:
+                    job.wait()
+            self.assertEqual([result.reason
+                              for result in job.results.values()], reasons)
+            self.assertEqual(children(), [])
+
+        def stop_after(launcher, *args):
+            pid = start(launcher, *args)
+            job.stop()
+            return pid
+
+        with mock.patch('classh._Launcher.start', stop_after):
+            with self.manager(['slow']) as job:
+                job.wait()
+        self.assertEqual(job.results['slow'].reason, 'stopped')
 
 
 # -- Other descriptors in the loop ------------------------------------------
