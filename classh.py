@@ -1185,11 +1185,11 @@ class SSHJobMan:
 
     def close(self):
         """stop() and wait for it; let go of all that was held."""
-        for fileobj in list(self._watched):
-            self.unwatch(fileobj)
-        if not self._ending:
-            self.stop()
         try:
+            for fileobj in list(self._watched):
+                self.unwatch(fileobj)
+            if not self._ending:
+                self.stop()
             while self._running:
                 self._turn(None)
         finally:                    # interrupted: no more patience
@@ -1399,8 +1399,8 @@ class SSHJobMan:
 
     def _drop(self, job, pipe):
         self._unlisten(pipe)
-        os.close(pipe)
         del job.pipes[pipe]
+        os.close(pipe)
         if not job.pipes:
             self._hollow.add(job)
             self._tick = FIRST_TICK
@@ -1472,8 +1472,8 @@ class SSHJobMan:
         elif len(self._hungry) == 1:
             self._unlisten(self._input.source)
         self._hungry.discard(job)
-        os.close(job.stdin)
-        job.stdin = None
+        pipe, job.stdin = job.stdin, None
+        os.close(pipe)
 
     def _note(self, fileobj, events, about):
         if self._notices is not None:       # closed by a callback

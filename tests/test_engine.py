@@ -1392,6 +1392,24 @@ class LeaveTest(EngineTest):
             del job
             gc.collect()
 
+    def test_close_that_is_interrupted_lets_go_of_all(self):
+        killpg, calls = os.killpg, []
+
+        def interrupted(pid, signum):
+            calls.append(pid)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            killpg(pid, signum)
+
+        job = self.manager(['slow[1-3]'])
+        job.poll(0)
+        self.until_settled(3)
+        with mock.patch('os.killpg', interrupted):
+            with self.assertRaises(KeyboardInterrupt):
+                job.close()
+        self.assertEqual(children(), [])
+        self.assertEqual(signal.getsignal(signal.SIGCHLD), signal.SIG_DFL)
+
     def test_many_runs_in_one_process(self):
         for _ in range(30):
             self.assertEqual(self.run_one('exit7').exitcode, 7)
