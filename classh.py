@@ -70,6 +70,7 @@ SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 COUNT_LIMIT = 10 ** 5   # hosts to make of what may name any number
+LOOK_AHEAD = 10 ** 4    # hosts to pass over before we look at anything else
 LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
 BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
 TEXT_LIMIT = 80         # characters to show of a prompt or a bad host
@@ -283,6 +284,15 @@ def _product(parts):
             running.append(_values(parts[len(running)]))
 
 
+def _count(parts):
+    """Return how many combinations there are."""
+    count = 1
+    for choices in parts:
+        count *= sum(1 if isinstance(choice, str) else len(choice[0])
+                     for choice in choices)
+    return count
+
+
 def _makes(parts, host):
     """Return whether *host* is one of those combinations."""
     ends = {0}                      # where in *host* the parts so far end
@@ -388,16 +398,16 @@ class HostSet:
 
     def __init__(self, patterns, expand_them=True):
         self._named = set()
-        self._vast = []             # parts of patterns that name too many
+        self._vast = []             # parts of names that are too many
         for pattern in patterns:
-            if not expand_them:
+            if _PLAIN(pattern) or not expand_them:
                 self._named.update(_take_literally(pattern))
                 continue
-            hosts = set(itertools.islice(expand(pattern), COUNT_LIMIT))
-            if len(hosts) < COUNT_LIMIT:
-                self._named |= hosts
-            else:
-                self._vast += _parse(pattern)
+            for parts in _parse(pattern):
+                if _count(parts) < COUNT_LIMIT:
+                    self._named.update(_generate([parts]))
+                else:
+                    self._vast.append(parts)
 
     def __contains__(self, host):
         return host in self._named or any(_makes(parts, host)
@@ -444,21 +454,33 @@ class HostStream:
         return self
 
     def __next__(self):
+        host = self.look()
+        while host is None:
+            if self.exhausted:
+                raise StopIteration
+            host = self.look()
+        return host
+
+    def look(self):
+        """Return the next host; None at the end, or if it is far off."""
         if self._returned:
             return self._returned.pop()
-        while True:
-            for host in self._expansion:
+        for _ in range(LOOK_AHEAD):
+            host = next(self._expansion, None)
+            if host is not None:
                 if host not in self._seen and host not in self._excluded:
                     self._seen.add(host)
                     return host
+                continue
             if not self._sources:
                 self.exhausted = True
-                raise StopIteration
+                return None
             for pattern in self._sources[0]:
                 self._expansion = iter(self._names(pattern))
                 break
             else:
                 self._sources.popleft()
+        return None
 
     def _names(self, pattern):
         return (expand if self._expand else _take_literally)(pattern)
@@ -1089,6 +1111,7 @@ class SSHJobMan:
         self._tick = FIRST_TICK     # how long to wait for a hollow job
         self._noticed = False       # a child may have ended since then
         self._full_since = None     # when there was no room for one more
+        self._seeking = False       # the next host is far off
         self._stopping = False      # start nothing more
         self._ending = False        # and end what runs
         self._watched = {}          # fileobj: callback
@@ -1249,14 +1272,16 @@ class SSHJobMan:
             self._release()
 
     def _start(self):
+        self._seeking = False
         if self._running and self._full_since is not None:
             return                  # until a job ends
         # Those in _finished could not be started; or else, where none can
         # be, all hosts would be taken in one turn.
         while (len(self._running) + len(self._finished) < self.fanout
                and not self._stopping):
-            host = next(self._hosts, None)
+            host = self._hosts.look()
             if host is None:
+                self._seeking = not self._hosts.exhausted
                 return
             job = _Job(host, self._max_output, self._spool, self._clock())
             try:
@@ -1369,7 +1394,8 @@ class SSHJobMan:
 
     def _patience(self, timeout):
         """Return how long a wait may last, None for ever."""
-        if self._finished or self._files or self._weight > TURN_LIMIT:
+        if (self._finished or self._files or self._seeking
+                or self._weight > TURN_LIMIT):
             return 0
         ends = []
         now = self._clock()
@@ -3097,9 +3123,10 @@ class Run:
             return
         if not self._options.quiet:
             self.err.write(self.err.safe(self.tally.summary()))
-        left = list(itertools.islice(self._job.not_started(), COUNT_LIMIT))
-        if len(left) == COUNT_LIMIT:
-            self.err.say('%d or more not started' % COUNT_LIMIT)
+        hosts = self._job.not_started()
+        left = list(itertools.islice(iter(hosts.look, None), COUNT_LIMIT))
+        if not hosts.exhausted:
+            self.err.say('%d or more not started' % len(left))
         elif left:
             self.err.say('%d not %s: %s' % (
                 len(left), 'tried' if refused_by else 'started', fold(left)))
@@ -3748,17 +3775,18 @@ def _print_hosts(hosts, arriving, out):
     ready = select.poll()
     ready.register(0, select.POLLIN)
     while not out.error:
-        for host in hosts:
+        host = hosts.look()
+        if host is not None:
             # As it came, be it UTF-8 or not.
             out.write(os.fsencode(host).decode('utf-8', 'surrogateescape')
                       + '\n', flush=False)
-            if out.error:
-                break
+            continue
         out.write('')
-        if not arriving or arriving.ended:
-            break
-        ready.poll()
-        hosts.add(arriving.take(0))
+        if hosts.exhausted:
+            if not arriving or arriving.ended:
+                break
+            ready.poll()
+            hosts.add(arriving.take(0))
 
 
 def _attendant_for(options):

@@ -6,6 +6,7 @@ import os
 import random
 import string
 import unittest
+from unittest import mock
 
 from support import FAKE_SSH, TestCase, run, run_classh
 import classh
@@ -313,6 +314,25 @@ class HostStreamTest(TestCase):
                  ['n7', 'n07', 'n007', 'n0', 'n10', 'n', 'n1n23',
                   'n%d' % 10 ** 17, 'n%d' % 10 ** 18, 'n-7', 'n7.'])):
             self.assertEqual(list(HostStream(hosts, exclude=exclude)), spared)
+
+    def test_exclude_may_name_some_hosts_twice(self):
+        with mock.patch('classh.COUNT_LIMIT', 4):
+            stream = HostStream('n[1-9],a',
+                                exclude='n[1,1,1],n[2-3],n[2-7],n[3-8],a')
+            self.assertEqual(list(stream), ['n9'])
+
+    def test_next_host_may_be_far_off(self):
+        # Nobody waits until it is found; and it is not the end.
+        with mock.patch('classh.LOOK_AHEAD', 5):
+            stream = HostStream('n[1-20],m', exclude='n[2-19]')
+            looks = []
+            while not stream.exhausted:
+                looks.append(stream.look())
+            self.assertEqual([host for host in looks if host],
+                             ['n1', 'n20', 'm'])
+            self.assertGreaterEqual(looks.count(None), 4)
+            stream = HostStream('n[1-20],m', exclude='n[2-19]')
+            self.assertEqual(list(stream), ['n1', 'n20', 'm'])
 
     def test_host_that_is_put_back_comes_next(self):
         stream = HostStream('a[1-3]')

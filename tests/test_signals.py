@@ -297,6 +297,18 @@ class EndTest(SignalTest):
             self.assertIn(said.status, (status, 128 + second), said)
             self.assertIn('3 of 4 stopped: slow[1-3]\n', said.stderr, said)
 
+    def test_while_the_next_host_is_far_off(self):
+        # By minutes, for a program that looks at nothing else meanwhile.
+        hosts = ['n[1-999999999]', '-x', 'n[2-999999999]']
+        for args, seen, left in (
+                (['echo done', *hosts], 'done', r'\d+ or more not started\n'),
+                (['--list', *hosts], 'n1\n', '')):
+            with self.start(*args) as running:
+                wait_until(lambda: seen in running.stdout)
+                running.signal(SIGTERM)
+                said = running.finish().check(143, None, None)
+            self.assertRegex(said.stderr, r'\A%s\Z' % left)
+
     def test_storm_of_them_ends_as_one_does(self):
         with self.slow_hosts() as running:
             for number in (SIGINT, SIGTERM, SIGHUP) * 30:
