@@ -794,7 +794,8 @@ class _Job:
             os.close(pipe)
 
     def find_process(self):
-        """Return the pid of the process whose stdout is our pipe, or None."""
+        """Return the pid of the process whose stdout is our pipe, or None
+        where that has ended, or there is no /proc.  May take LOOK seconds."""
         end = time.monotonic() + LOOK
         while self.pipes and time.monotonic() < end:    # it takes a moment
             name = 'pipe:[%d]' % os.fstat(next(iter(self.pipes))).st_ino
@@ -955,6 +956,15 @@ def _do_nothing(signum, frame):
 # Not a fault of the host: there is no room for one more process just now.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
+
+def _is_failure(error):
+    """Return whether *error* is of a start, not of a signal's handler: one
+    that the system reports has a number, unlike the TimeoutError of an alarm.
+    """
+    return (isinstance(error, ValueError)
+            or getattr(error, 'errno', None) is not None)
+
+
 # Where ssh has no terminal, it asks if one of these is set.
 _ASKS_BY = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
 
@@ -1052,11 +1062,13 @@ class SSHJobMan:
 
     Iteration gives each Result as its host finishes.  .results maps host
     to Result in order of finishing.  Leaving a with block, or the
-    iteration, before the end stops what runs and leaves nothing behind.
+    iteration, before the end stops what runs and leaves nothing behind;
+    who does without them calls close().
 
     Raise PatternError for a bad host: at once if *hosts* is a str, list or
-    tuple, else from the poll() that reads it, after which one may go on;
-    ValueError for a *fanout* below 1 or an *ssh* of no words.
+    tuple, else from the poll() that reads it, after which one may go on
+    (wait() and iteration stop what runs); ValueError for a *fanout* below 1
+    or an *ssh* of no words.
 
     Use one manager from one thread, from its first poll() to its end; each
     thread may have its own.
@@ -1289,16 +1301,17 @@ class SSHJobMan:
                 self._attendant.prepare(job)
                 self._spawn(job)
                 self._admit(job)
-            except (OSError, ValueError) as error:
+            except BaseException as error:
+                if not _is_failure(error):
+                    self._adopt(job, error)
+                    raise
+                job.close_pipes()
                 result = self._attendant.judge(job, job.failure(error))
                 if (getattr(error, 'errno', None) in _NO_ROOM
                         and self._make_do(error)):
                     self._hosts.put_back(host)
                     return
                 self._deliver(job, result)
-            except BaseException:   # a signal's handler has raised it
-                self._adopt(job)
-                raise
             else:
                 self._full_since = None
                 self._run(job)
@@ -1306,7 +1319,7 @@ class SSHJobMan:
                     self._read_ready(0)
 
     def _spawn(self, job):
-        """Start the process; on an error nothing is left of it."""
+        """Start the process; our ends of its pipes are the job's."""
         # Popen's own pipes would do, but for two things: before Python 3.11
         # it leaks some of them when there is no room for the others, and it
         # opens the null device for each child.
@@ -1327,36 +1340,39 @@ class SSHJobMan:
                 ssh_argv(job.host, command, **self._ssh),
                 job.environment or self._environment,
                 (stdin, theirs[0], theirs[1]))
-        except (OSError, ValueError):
-            job.close_pipes()
-            raise
         finally:
             for fd in theirs:
                 os.close(fd)
 
     def _admit(self, job):
-        job.become(RUNNING)
+        if job.state == PENDING:
+            job.become(RUNNING)
         self._running[job.pid] = job
 
-    def _adopt(self, job):
-        """Take in *job*, whose start was broken off, by Ctrl-C say: its
+    def _adopt(self, job, error):
+        """Take in *job*, whose start *error* broke off, Ctrl-C say: its
         process may run, though nobody has told us its pid."""
-        if job.state == PENDING:
-            job.pid = job.find_process()
-            if job.pid is not None:
-                self._admit(job)
-            else:
+        try:
+            if job.pid is None:
+                job.pid = job.find_process()
+        finally:
+            if job.pid is None:
                 job.close_pipes()
+                self._attendant.judge(job, job.failure(error))
+                self._hosts.put_back(job.host)
+        if job.pid is not None:
+            self._admit(job)
+            self._run(job)
 
     def _run(self, job):
-        for pipe in job.pipes:
+        if self.timeout > 0:
+            self._set_deadline(job, job.clock_start + self.timeout)
+        for pipe in list(job.pipes):
             self._listen(pipe, selectors.EVENT_READ, self._read, job)
         if job.stdin is not None and not self._attendant.holds_input:
             self.open_input(job)
-        if self.timeout > 0:
-            self._set_deadline(job, job.clock_start + self.timeout)
-        if self._ending:            # a signal's handler has called stop()
-            self._terminate(job, 'stopped')
+        if self._ending and job.state == RUNNING:
+            self._terminate(job, 'stopped')     # a signal's handler said so
 
     def _make_do(self, error):
         """Return whether to wait for room: while something runs, and then

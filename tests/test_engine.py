@@ -1438,26 +1438,51 @@ class LeaveTest(EngineTest):
         self.assertEqual(ended.stdout, '', ended)
         self.assertEqual(leftovers(), [])
 
-    def test_start_that_is_broken_off_leaves_no_ssh(self):
-        # By what a signal's handler raises, or where it calls stop().
+    def broken(self, hosts, start, error=KeyboardInterrupt, **options):
+        """Run on *hosts*, one at a time, with this for a launcher's start,
+        which raises *error*; return the manager when it is at its end."""
+        with self.manager(hosts, fanout=1, **options) as job:
+            with mock.patch('classh._Launcher.start', start):
+                with self.assertRaises(error):
+                    job.poll()
+            while not job.done:
+                job.poll()
+        self.assertEqual(children(), [])
+        return job
+
+    def test_start_that_a_handler_breaks_off_is_not_lost(self):
+        start = classh._Launcher.start
+        for error in KeyboardInterrupt, TimeoutError('alarm'), SystemExit:
+            def raise_after(launcher, *args):
+                start(launcher, *args)
+                raise error
+
+            def raise_before(launcher, *args):
+                raise error
+
+            kind = error if isinstance(error, type) else type(error)
+            job = self.broken(['slow', 'a'], raise_after, kind, timeout=.3,
+                              input=self.pipe()[0])
+            self.assertEqual(outcomes(job), {'slow': 'killed', 'a': 'ok'},
+                             error)
+            job = self.broken(['a', 'b'], raise_before, kind)
+            self.assertEqual(outcomes(job), {'a': 'ok', 'b': 'ok'}, error)
+
+    def test_start_that_is_broken_off_ends_with_the_rest(self):
         start = classh._Launcher.start
 
         def raise_after(launcher, *args):
             start(launcher, *args)
             raise KeyboardInterrupt
 
-        def raise_before(launcher, *args):
-            raise KeyboardInterrupt
-
-        for broken, reasons in ((raise_after, ['stopped']),
-                                (raise_before, [])):
-            job = self.manager(['slow'], input=self.pipe()[0])
-            with mock.patch('classh._Launcher.start', broken):
-                with self.assertRaises(KeyboardInterrupt), job:
+        with mock.patch('classh._Launcher.start', raise_after):
+            with self.assertRaises(KeyboardInterrupt):
+                with self.manager(['slow']) as job:
                     job.wait()
-            self.assertEqual([result.reason
-                              for result in job.results.values()], reasons)
-            self.assertEqual(children(), [])
+        self.assertEqual(job.results['slow'].reason, 'stopped')
+
+    def test_handler_may_stop_the_run_in_the_middle_of_a_start(self):
+        start = classh._Launcher.start
 
         def stop_after(launcher, *args):
             pid = start(launcher, *args)
@@ -1468,6 +1493,10 @@ class LeaveTest(EngineTest):
             with self.manager(['slow']) as job:
                 job.wait()
         self.assertEqual(job.results['slow'].reason, 'stopped')
+
+
+def outcomes(job):
+    return {host: result.outcome for host, result in job.results.items()}
 
 
 # -- Other descriptors in the loop ------------------------------------------
