@@ -467,7 +467,7 @@ say('sudo: 1 saisie de mot de passe incorrecte\\n'); sys.exit(1)
 say(marker); read()
 command[3] = command[3].replace('MARK', marker)
 go()
-''', '-I', 'printf MARK >&2; cat', 'h', stdin='input\n')
+''', '-I', 'printf %s MARK >&2; cat', 'h', stdin='input\n')
         said.check(stdout=None)
         self.assertIn('  Output:\n\n  input\n', said.stdout, said)
         self.assertNotIn(self.SECRET, said.stdout, said)
@@ -478,7 +478,7 @@ go()
 say(mark + mark + marker + marker + mark)
 command[3] = command[3].replace('MARK', mark + marker)
 go()
-''', '-I', 'printf MARK >&2; cat; printf MARK >&2', 'h[1-3]',
+''', '-I', 'printf %s MARK >&2; cat; printf %s MARK >&2', 'h[1-3]',
                              password=password, stdin='input\n')
             said.check(stdout=None)
             self.assertEqual(said.stdout.count('  Output:\n\n  input\n'), 3)
@@ -523,7 +523,7 @@ go()
         said = self.sudo('''
 command[3] = command[3].replace('MARK', mark + marker)
 go()
-''', 'exec <&-; printf MARK >&2; printf MARK >&2', 'h[1-3]')
+''', 'exec <&-; printf %s MARK >&2; printf %s MARK >&2', 'h[1-3]')
         said.check(stdout=None)
 
     def test_mark_of_no_sudo_from_a_command_does_no_harm(self):
