@@ -3139,8 +3139,11 @@ class Run:
             return
         if not self._options.quiet:
             self.err.write(self.err.safe(self.tally.summary()))
-        hosts = self._job.not_started()
-        left = list(itertools.islice(iter(hosts.look, None), COUNT_LIMIT))
+        hosts, left = self._job.not_started(), []
+        end = time.monotonic() + SINK_GRACE
+        while (not hosts.exhausted and len(left) < COUNT_LIMIT
+               and time.monotonic() < end):
+            left += filter(None, [hosts.look()])
         if not hosts.exhausted:
             self.err.say('%d or more not started' % len(left))
         elif left:

@@ -309,6 +309,14 @@ class EndTest(SignalTest):
                 said = running.finish().check(143, None, None)
             self.assertRegex(said.stderr, r'\A%s\Z' % left)
 
+    def test_not_started_are_told_though_most_are_named_twice(self):
+        with self.start('-f1', 'echo done', 'slow,a[1-20000],a[1-20000],b'
+                        ) as running:
+            self.sleepers(1)
+            running.signal(SIGTERM)
+            said = running.finish().check(143, None, None)
+        self.assertIn('20001 not started: a[1-20000],b\n', said.stderr, said)
+
     def test_storm_of_them_ends_as_one_does(self):
         with self.slow_hosts() as running:
             for number in (SIGINT, SIGTERM, SIGHUP) * 30:
