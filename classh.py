@@ -409,9 +409,12 @@ class HostSet:
                 else:
                     self._vast.append(parts)
 
+    def add(self, host):
+        self._named.add(host)
+
     def __contains__(self, host):
-        return host in self._named or any(_makes(parts, host)
-                                          for parts in self._vast)
+        return host in self._named or bool(self._vast) and any(
+            _makes(parts, host) for parts in self._vast)
 
 
 class HostStream:
@@ -427,9 +430,9 @@ class HostStream:
     def __init__(self, hosts=(), expand=True, exclude=()):
         self.exhausted = False      # until more are added
         self._expand = expand
-        self._excluded = HostSet(
+        # To be passed over: what is excluded, and what was taken.
+        self._past = HostSet(
             [exclude] if isinstance(exclude, str) else exclude or (), expand)
-        self._seen = set()
         self._sources = collections.deque()
         self._expansion = iter(())
         self._returned = []
@@ -468,8 +471,8 @@ class HostStream:
         for _ in range(LOOK_AHEAD):
             host = next(self._expansion, None)
             if host is not None:
-                if host not in self._seen and host not in self._excluded:
-                    self._seen.add(host)
+                if host not in self._past:
+                    self._past.add(host)
                     return host
                 continue
             if not self._sources:
@@ -796,9 +799,11 @@ class _Job:
     def find_process(self):
         """Return the pid of the process whose stdout is our pipe, or None
         where that has ended, or there is no /proc.  May take LOOK seconds."""
+        if not self.pipes:
+            return None
+        name = 'pipe:[%d]' % os.fstat(next(iter(self.pipes))).st_ino
         end = time.monotonic() + LOOK
-        while self.pipes and time.monotonic() < end:    # it takes a moment
-            name = 'pipe:[%d]' % os.fstat(next(iter(self.pipes))).st_ino
+        while time.monotonic() < end:       # what was forked takes a moment
             try:
                 pids = map(int, filter(str.isdigit, os.listdir('/proc')))
             except OSError:
@@ -956,6 +961,9 @@ def _do_nothing(signum, frame):
 # Not a fault of the host: there is no room for one more process just now.
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
+# Where ssh has no terminal, it asks if one of these is set.
+_ASKS_BY = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
+
 
 def _is_failure(error):
     """Return whether *error* is of a start, not of a signal's handler: one
@@ -963,10 +971,6 @@ def _is_failure(error):
     """
     return (isinstance(error, ValueError)
             or getattr(error, 'errno', None) is not None)
-
-
-# Where ssh has no terminal, it asks if one of these is set.
-_ASKS_BY = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
 
 
 class _Launcher:

@@ -1438,44 +1438,35 @@ class LeaveTest(EngineTest):
         self.assertEqual(ended.stdout, '', ended)
         self.assertEqual(leftovers(), [])
 
-    def broken(self, hosts, start, error=KeyboardInterrupt, **options):
-        """Run on *hosts*, one at a time, with this for a launcher's start,
-        which raises *error*; return the manager when it is at its end."""
-        with self.manager(hosts, fanout=1, **options) as job:
-            with mock.patch('classh._Launcher.start', start):
-                with self.assertRaises(error):
-                    job.poll()
-            while not job.done:
-                job.poll()
-        self.assertEqual(children(), [])
-        return job
+    @staticmethod
+    def breaking(error, started):
+        """Have the start of a process raise *error*, done or not."""
+        start = classh._Launcher.start
+
+        def broken(launcher, *args):
+            if started:
+                start(launcher, *args)
+            raise error
+
+        return mock.patch('classh._Launcher.start', broken)
 
     def test_start_that_a_handler_breaks_off_is_not_lost(self):
-        start = classh._Launcher.start
-        for error in KeyboardInterrupt, TimeoutError('alarm'), SystemExit:
-            def raise_after(launcher, *args):
-                start(launcher, *args)
-                raise error
-
-            def raise_before(launcher, *args):
-                raise error
-
-            kind = error if isinstance(error, type) else type(error)
-            job = self.broken(['slow', 'a'], raise_after, kind, timeout=.3,
-                              input=self.pipe()[0])
-            self.assertEqual(outcomes(job), {'slow': 'killed', 'a': 'ok'},
-                             error)
-            job = self.broken(['a', 'b'], raise_before, kind)
-            self.assertEqual(outcomes(job), {'a': 'ok', 'b': 'ok'}, error)
+        for error in KeyboardInterrupt, TimeoutError, SystemExit:
+            for started, host, outcome in (
+                    (True, 'slow', 'killed'), (False, 'b', 'ok')):
+                with self.manager([host, 'a'], fanout=1, timeout=1,
+                                  input=self.pipe()[0]) as job:
+                    with self.breaking(error, started):
+                        with self.assertRaises(error):
+                            job.poll()
+                    job.wait()
+                self.assertEqual(children(), [])
+                self.assertEqual({host: result.outcome for host, result
+                                  in job.results.items()},
+                                 {host: outcome, 'a': 'ok'}, error)
 
     def test_start_that_is_broken_off_ends_with_the_rest(self):
-        start = classh._Launcher.start
-
-        def raise_after(launcher, *args):
-            start(launcher, *args)
-            raise KeyboardInterrupt
-
-        with mock.patch('classh._Launcher.start', raise_after):
+        with self.breaking(KeyboardInterrupt, True):
             with self.assertRaises(KeyboardInterrupt):
                 with self.manager(['slow']) as job:
                     job.wait()
@@ -1493,10 +1484,6 @@ class LeaveTest(EngineTest):
             with self.manager(['slow']) as job:
                 job.wait()
         self.assertEqual(job.results['slow'].reason, 'stopped')
-
-
-def outcomes(job):
-    return {host: result.outcome for host, result in job.results.items()}
 
 
 # -- Other descriptors in the loop ------------------------------------------
