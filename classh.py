@@ -551,11 +551,12 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
     >>> ssh_argv('web1:2222', 'date', options=['Compression=yes'])
     ... # doctest: +NORMALIZE_WHITESPACE
     ['ssh', '-p', '2222', '-o', 'Compression=yes', '-o', 'BatchMode=yes',
-     '-o', 'ConnectTimeout=10', '-x', '-a', '--', 'web1', 'date']
+     '-o', 'ConnectTimeout=10', '-o', 'ForwardX11=no', '-o',
+     'ForwardAgent=no', '--', 'web1', 'date']
     """
     # ssh takes the first value that it gets for a setting (ssh_config(5)):
-    # the port of one host goes before what is said of all hosts, and that
-    # before our defaults.
+    # the port and the user of one host go before what is said of all hosts,
+    # and that before our defaults.  An option as -a would win anywhere.
     argv = list(ssh)
     found = _HOST.fullmatch(host)
     name = found and (found.group('v6') or found.group('name'))
@@ -563,10 +564,10 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
         host = (found.group('user') or '') + name
         if found.group('port'):
             argv += ['-p', found.group('port')]
-    named = set()
+    if '@' in host:
+        argv += ['-l', host.rpartition('@')[0]]
     for option in options:
         argv += ['-o', option]
-        named.add(re.split(r'[\s=]', option.strip(), maxsplit=1)[0].lower())
     if user is not None and '@' not in host:
         argv += ['-l', user]
     if prompts:
@@ -575,11 +576,7 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
         argv += ['-o', 'BatchMode=yes']
     if connect_timeout >= 1:
         argv += ['-o', 'ConnectTimeout=%d' % connect_timeout]
-    # Unlike -o, these two win wherever they stand.
-    if 'forwardx11' not in named:
-        argv.append('-x')
-    if 'forwardagent' not in named:
-        argv.append('-a')
+    argv += ['-o', 'ForwardX11=no', '-o', 'ForwardAgent=no']
     return argv + ['--', host, command]
 
 

@@ -324,7 +324,8 @@ class OptionTest(TestCase):
                                '--ssh-option', 'B=two words'),
             ['  ' + word for word in (
                 '-o', 'A=1', '-o', 'B=two words', '-l', 'bo',
-                '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', '-x', '-a',
+                '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5',
+                '-o', 'ForwardX11=no', '-o', 'ForwardAgent=no',
                 '--', 'args1', 'cmd')])
 
     def test_connect_timeout_of_0_is_left_to_ssh_config(self):
