@@ -2366,6 +2366,7 @@ class Tally:
 # none, ssh must end: it would send an empty password, and be refused for it.
 _HELPER = """\
 #!/bin/sh
+[ "$SSH_ASKPASS_PROMPT" != none ] || exit 0     # no question: touch the key
 exec %s -ISc '
 import os, socket, sys
 try:
@@ -2388,7 +2389,8 @@ if sys.argv[1] == "ask" and not answer:
 _PASSWORD_PROMPT = re.compile(
     r"(\([^()@]+@[^()]+\) )?([^\s@]+@\S+'s )?password( for \S+)?: ?",
     re.IGNORECASE).fullmatch
-_KEY_PROMPT = re.compile(r"Enter passphrase for (key )?'?/[^:]*: ?").fullmatch
+_KEY_PROMPT = re.compile(
+    r"Enter passphrase for (key )?('.*'|/[^:]*): ?").fullmatch
 _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
                               re.DOTALL).fullmatch
 # What ssh says once it is in at a jump host that cannot reach the host.
@@ -2651,7 +2653,8 @@ class PasswordAttendant(Attendant):
                 {'DISPLAY': 'none'}, **os.environ)
             job.environment.update(
                 SSH_ASKPASS=os.path.join(self._directory, 'ask'),
-                SSH_ASKPASS_REQUIRE='force', CLASSH_TOKEN=token,
+                SSH_ASKPASS_REQUIRE='force', SSH_ASKPASS_PROMPT='',
+                CLASSH_TOKEN=token,
                 CLASSH_SOCKET=os.path.join(self._directory, 'socket'))
             # Its helper will need a descriptor, when there may be none left.
             job.talk.place = os.dup(self._socket.fileno())

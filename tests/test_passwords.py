@@ -141,6 +141,26 @@ class PromptTest(PasswordTest):
         self.classh('--askpass-key', script, 'h').check(stdout=None)
         self.assertEqual(self.lines('asked'), ['h ' + SECRET])
 
+    def test_key_may_have_a_relative_path_and_any_name(self):
+        for path in 'id', './id', "it's", 'a: b', '~/id', 'x' * 100:
+            with self.subTest(path=path):
+                self.write('asked')
+                self.write('key?', "Enter passphrase for key '%s': " % path)
+                script = ('prompt=$(cat key\\?; echo x); ask "${prompt%x}"; '
+                          'enter')
+                for option, answer in ('--askpass-key', SECRET), ('-q', ''):
+                    self.classh(option, script, 'h').check(stdout=None)
+                    self.assertEqual(self.lines('asked')[-1], 'h ' + answer)
+
+    def test_notice_is_no_question(self):
+        # As "Confirm user presence for key": ssh ends what shows it.
+        script = ('SSH_ASKPASS_PROMPT=none "$SSH_ASKPASS" "touch it" >notice;'
+                  ' ' + LOGIN)
+        self.classh(script, 'h', env={'SSH_ASKPASS_PROMPT': 'none'}).check(
+            stdout=None)
+        self.assertEqual((self.read('notice'), self.sent()),
+                         ('', [('h', SECRET)]))
+
     def test_passphrase_of_a_key_is_given_once_to_each_ssh(self):
         # There is one more for a jump host, which asks for the same key.
         ssh = 'ask "%s"; [ "$answer" ]' % KEY_PROMPT
@@ -1026,14 +1046,24 @@ class EncryptedKeyTest(WorkTest):
                             'IdentityFile "%s"' % self.key, file.read())
         self.ssh = 'ssh -F ' + shlex.quote(self.write('config', config))
 
-    def login(self, *args, secret=SECRET):
+    def login(self, *args, secret=SECRET, **options):
         path = self.write('secret', secret + '\n', 0o600)
-        return run_classh('--ssh', self.ssh, '--askpass-file', path, *args)
+        return run_classh('--ssh', self.ssh, '--askpass-file', path, *args,
+                          **options)
 
     def test_is_opened(self):
         said = self.login('--askpass-key', 'echo in', '127.0.0.[1-5]')
         said.check(stdout=None)
         self.assertEqual(said.stdout.count('  in\n'), 5, said)
+
+    def test_is_opened_where_its_path_is_relative(self):
+        with open(self.path('config')) as file:
+            self.write('config', re.sub('(?m)^IdentityFile .*\n', '',
+                                        file.read()))
+        said = self.login('--askpass-key', '-O', 'IdentityFile=closed',
+                          'echo in', '127.0.0.[1-2]', cwd=self.directory)
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  in\n'), 2, said)
 
     def test_is_opened_for_a_jump_host_too(self):
         said = self.login('--askpass-key', '-O', 'ProxyJump=127.0.0.99',
