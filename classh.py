@@ -2655,7 +2655,9 @@ class PasswordAttendant(Attendant):
                 SSH_ASKPASS=os.path.join(self._directory, 'ask'),
                 SSH_ASKPASS_REQUIRE='force', SSH_ASKPASS_PROMPT='',
                 CLASSH_TOKEN=token,
-                CLASSH_SOCKET=os.path.join(self._directory, 'socket'))
+                CLASSH_SOCKET=os.path.join(self._directory, 'socket'),
+                # ssh runs our LocalCommand by it; $SHELL may run nothing.
+                SHELL='/bin/sh')
             # Its helper will need a descriptor, when there may be none left.
             job.talk.place = os.dup(self._socket.fileno())
         if self._sudo_user is not None:

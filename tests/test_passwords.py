@@ -265,6 +265,13 @@ class OnceTest(PasswordTest):
                                        ('old', 'h1', 'h2', 'h3')], said)
         self.assertNotIn('no more', said.stderr, said)
 
+    def test_command_that_ends_with_255_has_refused_nothing(self):
+        # $SHELL of a service, by which ssh runs the LocalCommand.
+        for shell in '/bin/false', '/bin/sh':
+            said = self.classh(LOGIN + '; exit 255', 'h[1-2]',
+                               env={'SHELL': shell})
+            said.check(4, stdout=None, stderr='2 of 2 ssh failed: h[1-2]\n')
+
     def check_one_attempt(self, said):
         """Forty hosts, ten at once: one was tried, nine were not sent it."""
         self.assertEqual(len(self.sent()), 1, said)
@@ -1064,6 +1071,21 @@ class EncryptedKeyTest(WorkTest):
                           'echo in', '127.0.0.[1-2]', cwd=self.directory)
         said.check(stdout=None)
         self.assertEqual(said.stdout.count('  in\n'), 2, said)
+
+    def test_shell_of_the_user_may_be_any_or_none(self):
+        # ssh runs a LocalCommand, and the ssh of a jump host, by it.
+        false = self.program('false', 'echo not available; exit 1')
+        for shell in false, '/nonexistent', '', None:
+            with self.subTest(shell=shell):
+                said = self.login(
+                    '--askpass-key', '-f2', '-O', 'ProxyJump=127.0.0.99',
+                    'echo in; [ "${SSH_CONNECTION#*127.0.0.9 }" = '
+                    '"$SSH_CONNECTION" ] || exit 255', '127.0.0.[1-2]',
+                    '127.0.0.9', env={'SHELL': shell})
+                said.check(4, stdout=None, stderr='1 of 3 ssh failed: '
+                           '127.0.0.9\n')
+                self.assertEqual(re.findall('(?m)^  .+', said.stdout),
+                                 ['  Output:', '  in'] * 3, said)
 
     def test_is_opened_for_a_jump_host_too(self):
         said = self.login('--askpass-key', '-O', 'ProxyJump=127.0.0.99',
