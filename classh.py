@@ -3845,7 +3845,12 @@ def _leave_no_core():
     """See that no core file of ours will hold a password."""
     import resource
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    try:
+        # Too small for a file.  Where a program gets core dumps (a '|' in
+        # Linux's core_pattern), 0 is no limit at all, but 1 stops them.
+        resource.setrlimit(resource.RLIMIT_CORE, (1, hard or 1))
+    except ValueError:
+        pass                        # it is 0, and only root may raise it
 
 
 def _ask_secret(prompt):
@@ -3860,12 +3865,29 @@ def _ask_secret(prompt):
     except (OSError, termios.error):
         raise UsageError('no terminal to ask for a password on; '
                          'see --askpass-file') from None
-    silent = before[:3] + [before[3] & ~termios.ECHO] + before[4:]
+    silent = before[:]
+    # A terminal that a program left raw would give us the first key alone.
+    silent[0] |= termios.ICRNL
+    silent[3] |= termios.ICANON | termios.ISIG
+    silent[3] &= ~termios.ECHO
+
+    def ask(signum=None, frame=None):
+        try:
+            termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
+            os.write(tty, prompt.encode())
+        except (OSError, termios.error):
+            pass                    # it is gone: the read will say so
+
+    stops = threading.current_thread() is threading.main_thread()
     try:
-        termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
-        os.write(tty, prompt.encode())
+        # After Ctrl-Z the shell has set the terminal as it wants it.
+        if stops:
+            going_on = signal.signal(signal.SIGCONT, ask)
+        ask()
         typed = os.read(tty, READ_SIZE)
     finally:
+        if stops:
+            signal.signal(signal.SIGCONT, going_on)
         termios.tcsetattr(tty, termios.TCSAFLUSH, before)
         os.write(tty, b'\n')
         os.close(tty)

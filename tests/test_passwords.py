@@ -626,6 +626,56 @@ class AskTest(WorkTest):
         terminal.finish().check(143, stdout=None)
         self.assertTrue(terminal.echoes())
 
+    def shell(self, script):
+        """Start a shell that runs *script*, where "$@" is classh -A."""
+        terminal = Terminal(['sh', '-c', script, 'sh'] + classh_argv(
+            '--ssh', ASKING_SSH, '-A', LOGIN, 'h'), cwd=self.directory)
+        self.addCleanup(terminal.__exit__)
+        terminal.expect('Password: ')
+        wait_until(lambda: not terminal.echoes())
+        return terminal
+
+    def test_ctrl_z_and_fg_ask_again_and_show_nothing(self):
+        # As the line editor of a shell does, it sets the terminal meanwhile.
+        for stop in '\x1a', signal.SIGSTOP:
+            with self.subTest(stop=stop):
+                terminal = self.shell(
+                    'set -m; "$@"; stty echo; echo stopped; read -r line; '
+                    'fg; echo "ended with $?"')
+                terminal.type('half')
+                if stop == '\x1a':
+                    terminal.type(stop)
+                else:
+                    pid, = [pid for pid, line in leftovers()
+                            if ' -A ' in line and pid != terminal.pid]
+                    os.kill(pid, stop)
+                terminal.expect('stopped')
+                terminal.type('\n')
+                terminal.expect('Password: ')
+                wait_until(lambda: not terminal.echoes())
+                terminal.type(SECRET + '\n')
+                terminal.expect('ended with 0')
+                said = terminal.finish().check(stdout=None)
+                self.assertNotIn(SECRET, said.stdout, said)
+                self.assertTrue(terminal.echoes())
+
+    def test_raw_terminal_does_not_cut_or_show_it(self):
+        terminal = self.shell('stty raw; "$@"; stty -a; stty sane')
+        terminal.type(SECRET[:3])
+        terminal.rest()
+        terminal.type(SECRET[3:] + '\r')
+        said = terminal.finish().check(stdout=None)
+        self.assertIn('  in', said.stdout, said)
+        self.assertNotIn(SECRET[3:], said.stdout, said)
+        self.assertIn(' -icanon ', said.stdout, said)
+        self.assertIn(' echo ', said.stdout, said)
+
+    def test_ctrl_c_ends_it_on_a_raw_terminal_too(self):
+        terminal = self.shell(
+            'trap : INT; stty raw; "$@"; echo "ended with $?"')
+        terminal.type('\x03')
+        terminal.expect('ended with 130')
+
     def test_ctrl_d_is_no_password(self):
         terminal = self.terminal('-A', LOGIN, 'h')
         terminal.expect('Password: ')
