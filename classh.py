@@ -1862,9 +1862,17 @@ def _open_file(path, flags):
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
                        | flags, 0o666)
     except OSError as error:
-        raise TargetError(path, 'nobody reads it'
-                          if error.errno == errno.ENXIO
-                          else error.strerror) from None
+        raise TargetError(path, _why_not_opened(path, error)) from None
+
+
+def _why_not_opened(path, error):
+    # ENXIO is said of a FIFO, a socket or a device, and for another reason.
+    mode = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
+    if stat.S_ISFIFO(mode):
+        return 'nobody reads it'
+    if stat.S_ISSOCK(mode):
+        return "it is a socket; to write to stderr: '|cat >&2'"
+    return error.strerror
 
 
 class ProgramSink(_NameSink):

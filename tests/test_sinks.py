@@ -9,6 +9,8 @@ import re
 import shlex
 import shutil
 import signal
+import socket
+import stat
 import sys
 import threading
 import unittest
@@ -308,6 +310,31 @@ class CheckTest(SinkTest):
     def test_fifo_that_nobody_reads(self):
         os.mkfifo(self.path('fifo'))
         self.refused('./fifo', ['nobody reads it'])
+
+    def test_socket_is_called_one(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path('socket'))
+        self.refused('./socket', ['cannot use ./socket: it is a socket'])
+        # As systemd gives to what it starts.
+        for target, status, said in (
+                ('/dev/stderr', 2, b'classh: cannot use /dev/stderr: it is a '
+                 b"socket; to write to stderr: '|cat >&2'\n"),
+                ('|cat >&2', 5, b'fail7\n')):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                run(['sh', '-c', '"$@" 2>&0', 'sh'] + classh_argv(
+                    '--ssh', FAKE_SSH, '-q', '-E', target, 'true', 'fail7'),
+                    stdin=theirs, cwd=self.directory).check(status)
+                self.assertEqual(ours.recv(1000), said)
+        self.assertEqual(os.listdir(self.directory), ['socket'])
+
+    def test_device_that_is_not_there_is_no_fifo(self):
+        try:
+            os.mknod(self.path('device'), stat.S_IFCHR | 0o600,
+                     os.makedev(240, 240))
+        except PermissionError:
+            self.skipTest('may not make a device')
+        self.refused('./device', ['No such device or address'])
 
     def test_bare_name_of_a_program_gets_a_hint(self):
         for word in ('uname', 'sort'):
