@@ -1743,8 +1743,10 @@ class _NameSink(_Sink):
     def _write(self, fd, events):
         try:
             # This much never blocks where a pipe is ready, whether or not
-            # the descriptor, which others may share, is set to block.
-            written = os.write(fd, self._pending[:select.PIPE_BUF])
+            # the descriptor, which others may share, is set to block.  It
+            # ends with a whole name, for SIGKILL may come after it.
+            size = self._pending.rfind(b'\n', 0, select.PIPE_BUF) + 1
+            written = os.write(fd, self._pending[:size or select.PIPE_BUF])
         except BlockingIOError:
             return
         except OSError as error:
@@ -1996,6 +1998,7 @@ class DirectorySink(_ResultSink):
             _open_existing(path.rstrip('/'), os.O_DIRECTORY)
 
     def open(self, manager):
+        self._token = os.urandom(8).hex().encode()
         try:
             os.makedirs(self.label, exist_ok=True)
             self._fd = os.open(self.label, os.O_RDONLY | os.O_DIRECTORY
@@ -2005,26 +2008,30 @@ class DirectorySink(_ResultSink):
 
     def _store(self, result):
         name = file_name(result.host)
-        self._remove(name + b'.ret')
+        # What an earlier run left must not pass for what is lost now.
+        for ending in b'.ret', b'.out', b'.err':
+            self._remove(name + ending)
         self._save(name + b'.out', result.output)
         self._save(name + b'.err', result.errors)
+        # Last: whoever sees it knows that we are done.
         if result.outcome != 'ok':
-            # Whole or not there: whoever sees it knows that we are done.
-            # No host's file begins with a '.'.
-            new = b'.' + name + b'.ret'
-            self._save(new, '%d\n' % result.exitcode)
-            os.rename(new, name + b'.ret', src_dir_fd=self._fd,
-                      dst_dir_fd=self._fd)
+            self._save(name + b'.ret', '%d\n' % result.exitcode)
 
     def _save(self, name, text):
-        self._remove(name)
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        """Write *text* to the new file *name*: whole, or it is not there,
+        whatever ends us."""
+        # The name is this sink's alone, since another run may store the same
+        # host; and no host's file begins with a '.'.
+        new = b'.new-' + self._token
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL
                      | os.O_CLOEXEC, 0o666, dir_fd=self._fd)
         try:
             with open(fd, 'wb', buffering=0):
                 _write_all(fd, text.encode('utf-8', 'surrogateescape'))
-        except OSError:
-            self._remove(name)      # half a file would pass for a whole one
+            os.rename(new, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(new, dir_fd=self._fd)
             raise
 
     def _remove(self, name):

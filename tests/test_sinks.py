@@ -609,6 +609,27 @@ class FileTest(SinkTest):
             'classh: names did not take 1: web12\n')
         self.assertEqual(self.read('names'), before)
 
+    def test_file_ends_with_a_whole_name_at_every_moment(self):
+        # As SIGKILL may come then: web1, half of web12, is another host.
+        sink = classh.FileSink(self.path('names'), self.fail)
+        write, ends = os.write, []
+
+        def watched(fd, octets):
+            written = write(fd, octets)
+            ends.append(self.read('names')[-1])
+            return written
+        hosts = ['web%d.example.com' % number for number in range(1000)]
+        with classh.SSHJobMan([], 'true') as job:
+            sink.open(job)
+            for host in hosts:
+                sink.put(classh.Result(host, 0, '', '', 1.0, 2.0, 'ok', '',
+                                       False))
+            with mock.patch('os.write', watched):
+                sink.close(lambda: 0)
+        self.assertEqual(self.lines('names'), hosts)
+        self.assertGreater(len(ends), 4)
+        self.assertEqual(set(ends), {'\n'})
+
     APPEND_ONLY = '''if 1:
         import errno, os, sys, classh
 
@@ -793,6 +814,56 @@ class DirectoryTest(SinkTest):
             watcher.join()
         self.assertEqual(problems, [])
         self.assertEqual(len(os.listdir(self.path('bad'))), 300)
+
+    KILLED = """if 1:
+        import classh, os, signal, sys
+        write_all = classh._write_all
+        def half(fd, octets):
+            if octets == %r:
+                write_all(fd, octets[:len(octets) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            write_all(fd, octets)
+        classh._write_all = half
+        sys.exit(classh.main())
+        """
+
+    def test_half_a_file_does_not_pass_for_a_whole_one_after_sigkill(self):
+        for octets, there in ((b'out of fail77\n', []),
+                              (b'err of fail77\n', ['fail77.out']),
+                              (b'77\n', ['fail77.err', 'fail77.out'])):
+            self.classh('-q', '-E', 'bad/', 'true', 'fail77').check(5)
+            run([sys.executable, '-c', self.KILLED % octets, '--ssh',
+                 FAKE_SSH, '-E', 'bad/', 'true', 'fail77'],
+                cwd=self.directory, env={'PYTHONPATH': ROOT}).check(-9)
+            self.assertEqual([name for name in sorted(os.listdir(
+                self.path('bad'))) if not name.startswith('.')], there)
+            self.assertNotEqual(os.listdir(self.path('bad')), there)
+        # What it leaves is in nobody's way.
+        self.classh('-q', '-E', 'bad/', 'true', 'fail77').check(5)
+        self.assertEqual(self.read('bad/fail77.ret'), '77\n')
+
+    def test_two_runs_that_store_one_host_at_a_time_leave_a_whole_file(self):
+        result = classh.Result('h', 0, 'one\n', 'err\n', 1.0, 2.0, 'ok', '',
+                               False)
+        sinks = [classh.DirectorySink(self.path('out'), self.fail)
+                 for _ in range(2)]
+        for sink in sinks:
+            sink.open(None)
+            self.addCleanup(sink.close, lambda: 0)
+        write_all, stored = classh._write_all, []
+
+        def interrupted(fd, octets):
+            write_all(fd, octets[:2])
+            if not stored:
+                stored.append(result)
+                sinks[1].put(result._replace(output='the other\n'))
+                self.assertEqual(self.read('out/h.out'), 'the other\n')
+            write_all(fd, octets[2:])
+        with mock.patch('classh._write_all', interrupted):
+            sinks[0].put(result)
+        self.assertEqual(self.read('out/h.out'), 'one\n')
+        self.assertEqual(sorted(os.listdir(self.path('out'))),
+                         ['h.err', 'h.out'])
 
     def test_exit_status_of_an_earlier_run_is_removed(self):
         self.classh('-q', '-E', 'out/', 'false', 'a', 'b').check(5)
