@@ -620,7 +620,9 @@ class Result(collections.namedtuple('Result', [
                 command; 'ssh': 255 from ssh, or ssh could not be started;
                 'killed': timed out, stopped, or ended by a signal
     reason      a few words for a person, '' where the status says it all
-    truncated   True if a stream went beyond max_output and was cut
+    truncated   True if output or errors is not whole: it went beyond
+                max_output and was cut, or could not be kept; the reason
+                then begins with 'output lost', and it is ''
     """
 
     __slots__ = ()
@@ -629,6 +631,18 @@ class Result(collections.namedtuple('Result', [
     def elapsed(self):
         """Seconds from start to stop, float."""
         return self.stopped - self.started
+
+
+_OUTPUT_LOST = 'output lost'    # a reason that begins so tells of it
+
+
+def _is_lost(result):
+    return result.reason.startswith(_OUTPUT_LOST)
+
+
+def _is_cut(result):
+    """Return whether *result* has no more output than its user wanted."""
+    return result.truncated and not _is_lost(result)
 
 
 class _Spool:
@@ -652,10 +666,20 @@ class _Spool:
         self._end = max(self._end, place + BLOCK)
         return place
 
-    def take(self, place):
-        """Return what was put at *place*, which is free again."""
-        self._free.append(place)
-        return os.pread(self._file.fileno(), BLOCK, place)
+    def get(self, place):
+        """Return the block that was put at *place*.  Raise OSError."""
+        block = os.pread(self._file.fileno(), BLOCK, place)
+        while len(block) < BLOCK:
+            more = os.pread(self._file.fileno(), BLOCK - len(block),
+                            place + len(block))
+            if not more:            # somebody has made the file shorter
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            block += more
+        return block
+
+    def free(self, places):
+        """Use these again."""
+        self._free += places
 
     def close(self):
         if self._file is not None:
@@ -668,10 +692,12 @@ class _Spool:
 class _Capture:
     """What was read of one pipe, up to *room* bytes."""
 
-    __slots__ = ('cut', '_room', '_spool', '_spooling', '_places', '_rest')
+    __slots__ = ('cut', 'error', '_room', '_spool', '_spooling', '_places',
+                 '_rest')
 
     def __init__(self, room, spool):
         self.cut = False            # there was more than *room*
+        self.error = None           # why nothing is kept
         self._room = room
         self._spool = spool
         self._spooling = True       # until that fails
@@ -679,11 +705,16 @@ class _Capture:
         self._rest = bytearray()    # what came after them
 
     def add(self, chunk):
+        if self.error is not None:
+            return
         if len(chunk) > self._room:
             chunk = chunk[:self._room]
             self.cut = True
         self._room -= len(chunk)
-        self._rest += chunk
+        try:
+            self._rest += chunk
+        except MemoryError as error:
+            self.lose(error)
         if len(self._rest) >= BLOCK and self._spooling:
             try:
                 self._places.append(self._spool.put(self._rest[:BLOCK]))
@@ -693,16 +724,23 @@ class _Capture:
                 del self._rest[:BLOCK]
 
     def take(self):
-        """Return it as str, and keep nothing."""
+        """Return it as str, '' if it is lost, and keep nothing."""
         try:
-            parts = [self._spool.take(place) for place in self._places]
+            parts = [self._spool.get(place) for place in self._places]
             return b''.join(parts + [self._rest]).decode('utf-8',
                                                          'surrogateescape')
-        except (MemoryError, OSError):      # better none of it than no result
-            self.cut = True
+        except (MemoryError, OSError) as error:
+            self.error = error
             return ''
         finally:
+            self._spool.free(self._places)
             self._places = self._rest = None
+
+    def lose(self, error):
+        """Keep nothing: a part of it might pass for the whole."""
+        self.error = error
+        self._spool.free(self._places)
+        self._places, self._rest = [], bytearray()
 
 
 class _Input:
@@ -778,7 +816,11 @@ class _Job:
             chunk = os.read(pipe, size)
         except BlockingIOError:
             return 0
-        except OSError:
+        except MemoryError as error:
+            self.pipes[pipe].lose(error)    # and so make room
+            return 0
+        except OSError as error:
+            self.pipes[pipe].lose(error)
             chunk = b''
         if not chunk:
             return None
@@ -851,6 +893,15 @@ class _Job:
                       stopped, outcome, reason,
                       self.output.cut or self.errors.cut)
 
+    def with_loss(self, result):
+        """Return *result*, with why it lacks output if that is lost."""
+        error = self.output.error or self.errors.error
+        if error is None:
+            return result
+        reason = '%s: %s' % (_OUTPUT_LOST, _cause(error))
+        return result._replace(truncated=True, reason=', '.join(
+            filter(None, [reason, result.reason])))
+
     def failure(self, problem):
         """The Result where ssh could not be started."""
         return Result(self.host, 255, '', '', self.started, self.started,
@@ -869,6 +920,8 @@ def _kill_group(pid, signum):
 
 def _cause(error):
     """Return what *error* says to a person."""
+    if isinstance(error, MemoryError):
+        return 'out of memory'
     words = getattr(error, 'strerror', None) or str(error)
     name = getattr(error, 'filename', None)
     return '%s: %s' % (name, words) if name else words
@@ -1606,8 +1659,8 @@ class SSHJobMan:
         self._hollow.discard(job)
         self._full_since = None
         stopped = job.started + self._clock() - job.clock_start
-        self._deliver(job, self._attendant.judge(
-            job, job.result(stopped)))
+        self._deliver(job, job.with_loss(self._attendant.judge(
+            job, job.result(stopped))))
 
     def _deliver(self, job, result):
         job.become(FINISHED)
@@ -1698,6 +1751,7 @@ class _Sink:
     """
 
     reader_left = False             # and that is no trouble
+    cut = ()                        # hosts whose results it has, but not whole
 
     def __init__(self, label, complain):
         self.label = label
@@ -1964,16 +2018,21 @@ class _ResultSink(_Sink):
 
     def __init__(self, label, complain):
         super().__init__(label, complain)
+        self.cut = []
         self._failed = []
 
     def put(self, result):
         try:
             self._store(result)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if not self._failed:
-                self._complain('%s: %s: %s' % (self.label, result.host,
-                                               error.strerror))
+                self._complain('%s: %s: %s' % (
+                    self.label, result.host,
+                    getattr(error, 'strerror', _cause(error))))
             self._failed.append(result.host)
+        else:
+            if _is_cut(result):
+                self.cut.append(result.host)
 
     def undelivered(self):
         """Return the hosts whose results are not there, a list."""
@@ -2011,6 +2070,8 @@ class DirectorySink(_ResultSink):
         # What an earlier run left must not pass for what is lost now.
         for ending in b'.ret', b'.out', b'.err':
             self._remove(name + ending)
+        if _is_lost(result):
+            raise OSError(errno.EIO, result.reason)
         self._save(name + b'.out', result.output)
         self._save(name + b'.err', result.errors)
         # Last: whoever sees it knows that we are done.
@@ -2315,7 +2376,7 @@ def report(result):
     Lines of remote text are indented, so that none can pass for ours.
     """
     notes = [result.reason] if result.reason else []
-    if result.truncated:
+    if _is_cut(result):
         notes.append('output cut at its limit')
     head = '%s   %d   (%.1f)' % (result.host, result.exitcode, result.elapsed)
     parts = [head + ('   ' + ', '.join(notes) if notes else '')]
@@ -2344,6 +2405,8 @@ class Tally:
     def __init__(self):
         self.outcomes = collections.Counter()
         self.max_status = 0
+        self.cut = []               # hosts that printed more than we keep
+        self.lost = []              # hosts whose output could not be kept
         self._causes = collections.defaultdict(list)
 
     def add(self, result):
@@ -2352,7 +2415,11 @@ class Tally:
             self.max_status = 255
         else:
             self.max_status = max(self.max_status, result.exitcode)
-        if result.outcome != 'ok':
+        if _is_cut(result):
+            self.cut.append(result.host)
+        if _is_lost(result):
+            self.lost.append(result.host)
+        if result.outcome != 'ok' or _is_lost(result):
             cause = result.reason or 'exited with %d' % result.exitcode
             self._causes[re.split(' after |: ', cause)[0]].append(
                 result.host)
@@ -2372,6 +2439,17 @@ class Tally:
             if self.outcomes[outcome]:
                 return status
         return 0
+
+
+def _cut_line(hosts, total, limit):
+    """Return the line that tells of *hosts* whose output was cut."""
+    size, unit = limit, ' bytes'
+    for larger in 'KMG':
+        if size % 1024 == 0:
+            size, unit = size // 1024, larger
+    return '%d of %d printed more than %d%s and %s cut (--max-output): %s' % (
+        len(hosts), total, size, unit, 'was' if len(hosts) == 1 else 'were',
+        fold(hosts))
 
 
 # -- Passwords --------------------------------------------------------------
@@ -2508,6 +2586,13 @@ class _Heeder:
     @property
     def cut(self):
         return self._capture.cut
+
+    @property
+    def error(self):
+        return self._capture.error
+
+    def lose(self, error):
+        self._capture.lose(error)
 
     def add(self, chunk):
         chunk = self._rest + chunk
@@ -3152,6 +3237,8 @@ class Run:
             if lost:
                 self.complain('%s did not take %d: %s' % (
                     sink.label, len(lost), fold(lost)))
+        quiet = self._options.quiet or self._reader_left()
+        self._tell_what_is_not_whole(quiet)
         refused_by = self._refused_by()
         if refused_by:
             self.warn('%s refused the password: it is sent no more' %
@@ -3160,6 +3247,8 @@ class Run:
             return
         if not self._options.quiet:
             self.err.write(self.err.safe(self.tally.summary()))
+            if self.tally.cut:
+                self.err.say(self._cut_line(self.tally.cut))
         hosts, left = self._job.not_started(), []
         end = time.monotonic() + SINK_GRACE
         while (not hosts.exhausted and len(left) < COUNT_LIMIT
@@ -3170,6 +3259,23 @@ class Run:
         elif left:
             self.err.say('%d not %s: %s' % (
                 len(left), 'tried' if refused_by else 'started', fold(left)))
+
+    def _tell_what_is_not_whole(self, quiet):
+        """See that the exit status tells of output that did not come whole
+        to a target; say whose it is where, *quiet*, no summary will."""
+        stored = set().union(*(sink.cut for sink in self._sinks))
+        lost = self.tally.lost
+        if stored or lost:
+            self.trouble = True
+        if quiet and stored:
+            self.warn(self._cut_line(stored))
+        if quiet and lost:
+            self.warn('%d of %d output lost: %s' % (
+                len(lost), sum(self.tally.outcomes.values()), fold(lost)))
+
+    def _cut_line(self, hosts):
+        return _cut_line(hosts, sum(self.tally.outcomes.values()),
+                         self._options.max_output)
 
     @property
     def ended_by(self):
@@ -3501,8 +3607,11 @@ class Prompt:
         sink.close(lambda: 0)
         lost = len(sink.undelivered())
         self._say('%d saved' % (len(self._results) - lost))
-        self.status = 1 if lost else 0
-        return bool(lost) and self._options.errexit
+        if sink.cut:
+            self._say(_cut_line(sink.cut, len(self._results),
+                                self._options.max_output))
+        self.status = 1 if lost or sink.cut else 0
+        return bool(self.status) and self._options.errexit
 
     def do_local(self, rest):
         """local COMMAND: run a command on this machine"""
@@ -3952,7 +4061,7 @@ def main(argv=None):
         err.say('classh: %s' % error)
         return 2
     except (OSError, MemoryError) as error:
-        err.say('classh: %s' % (_cause(error) or 'out of memory'))
+        err.say('classh: %s' % _cause(error))
         return 1
     except KeyboardInterrupt:       # before there was anything to stop
         return 128 + signal.SIGINT

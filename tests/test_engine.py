@@ -708,13 +708,63 @@ class OutputTest(EngineTest):
                 peak = max(peak, tracemalloc.get_traced_memory()[0])
         self.assertLess(peak, 20 * 400000)
 
+    LOST = ('ok', 'output lost: ' + os.strerror(errno.EIO), '', True)
+
+    def lost(self, result):
+        return (result.outcome, result.reason, result.output,
+                result.truncated)
 
     def test_output_that_cannot_be_read_back_loses_no_result(self):
         error = OSError(errno.EIO, os.strerror(errno.EIO))
         with mock.patch('os.pread', side_effect=error):
             result = self.run_one('a', 'head -c 600000 /dev/zero')
-        self.assertEqual((result.outcome, result.output, result.truncated),
-                         ('ok', '', True))
+        self.assertEqual(self.lost(result), self.LOST)
+
+    def test_output_that_is_read_back_in_pieces_loses_no_byte(self):
+        pread = os.pread
+        octets = bytes(range(251)) * 2400
+        with self.file(octets) as path, mock.patch(
+                'os.pread', lambda fd, size, at: pread(fd, min(size, 9999),
+                                                       at)):
+            result = self.run_one('a', 'cat ' + path)
+        self.assertEqual(result.output.encode('utf-8', 'surrogateescape'),
+                         octets)
+
+    def test_output_is_lost_where_the_file_that_held_it_is_shorter(self):
+        pread = os.pread
+        with mock.patch('os.pread', lambda fd, size, at: pread(
+                fd, size, at)[:300000 - at]):
+            result = self.run_one('a', 'head -c 600000 /dev/zero')
+        self.assertEqual(self.lost(result), self.LOST)
+
+    def test_pipe_that_cannot_be_read_is_no_end_of_output(self):
+        read = os.read
+
+        def broken(fd, size):
+            octets = read(fd, size)
+            if octets == b'out of a\n':
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return octets
+        with mock.patch('os.read', broken):
+            result = self.run_one('a', 'echo out of a')
+        self.assertEqual(self.lost(result), self.LOST)
+
+    def test_output_that_there_is_no_memory_for_is_lost_not_cut(self):
+        class Full(bytearray):
+            def __iadd__(self, chunk):
+                if len(self) + len(chunk) > 100:
+                    raise MemoryError
+                return Full(bytes(self) + chunk)
+        with mock.patch('classh.bytearray', Full, create=True):
+            for host, command, outcome, after in (
+                    ('a', 'head -c 200 /dev/zero', 'ok', ''),
+                    ('a', 'head -c 200 /dev/zero; exit 7', 'error', ''),
+                    ('endless', '', 'killed', ', timed out after 1 s')):
+                result = self.run_one(host, command, timeout=1)
+                self.assertEqual(
+                    self.lost(result),
+                    (outcome, 'output lost: out of memory' + after, '', True))
+        self.assertEqual(self.run_one('a', 'echo there').output, 'there\n')
 
 
 class TickingOutputTest(TickingMixin, OutputTest):

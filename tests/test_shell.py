@@ -292,6 +292,13 @@ class BuiltInTest(ShellTest):
         self.assertEqual(len(results), 6)
         self.assertEqual(results['web1'], 'in web1\n')
 
+    def test_save_tells_what_was_cut(self):
+        for target in 'results', 'out/':
+            self.piped('echo 123456\n%%save %s\n' % target, '-q',
+                       '--max-output', '5', 'a', 'b').check(
+                1, '', '2 saved\n2 of 2 printed more than 5 bytes and were '
+                'cut (--max-output): a,b\n')
+
     def test_words_that_one_does_not_take_are_refused(self):
         # Who says '%all web*' means %only.
         self.ask('%only db1')

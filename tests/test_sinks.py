@@ -921,6 +921,57 @@ class DirectoryTest(SinkTest):
         self.assertEqual(os.listdir(self.path('elsewhere')), [])
         self.assertEqual(len(os.listdir(self.path('was'))), 4)
 
+    def test_what_was_cut_is_said_and_is_no_success(self):
+        cut = '1 of 2 printed more than 5 bytes and was cut (--max-output): h'
+        for target in ['-S', 'out/'], ['--pickle', 'all']:
+            for view, said in (['-q'], 'classh: '), (['--progress'], '..\n'), (
+                    [], ''):
+                self.classh(*target, *view, '--max-output', '5',
+                            '[ $HOST = a ] || echo 123456', 'h', 'a').check(
+                    1, None, said + cut + '\n')
+        self.assertEqual(self.read('out/h.out'), '12345')
+
+    def test_what_was_cut_and_was_for_no_target_is_no_trouble(self):
+        cut = '2 of 2 printed more than 1K and were cut (--max-output): h[1-2]'
+        for args, said in (['-q', '-S', 'names'], ''), (['-q'], ''), (
+                ['-q', '-E', 'bad/'], ''), (['-S', 'names'], cut + '\n'), (
+                ['--progress'], '..\n' + cut + '\n'):
+            self.classh(*args, '--max-output', '1K', 'head -c 2000 /dev/zero',
+                        'h[1-2]').check(0, None, said)
+
+    BROKEN = """if 1:
+        import classh, errno, os, sys
+        def broken(*args):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.pread = broken
+        sys.exit(classh.main())
+        """
+
+    def test_what_was_lost_is_no_empty_file(self):
+        lost = 'output lost: Input/output error'
+        for args, said in (
+                (['-q', '-S', 'out/'], 'classh: out/: h: %s\n'
+                 'classh: out/ did not take 1: h\n'
+                 'classh: 1 of 2 output lost: h\n' % lost),
+                (['-q', '--pickle', 'all'], 'classh: 1 of 2 output lost: h\n'),
+                (['-q'], 'classh: 1 of 2 output lost: h\n'),
+                (['--progress'], '..\n1 of 2 output lost: h\n'),
+                ([], '1 of 2 output lost: h\n')):
+            # What was there before must not pass for it, either.
+            self.classh('-q', '-S', 'out/', 'echo before', 'h').check()
+            ended = run([sys.executable, '-c', self.BROKEN, '--ssh', FAKE_SSH,
+                         *args, '[ $HOST = a ] || head -c 600000 /dev/zero',
+                         'h', 'a'], cwd=self.directory,
+                        env={'PYTHONPATH': ROOT}).check(1, None, said)
+            if 'out/' in args:
+                self.assertEqual(sorted(os.listdir(self.path('out'))),
+                                 ['a.err', 'a.out'])
+        self.assertRegex(ended.stdout, r'(?m)^h   0   \(.*\)   %s$' % lost)
+        result, = (result for result in classh.load(self.path('all'))
+                   if result.host == 'h')
+        self.assertEqual((result.outcome, result.reason, result.truncated),
+                         ('ok', lost, True))
+
     def test_full_disk_leaves_whole_files_or_none(self):
         hosts = ['h%d' % number for number in range(1, 9)]
         argv = classh_argv('--ssh', FAKE_SSH, '-f1', '-S', 'full/out/', '-E',
@@ -1046,6 +1097,13 @@ class StreamTest(SinkTest):
         self.assertEqual(reported(ended.stdout), ['a'], ended)
         self.assertEqual(self.read('status'), '141\n')
         self.complete(ended, good=('a',), bad=('slow',))
+
+    def test_what_was_cut_is_said_though_the_reader_has_left(self):
+        self.head('-S', 'out/', '--max-output', '5', 'echo 123456', 'a',
+                  'slow').check(
+            0, None, 'classh: 1 of 2 printed more than 5 bytes and was cut '
+            '(--max-output): a\n')
+        self.assertEqual(self.read('status'), '141\n')
 
     def test_reader_of_names_that_has_seen_enough_ends_the_run(self):
         ended = self.head('-q', '-S', '-', '-E', 'bad', '--pickle', 'all',
