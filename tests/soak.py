@@ -405,6 +405,8 @@ class Round(WorkTest):
         if 'classh: ' in re.sub(r'classh: (no room|\d+ done)[^\n]*', '',
                                 said.stderr):
             return 1
+        if any(result.truncated for result in results):
+            return 1                # --pickle was to store it whole
         found = {result.outcome for result in results}
         for outcome, status in ('killed', 3), ('ssh', 4), ('error', 5):
             if outcome in found:

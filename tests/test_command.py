@@ -176,7 +176,8 @@ class ReportTest(TestCase):
 
     def test_output_beyond_the_limit_is_cut_and_the_report_says_so(self):
         said = fake('--max-output', '1K', 'true', 'loud', 'binary').check(
-            stdout=None)
+            stdout=None, stderr='1 of 2 printed more than 1K and was cut '
+            '(--max-output): loud\n')
         self.assertIn('%s\n\n' % ('  Error:\n\n  ' + 'e' * 1024), said.stdout)
         self.assertIn('%s\n\n' % ('  Output:\n\n  ' + 'o' * 1024), said.stdout)
         self.assertEqual(
@@ -187,8 +188,10 @@ class ReportTest(TestCase):
         kept = [7, 3072, 1 << 20, 1 << 20, 1 << 20]
         runs = at_once(*(['--max-output', size, 'true', 'loud']
                          for size in ('7', '3k', '1M', '1g', '0')))
-        for count, said in zip(kept, runs):
-            said.check(stdout=None)
+        for count, shown, said in zip(kept, ['7 bytes', '3K', '', '', ''],
+                                      runs):
+            said.check(stdout=None, stderr=shown and '1 of 1 printed more '
+                       'than %s and was cut (--max-output): loud\n' % shown)
             self.assertEqual([said.stdout.count('\n  %s\n' % (letter * count))
                               for letter in 'eo'], [1, 1], said)
             self.assertEqual('cut' in said.stdout, count < 1 << 20, said)

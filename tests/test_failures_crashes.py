@@ -168,8 +168,9 @@ class MemoryTest(WorkTest):
         self.assertNotIn('Traceback', said.stderr, said)
         self.assertIn('  out of a\n', said.stdout, said)
         self.assertRegex(said.stdout, r'(?m)^b   0   \(.*\)   '
-                         'output cut at its limit$', said)
-        self.assertIn(said.status, (0, 1), said)
+                         'output lost: out of memory$', said)
+        self.assertEqual((said.status, said.stderr),
+                         (1, '1 of 2 output lost: b\n'), said)
 
     def test_wherever_it_strikes_there_is_no_traceback(self):
         # Where Python itself cannot begin, classh has no say.

@@ -115,8 +115,10 @@ class UnlimitedTest(WorkTest):
         argv = classh_argv('--ssh', FAKE_SSH, '-u1', '--progress',
                            '--max-output', '256K', 'true', 'endless[1-100]')
         said = run(measured(argv, self.path('peak'))).check(3, '', None)
-        self.assertEqual(said.stderr, '%s\n100 of 100 timed out: '
-                         'endless[1-100]\n' % ('!' * 100))
+        self.assertEqual(
+            said.stderr, '%s\n100 of 100 timed out: endless[1-100]\n'
+            '100 of 100 printed more than 256K and were cut (--max-output): '
+            'endless[1-100]\n' % ('!' * 100))
         self.assertLess(int(self.read('peak')), 80 << 10)
 
     def test_what_they_said_is_held_on_disk_only_while_it_is_wanted(self):
