@@ -203,8 +203,10 @@ class Accounts:
         config = self.path('sshd_config')
         listen = ''.join('ListenAddress %s\n' % (address % port)
                          for port in self.ports.values())
-        # An sshd from 9.8 on has a setting for it.
-        for more in 'PAMServiceName %s\n' % NAME, '':
+        # An sshd from 9.8 on has a setting for it; and it turns a client
+        # away for a while after failed logins: all tests are one client.
+        for more in ('PAMServiceName %s\nPerSourcePenalties no\n' % NAME,
+                     ''):
             with open(config, 'w') as file:
                 file.write(listen + self._fill(
                     SSHD_CONFIG, users=' '.join(self._names.values()),

@@ -44,6 +44,20 @@ class SshdTest(TestCase):
         self.ssh('127.0.0.1', 'echo out; echo err >&2; exit 7').check(
             7, 'out\n', 'err\n')
 
+    def test_failed_logins_shut_nobody_out(self):
+        # As PerSourcePenalties of OpenSSH 9.8 would, after the fourth.
+        key = os.path.join(self.scratch(), 'key')
+        run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', key]).check()
+        for _ in range(6):
+            said = run(['ssh', '-F', '/dev/null', '-i', key, '-o',
+                        'IdentitiesOnly=yes', '-o', 'BatchMode=yes', '-o',
+                        'StrictHostKeyChecking=no', '-o',
+                        'UserKnownHostsFile=/dev/null', '-p',
+                        str(self.sshd.port), '127.0.0.1', 'true'])
+            self.assertIn('Permission denied', said.check(
+                255, '', None).stderr, said)
+        self.ssh('127.0.0.1', 'true').check()
+
     @unittest.skipUnless(shutil.which('ss'), 'no ss here')
     def test_nothing_outside_this_machine_reaches_it(self):
         listeners = run(['ss', '-Hltn']).stdout
