@@ -2502,6 +2502,22 @@ def _written(mark):
     return mark.replace('%', '%%')
 
 
+# What %b of printf turns into the byte; the rest is special to no shell.
+_OCTAL = {byte: '\\0%03o' % byte for byte in range(256)
+          if not 32 <= byte < 127 or byte in b'!"$\'\\`'}
+
+
+def _for_any_shell(script):
+    """Return a command by which any login shell makes sh run *script*.
+
+    All of it is one word in single quotes that needs no escapes: fish takes
+    backslashes out, csh expands '!' and takes no newline, a restricted shell
+    refuses exec.  *script* must not end in a newline, which $() drops.
+    """
+    return """sh -c 'eval "$(printf %%b "%s")"'""" % (
+        os.fsencode(script).decode('latin-1').translate(_OCTAL))
+
+
 class Gate:
     """Lets a secret go to one host first, and to all once that one took it.
 
@@ -2733,13 +2749,13 @@ class PasswordAttendant(Attendant):
     def wrap(self, command):
         if self._sudo_user is None:
             return command
-        # The outer sh, since the login shell may be any; the inner ones so
-        # that all of the command runs as that user, after the mark.
+        # The inner shells make all of the command run as that user, after
+        # the mark.
         asks, runs, none = map(_written, (self._asks, self._runs, self._none))
         sudo = ['sudo', *(('-S', '-p', asks) if self._sudo else ('-n',)),
                 '-u', self._sudo_user, '--', 'sh', '-c',
                 'printf %s >&2; exec sh -c "$0"' % runs, command]
-        return 'exec sh -c ' + shlex.quote(
+        return _for_any_shell(
             'command -v sudo >/dev/null || { printf %s >&2; exit 127; }; '
             'exec %s' % (none, ' '.join(map(shlex.quote, sudo))))
 

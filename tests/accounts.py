@@ -89,9 +89,11 @@ Defaults>{free} targetpw
 """
 
 # In ssh's place.  What it becomes has no terminal and our stdin, as there.
+# su ends its child only: no shell is to stay between it and sudo.
 SU = """\
 #!/bin/sh
 while [ "$1" != -- ]; do shift; done
+case $3 in "sh -c '"*) set -- "$1" "$2" "exec $3" ;; esac
 exec su "${2%%@*}" -s /bin/sh -c "$3"
 """
 

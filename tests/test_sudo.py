@@ -1,16 +1,21 @@
 """--sudo: the whole command as root, with a password if it must be."""
 
 import os
+import random
 import re
 import shlex
+import shutil
 import signal
+import subprocess
 import sys
 import unittest
 
 from support import (FAKE_SSH, Command, WorkTest, classh_argv, run, run_classh,
                      until, wait_until)
-from accounts import accounts
+from accounts import accounts, installed, not_run
 from terminal import Terminal
+
+from classh import PasswordAttendant
 
 MARK = re.compile('classh-?[0-9a-f]{4}')
 
@@ -589,6 +594,72 @@ say('Welcome!\\nPassword: try again\\n' + marker); read(); say('\\n'); go()
                          'true', 'h', password=False)
         said.check(stdout=None)
         self.assertIn('-u root ', self.read('words'))
+
+
+class LoginShellTest(WorkTest):
+    """What ssh is given to run, in every shell that may get it."""
+
+    SHELLS = ['sh', 'dash', 'bash', 'rbash', 'ksh', 'zsh', 'fish', 'csh',
+              'tcsh', 'busybox ash']
+    COMMANDS = [
+        'exit 7',
+        'echo out; echo err >&2; false',
+        r'''printf '%s|' "it's" 'a"b' "\$HOME" '$x' '\n' a\ b '!' '!!' "*" '''
+        r'''{a,b} ~ '%%' '^a^b' `echo "\`echo in\`"` "$((6*7))"''' '\nexit 3',
+        "printf %s 'caf\u00e9 \U0001f600 \udcff \t \r \x01 \x7f'",
+        'cat <<EOF\na\\\nb\n\nEOF\n\n',
+        r"echo 'a\\b' 'a\'\''b' \! !x '!x' # !y 'z",
+    ]
+    LETTERS = 'ab \t\n\r\'"\\`$!#%&*(){}[]<>|;~?^=:-\x01\x7f\u00e9\u20ac'
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path('bin'))
+        self.program('bin/sudo', 'while [ "$1" != -- ]; do shift; done\n'
+                     'shift; exec "$@"')
+        chance = random.Random(8)
+        self.commands = self.COMMANDS + [
+            "printf '%s|' " + ' '.join(
+                shlex.quote(''.join(chance.choices(self.LETTERS, k=20)))
+                for _ in range(5)) for _ in range(30)]
+        attendant = PasswordAttendant(sudo_user='root')
+        self.wrapped = list(map(attendant.wrap, self.commands))
+        self.right = [self.run_in(['sh'], command)
+                      for command in self.commands]
+
+    def run_in(self, shell, command):
+        """(status, stdout, stderr without marks) of it in *shell*."""
+        ran = subprocess.run(
+            shell + ['-c', command], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(
+                os.environ, LC_ALL='C.UTF-8', HOME=self.directory,
+                PATH=self.path('bin') + ':' + os.environ['PATH']))
+        return ran.returncode, ran.stdout, re.sub(
+            b'classh-[0-9a-f%]*:', b'', ran.stderr)
+
+    def check(self, shell):
+        for command, wrapped, right in zip(self.commands, self.wrapped,
+                                           self.right):
+            with self.subTest(shell=shell, command=command):
+                self.assertEqual(self.run_in(shell, wrapped), right)
+
+    def test_command_survives_every_login_shell(self):
+        for shell in map(str.split, self.SHELLS):
+            if installed(shell[0]):
+                self.check(shell)
+            else:
+                not_run('login shell ' + shell[0], 'not installed')
+
+    def test_command_survives_every_sh(self):
+        # What sh is decides how the words are decoded.
+        sh = self.path('bin/sh')
+        for name in 'dash', 'bash', 'ksh', 'zsh', 'busybox':
+            if installed(name):
+                os.symlink(shutil.which(name), sh)
+                self.right = [self.run_in([sh], command)
+                              for command in self.commands]
+                self.check([sh])
+                os.unlink(sh)
 
 
 if __name__ == '__main__':
