@@ -2782,8 +2782,10 @@ class PasswordAttendant(Attendant):
                      self._none: lambda: self._hear_none(job)}
             for mark in list(calls):
                 calls[_written(mark)] = lambda: None
-            job.errors = _Heeder(job.errors, {
-                mark.encode(): call for mark, call in calls.items()})
+            calls = {mark.encode(): call for mark, call in calls.items()}
+            # With RequestTTY=force the host's stderr comes on our stdout.
+            job.output = _Heeder(job.output, calls)
+            job.errors = _Heeder(job.errors, calls)
 
     def judge(self, job, result):
         if job.talk is None:
@@ -2797,11 +2799,12 @@ class PasswordAttendant(Attendant):
         if self.refused_by() is not None:
             self._manager.drain()
         if reason and not job.reason:
-            # That the helper ended ssh is an ssh error, too.
+            # That the helper ended ssh is an ssh error, too.  Status 0 of a
+            # command that did not run is not its status.
+            ran = result.outcome in ('ok', 'error')
             result = result._replace(
-                reason=reason, exitcode=result.exitcode if
-                result.outcome == 'error' else 255, outcome='error' if
-                result.outcome == 'error' else 'ssh')
+                reason=reason, outcome='error' if ran else 'ssh',
+                exitcode=result.exitcode or 1 if ran else 255)
         return result
 
     def _judge_ssh(self, job, result):
@@ -2827,7 +2830,7 @@ class PasswordAttendant(Attendant):
     def _judge_sudo(self, job, result):
         talk = job.talk
         if (self._sudo_user is None or talk.sudo_ran
-                or result.outcome != 'error'):
+                or result.outcome not in ('ok', 'error')):
             return None
         if talk.no_sudo:
             return 'has no sudo'

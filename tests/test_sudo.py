@@ -341,6 +341,12 @@ class RealTest(SudoTest):
         self.assertEqual(said.stdout.count('  a\n  b\n  root\n'), 6, said)
         self.users.forget_tickets()
 
+    def test_terminal_that_is_forced_hears_the_marks(self):
+        said = self.real('-O', 'RequestTTY=force', 'tty | cut -c 1-5; id -un',
+                         self.addresses('asked', 2))
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  /dev/\r\n  root\r\n'), 2, said)
+
     def test_asked_for_once_on_a_terminal(self):
         with Terminal(classh_argv(
                 '--ssh', self.users.ssh, '-A', '--sudo', 'id -un',
@@ -465,6 +471,29 @@ say('sudo: 1 saisie de mot de passe incorrecte\\n'); sys.exit(1)
 ''', '-f1', 'true', 'h[1-3]')
         self.assertIn('   sudo refused the password\n', said.stdout, said)
         self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
+
+    def test_marks_are_heard_on_stdout_too(self):
+        # As where RequestTTY=force makes one stream of both.
+        said = self.sudo('''
+os.dup2(1, 2)
+say(marker); read(); go()
+''', 'echo in; cat', 'h[1-3]')
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  in\n\n'), 3, said)
+
+    def test_status_0_of_what_never_ran_is_an_error(self):
+        for name, login in (('forced', 'echo only backups here'),
+                            ('restricted', 'exit 0')):
+            ssh = shlex.quote(self.program(name, login))
+            for password in True, False:
+                said = self.sudo('go()', '--ssh', ssh, '-S', '-', 'true',
+                                 'h[1-3]', password=password)
+                said.check(5, '', stderr=None)
+                self.assertEqual(len(re.findall(
+                    r'h\d   1   \(.*\)   sudo did not run the command\n',
+                    said.stderr)), 3, said)
+                self.sudo('go()', '--ssh', ssh, '--maxrc', 'true', 'h[1-3]',
+                          password=password).check(1, None, None)
 
     def test_mark_of_the_question_is_deaf_once_the_command_runs(self):
         # A command, or who else reads the remote ps, prints it again.
