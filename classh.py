@@ -1501,6 +1501,11 @@ class SSHJobMan:
             self._hollow.add(job)
             self._tick = FIRST_TICK
 
+    @property
+    def has_input(self):
+        """True if the jobs are fed with what there is on stdin, say."""
+        return self._input is not None
+
     def open_input(self, job):
         """Begin to feed *job*; for an Attendant that holds its input."""
         if self._input and job.stdin is not None and job.state == RUNNING:
@@ -2489,7 +2494,12 @@ _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
 # What ssh says once it is in at a jump host that cannot reach the host.
 _BEHIND_JUMP_HOST = 'stdio forwarding failed'
 # What sudo says of a user who may not, whatever the password.
-_NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty')
+_NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty|'
+                          r'your account locked|Account expired')
+_PASSWORD_EXPIRED = re.compile(r'password is expired|Password expired')
+_WANTS_NEW_PASSWORD = 'sudo wants a new password'
+_WRONG_PASSWORD = re.compile(
+    r'ry again|ncorrect (password|authentication) attempt')
 
 
 def _written(mark):
@@ -2589,6 +2599,10 @@ class _Talk:
         self.no_sudo = False
 
 
+# How sudo-rs begins its prompt, before ours: '[sudo: OURS] Password: '.
+_SUDO_RS = b'[sudo: '
+
+
 class _Heeder:
     """In place of a _Capture: calls what belongs to a mark when the stream
     says it, and leaves the mark out."""
@@ -2596,8 +2610,9 @@ class _Heeder:
     def __init__(self, capture, calls):
         self._capture = capture
         self._calls = calls         # mark, bytes: what to call
-        self._mark = re.compile(b'|'.join(calls))
+        self._mark = re.compile(b'|'.join(map(re.escape, calls)))
         self._rest = b''            # the beginning of a mark, perhaps
+        self._in_prompt = False     # of sudo-rs: its line is left out
 
     @property
     def cut(self):
@@ -2614,13 +2629,20 @@ class _Heeder:
         chunk = self._rest + chunk
         found = self._mark.search(chunk)
         while found:
-            self._capture.add(chunk[:found.start()])
+            self._pass_on(chunk[:found.start()])
             chunk = chunk[found.end():]
+            self._in_prompt = found.group().startswith(_SUDO_RS)
             self._calls[found.group()]()
             found = self._mark.search(chunk)
         whole = len(chunk) - self._begun(chunk)
-        self._capture.add(chunk[:whole])
+        self._pass_on(chunk[:whole])
         self._rest = chunk[whole:]
+
+    def _pass_on(self, chunk):
+        if self._in_prompt:
+            prompt, newline, chunk = chunk.partition(b'\n')
+            self._in_prompt = not newline
+        self._capture.add(chunk)
 
     def _begun(self, chunk):
         """Return how many bytes of a mark *chunk* ends with."""
@@ -2631,7 +2653,7 @@ class _Heeder:
         return 0
 
     def take(self):
-        self._capture.add(self._rest)
+        self._pass_on(self._rest)
         return self._capture.take()
 
 
@@ -2749,15 +2771,20 @@ class PasswordAttendant(Attendant):
     def wrap(self, command):
         if self._sudo_user is None:
             return command
-        # The inner shells make all of the command run as that user, after
-        # the mark.
+        # sudo's own words are in English, to be understood; the command has
+        # the locale of the login.  The inner shells make all of the command
+        # run as that user, after the mark.
         asks, runs, none = map(_written, (self._asks, self._runs, self._none))
         sudo = ['sudo', *(('-S', '-p', asks) if self._sudo else ('-n',)),
                 '-u', self._sudo_user, '--', 'sh', '-c',
-                'printf %s >&2; exec sh -c "$0"' % runs, command]
+                'printf %s >&2; '
+                'if [ "$LC_ALL" = C ]; then '
+                'LC_ALL=$1; [ "$1" ] || unset LC_ALL; fi; '
+                'exec sh -c "$0"' % runs, command]
         return _for_any_shell(
             'command -v sudo >/dev/null || { printf %s >&2; exit 127; }; '
-            'exec %s' % (none, ' '.join(map(shlex.quote, sudo))))
+            'set -- "$LC_ALL"; LC_ALL=C; export LC_ALL; exec %s "$1"'
+            % (none, ' '.join(map(shlex.quote, sudo))))
 
     def prepare(self, job):
         job.talk = _Talk()
@@ -2783,6 +2810,8 @@ class PasswordAttendant(Attendant):
             for mark in list(calls):
                 calls[_written(mark)] = lambda: None
             calls = {mark.encode(): call for mark, call in calls.items()}
+            calls[_SUDO_RS + self._asks.encode()] = lambda: (
+                self._hear_sudo(job))
             # With RequestTTY=force the host's stderr comes on our stdout.
             job.output = _Heeder(job.output, calls)
             job.errors = _Heeder(job.errors, calls)
@@ -2805,7 +2834,22 @@ class PasswordAttendant(Attendant):
             result = result._replace(
                 reason=reason, outcome='error' if ran else 'ssh',
                 exitcode=result.exitcode or 1 if ran else 255)
+        elif job.reason and self._sudo_user is not None:
+            result = self._add_question(job, result)
         return result
+
+    def _add_question(self, job, result):
+        """Name in the reason what sudo wanted when its limit ended it."""
+        prompt = (result.errors or result.output).rpartition('\n')[2].split()
+        if job.talk.sudo_ran:
+            return result
+        if job.talk.sudo_sent and _PASSWORD_EXPIRED.search(result.errors):
+            question = _WANTS_NEW_PASSWORD
+        elif prompt:
+            question = 'sudo asked: ' + ' '.join(prompt)[:TEXT_LIMIT]
+        else:
+            return result
+        return result._replace(reason='%s, %s' % (result.reason, question))
 
     def _judge_ssh(self, job, result):
         talk = job.talk
@@ -2834,9 +2878,14 @@ class PasswordAttendant(Attendant):
             return None
         if talk.no_sudo:
             return 'has no sudo'
+        words = result.errors + result.output
+        if talk.sudo_sent and _PASSWORD_EXPIRED.search(words):
+            return _WANTS_NEW_PASSWORD
         if talk.sudo_asked_again or (
-                talk.sudo_sent and not _NOT_ALLOWED.search(result.errors)):
+                talk.sudo_sent and not _NOT_ALLOWED.search(words)):
             self._sudo.refuse(job)
+            if talk.sudo_asked_again and not _WRONG_PASSWORD.search(words):
+                return 'sudo asked again'
             return 'sudo refused the password'
         if talk.withheld:
             return 'was not given the password'
@@ -2954,6 +3003,9 @@ class PasswordAttendant(Attendant):
                     os.write(job.stdin, secret + b'\n')
                 except OSError:
                     pass            # it is gone
+                if not self._manager.has_input:
+                    # A question for more than the password is not to wait.
+                    self._manager.end_input(job)
 
         if talk.sudo_sent:
             talk.sudo_asked_again = True

@@ -78,12 +78,12 @@ LogLevel ERROR
 """
 
 SUDOERS = """\
-Defaults:{asked},{kept},{plain},{limited} !lecture, pam_service={name}
+Defaults:{asked},{kept},{plain},{limited},{code} !lecture, pam_service={name}
 Defaults:{asked},{kept},{plain},{limited} logfile={dir}/sudo.log, !syslog
 Defaults:{asked} timestamp_timeout=0
 Defaults:{kept} timestamp_type=global
-Defaults>{free} targetpw
-{asked},{kept} ALL=(ALL:ALL) ALL
+Defaults>{free},{old} targetpw
+{asked},{kept},{code} ALL=(ALL:ALL) ALL
 {limited} ALL=(ALL:ALL) /usr/bin/id
 {free} ALL=(ALL:ALL) NOPASSWD: ALL
 """
@@ -123,8 +123,9 @@ class Accounts:
     .limited    has .password, and may run id only, not a shell
     .free       has .other as password; sudo never asks; who becomes it is
                 asked for .other
-    .old        has .password, which has expired
-    .code       has .password; ssh asks for a one-time code first,
+    .old        has .password, which has expired; who becomes it is asked
+                for that
+    .code       has .password; ssh and sudo ask for a one-time code first,
                 where .codes is true
     .ports      of sshd: 'password', 'keyboard' (interactive), 'both'
     .log        what sshd writes: the path of a file

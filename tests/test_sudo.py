@@ -273,6 +273,28 @@ class WrongTest(SudoTest):
         self.assertEqual(said.stdout.count(
             '   was not given the password\n'), 3, said)
 
+    def test_password_that_has_expired_is_told_at_once(self):
+        said = self.sudo('-f1', 'id', self.hosts('asked', 3),
+                         sudo='--sudo=' + self.users.old, secret=self.right)
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count('   sudo wants a new password\n'),
+                         3, said)
+
+    def test_code_that_is_asked_for_too_is_no_refusal(self):
+        if not self.users.codes:
+            self.skipTest(not_run('one-time codes', 'no module for PAM'))
+        said = self.sudo('-f1', 'id', self.hosts('code', 3),
+                         secret=self.right)
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count('   sudo asked again\n'), 1, said)
+        self.assertIn('2 not tried', said.stderr)
+
+    def test_command_has_the_locale_of_the_login(self):
+        for role in 'asked', 'free':
+            self.check_all(self.sudo('printenv LC_ALL', self.hosts(role, 1),
+                                     secret=self.right,
+                                     env={'LC_ALL': 'C.UTF-8'}), 1, 'C.UTF-8')
+
     def test_refused_password_leaves_the_input_alone(self):
         # Its first line must not go for a password.
         said = self.sudo('-I', 'cat', self.hosts('asked', 1),
@@ -393,14 +415,16 @@ class FakeSudoTest(WorkTest):
         self.secret = self.write('secret', self.SECRET + '\n', 0o600)
         os.mkdir(self.path('bin'))
 
-    def sudo(self, script, *args, password=True, **options):
+    def sudo(self, script, *args, password=True, locale=None,
+             **options):
         """Run classh with a sudo that is this *script*, in Python."""
         self.write('bin/sudo', FAKE_SUDO + script, 0o755)
         if password:
             args = ('--askpass-file', self.secret) + args
         said = run_classh(
             '--ssh', FAKE_SSH, '--sudo', '-u20', *args, cwd=self.directory,
-            env={'PATH': self.path('bin') + ':' + os.environ['PATH']},
+            env={'PATH': self.path('bin') + ':' + os.environ['PATH'],
+                 'LC_ALL': locale},
             **options)
         self.assertNotIn('Traceback', said.stderr, said)
         return said
@@ -452,17 +476,22 @@ go()
         self.assertIn('   sudo did not run the command\n', said.stdout)
         self.assertEqual(self.given(), [])
 
-    def test_second_question_ends_it_in_any_language(self):
-        said = self.sudo('''
-say(marker); read()
-say('D\\xe9sol\\xe9, essayez de nouveau.\\n' + marker); read()
-say('sudo: 1 saisie de mot de passe incorrecte\\n'); sys.exit(1)
-''', '-f1', 'true', 'h[1-3]')
-        said.check(5, stdout=None, stderr=None)
-        self.assertIn('h1   1   ', said.stdout)
-        self.assertIn('   sudo refused the password\n', said.stdout, said)
-        self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
-        self.assertEqual(self.given(), [b'correct horse\n', b''])
+    def test_second_question_ends_it_and_the_reason_says_why(self):
+        for words, reason in (
+                ('Sorry, try again.', 'sudo refused the password'),
+                ('Authentication failed, try again.',       # sudo-rs
+                 'sudo refused the password'),
+                ('Nochmal.', 'sudo asked again'),
+                ('', 'sudo asked again')):
+            with self.subTest(words=words):
+                said = self.sudo('''
+say(marker); read(); say('%s\\n' + marker); read(); sys.exit(1)
+''' % words, '-f1', 'true', 'h[1-3]')
+                said.check(5, stdout=None, stderr=None)
+                self.assertRegex(said.stdout, r'^h1   1   .*   %s\n' % reason)
+                self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
+                self.assertEqual(self.given(), [b'correct horse\n', b''])
+                os.unlink(self.path('given'))
 
     def test_one_try_in_another_language_is_a_refusal(self):
         said = self.sudo('''
@@ -472,6 +501,68 @@ say('sudo: 1 saisie de mot de passe incorrecte\\n'); sys.exit(1)
         self.assertIn('   sudo refused the password\n', said.stdout, said)
         self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
 
+    def test_stdin_ends_with_the_password_where_there_is_no_input(self):
+        said = self.sudo('say(marker); read(); read(); go()', 'cat', 'h')
+        said.check(stdout=None)
+        self.assertEqual(self.given(), [b'correct horse\n', b''])
+
+    def test_password_that_has_expired_is_no_refusal(self):
+        # With -I stdin stays open, and sudo waits for the new password.
+        script = '''
+say(marker); read()
+say('sudo: Account or password is expired, reset your password and try again'
+    '\\nCurrent password: ')
+while read(): pass
+sys.exit(1)
+'''
+        said = self.sudo(script, '-f1', 'true', 'h[1-3]')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count('   sudo wants a new password\n'),
+                         3, said)
+        said = self.sudo(script, '-I', '-u1', 'true', 'h', stdin='in\n')
+        said.check(3, stdout=None, stderr=None)
+        self.assertIn('   timed out after 1 s, sudo wants a new password\n',
+                      said.stdout, said)
+
+    def test_sudo_speaks_english_and_the_command_has_its_own_locale(self):
+        # sudo keeps LC_ALL, or drops it, as its env_reset says.
+        for keep in True, False:
+            for locale in None, '', 'C', 'C.UTF-8', 'xx_XX.UTF-8':
+                with self.subTest(keep=keep, locale=locale):
+                    said = self.sudo('''
+open('locale', 'w').write(os.environ['LC_ALL'])
+if not %s:
+    del os.environ['LC_ALL']
+go()
+''' % keep, 'printenv LC_ALL || echo none', 'h', locale=locale)
+                    self.assertEqual(self.read('locale'), 'C')
+                    self.assertIn('  Output:\n\n  %s\n\n' % (
+                        keep and locale or 'none'), said.stdout, said)
+
+    def test_user_who_may_not_is_no_refusal_in_any_locale(self):
+        said = self.sudo('''
+say(marker); read()
+say('bob is not in the sudoers file.' if os.environ['LC_ALL'] == 'C' else
+    'bob ne peut pas utiliser sudo.')
+sys.exit(1)
+''', '-f1', 'true', 'h[1-3]', locale='fr_FR.UTF-8')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count(
+            '   sudo did not run the command\n'), 3, said)
+
+    def test_prompt_of_sudo_rs_is_not_shown(self):
+        for ask in 'say(p + marker + q)', (
+                'for part in p[:3], p[3:], marker, q[:4], q[4:]:\n'
+                '    say(part); time.sleep(.01)'):
+            said = self.sudo('''
+p, q = '[sudo: ', '] Password: '
+say('before\\n')
+%s
+read(); say('\\n'); go()
+''' % ask, 'echo after >&2', 'h')
+            said.check(stdout=None)
+            self.assertIn('  Error:\n\n  before\n  after\n\n', said.stdout)
+
     def test_marks_are_heard_on_stdout_too(self):
         # As where RequestTTY=force makes one stream of both.
         said = self.sudo('''
@@ -480,6 +571,14 @@ say(marker); read(); go()
 ''', 'echo in; cat', 'h[1-3]')
         said.check(stdout=None)
         self.assertEqual(said.stdout.count('  Output:\n\n  in\n\n'), 3, said)
+
+    def test_prompt_that_is_not_answered_is_named(self):
+        for prompt in 'Passwort: ', 'Mot de passe : ', 'PIN: ':
+            said = self.sudo('say(%r); read()' % prompt, '-u1', 'true', 'h')
+            said.check(3, stdout=None, stderr=None)
+            self.assertIn('   timed out after 1 s, sudo asked: %s\n'
+                          % prompt.strip(), said.stdout, said)
+            self.assertIn('1 of 1 timed out: h\n', said.stderr)
 
     def test_status_0_of_what_never_ran_is_an_error(self):
         for name, login in (('forced', 'echo only backups here'),
