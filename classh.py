@@ -2675,19 +2675,7 @@ def private_directory():
 
 def remove_directory(path):
     import shutil
-    with deaf_to_signals():
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def deaf_to_signals():
-    """Put off the signals that would end us: what is done is brief."""
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 class PasswordAttendant(Attendant):
@@ -3028,16 +3016,24 @@ class PasswordAttendant(Attendant):
 
 # -- A run -----------------------------------------------------------------
 
-class Signals:
-    """Notes signals while in a with block; the loop hears of them.
+class SignalExit(BaseException):
+    """A signal, the argument, asked for an end where nothing runs yet."""
 
-    .caught holds those that ask for an end, in order; .curious is true
-    after SIGUSR1, which asks how far we are.
+
+class StopRequests:
+    """Notes signals while in a with block; what waits looks at them.
+
+    .caught holds those that ask for an end, in order; .status_wanted is
+    true after SIGUSR1, which asks how far we are.
+
+    The handlers only note.  An exception out of one could come anywhere:
+    in a clean-up, which is then not done, or between the standard library's
+    taking of a lock and its try block, and the lock is never released.
     """
 
     def __init__(self):
         self.caught = []
-        self.curious = False
+        self.status_wanted = False
         self._before = {}
 
     def __enter__(self):
@@ -3056,34 +3052,68 @@ class Signals:
 
     def _note(self, signum, frame):
         if signum == signal.SIGUSR1:
-            self.curious = True
+            self.status_wanted = True
         elif signum == signal.SIGQUIT:
             self.caught += [signum, signum]     # at once, like two others
         else:
             self.caught.append(signum)
+        self._break_off(signum, frame)
+
+    def check(self):
+        """Raise SignalExit if a signal has asked for an end."""
+        if self.caught:
+            raise SignalExit(self.caught[0])
+
+    def call(self, function, *args):
+        """Return function(*args), which waits for what somebody types; raise
+        SignalExit once a signal asks for an end.
+
+        *function* is of C, such as input(): the one kind that goes on
+        waiting unless a handler raises, and the one that may be broken off.
+        """
+        self.check()
+        if not self._before:
+            return function(*args)
+        before = signal.signal(signal.SIGALRM, self._break_off)
+        # A signal just before the system call that waits does not end it.
+        signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
+        try:
+            answer = _call(function, args)
+        except BaseException:
+            # Two signals at once may make another error of the first.
+            self.check()
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        self.check()
+        return answer
+
+    def _break_off(self, signum, frame):
+        if frame is not None and frame.f_code is _call.__code__:
+            self.check()
 
 
-class Leave(BaseException):
-    """A signal, the argument, that ends us where nothing runs yet."""
+def _call(function, args):
+    # A frame of its own, that a handler may raise in: it has no state.
+    return function(*args)
 
 
 @contextlib.contextmanager
-def leaving_on_signals(for_good):
-    """Raise Leave at a signal that would end us without putting things back:
-    the terminal's echo, private files, shared connections.
+def exit_on_signals(program):
+    """Where there is nothing to put back yet, a signal ends the program at
+    once: it may wait for a file of hosts, or count those of a pattern.
 
-    If we leave *for_good*, signals are ignored after the block: nothing is
-    left for them to end, and the exit status is to be ours.
+    If *program* is false, main() was called by another, whose own handlers
+    stay.  If true, signals are ignored after the block: nothing is left for them to end, and
+    the exit status is to be ours.
     """
     before = {}
 
     def leave(signum, frame):
-        for other in before:        # once is enough
-            signal.signal(other, _do_nothing)
-        raise Leave(signum)
+        os._exit(128 + signum)
 
     if threading.current_thread() is threading.main_thread():
-        before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
         # Where it is ignored, as a parent may leave it, the exit status of
         # every child is lost.
         if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
@@ -3093,14 +3123,15 @@ def leaving_on_signals(for_good):
         if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
             before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1,
                                                    _do_nothing)
-        for signum in signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
-            if signal.getsignal(signum) == signal.SIG_DFL:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
+                       signal.SIGQUIT):
+            if program and signal.getsignal(signum) != signal.SIG_IGN:
                 before[signum] = signal.signal(signum, leave)
     try:
         yield
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, signal.SIG_IGN if for_good else handler)
+            signal.signal(signum, signal.SIG_IGN if program else handler)
 
 
 class Run:
@@ -3109,7 +3140,7 @@ class Run:
     .results, a dict, may be set to keep the Result of each host.
     """
 
-    def __init__(self, options, out, err, attendant=None):
+    def __init__(self, options, out, err, stops, attendant=None):
         self.attendant = attendant
         self.results = None
         self.out = err if '-' in (options.good, options.bad) else out
@@ -3117,8 +3148,8 @@ class Run:
         self.tally = Tally()
         self.trouble = False        # of our own, for the exit status
         self._options = options
-        self._signals = Signals()
-        out.hurry = err.hurry = lambda: len(self._signals.caught)
+        self._stops = stops
+        out.hurry = err.hurry = lambda: len(stops.caught)
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
         self._job = None            # the manager
@@ -3168,7 +3199,7 @@ class Run:
         options = self._options
         self._arriving = arriving
         _raise_descriptor_limit(5 * options.fanout + SPARE_DESCRIPTORS)
-        with self._signals, SSHJobMan(
+        with SSHJobMan(
                 hosts, command, fanout=options.fanout,
                 timeout=options.timeout, user=options.user,
                 connect_timeout=options.connect_timeout, ssh=options.ssh,
@@ -3178,6 +3209,7 @@ class Run:
                 warn=self.warn) as self._job:
             try:
                 self._open()
+                self._heed_stops()
                 while not self._job.done and not self._overdue():
                     self._turn()
                 # What ended while we stopped the rest is a result, too.
@@ -3234,9 +3266,12 @@ class Run:
             self._arriving.resume()
             if self._refused_by():
                 self._arriving.close()
-        if self._signals.curious:
-            self._signals.curious = False
+        if self._stops.status_wanted:
+            self._stops.status_wanted = False
             self._tell()
+        self._heed_stops()
+
+    def _heed_stops(self):
         asked, self._asked = self._asked, self._hurry()
         for _ in range(self._asked - asked):
             self._end = time.monotonic() + SINK_GRACE
@@ -3287,7 +3322,7 @@ class Run:
 
     def _hurry(self):
         """Return how often we were asked to end."""
-        return len(self._signals.caught) + self._reader_left()
+        return len(self._stops.caught) + self._reader_left()
 
     def _overdue(self):
         return (self._end is not None and not self._job.running
@@ -3351,7 +3386,7 @@ class Run:
     @property
     def ended_by(self):
         """The first signal that asked us to end, or None."""
-        return self._signals.caught[0] if self._signals.caught else None
+        return self._stops.caught[0] if self._stops.caught else None
 
     def _status(self):
         if self.ended_by:
@@ -3471,7 +3506,7 @@ class Prompt:
     is set, the first that fails is the last.
     """
 
-    def __init__(self, options, hosts, out, err, attendant):
+    def __init__(self, options, hosts, out, err, attendant, stops):
         self._interactive = os.isatty(0)
         self.status = 0
         self._options = options
@@ -3480,41 +3515,45 @@ class Prompt:
         self._out = out
         self._err = err
         self._attendant = attendant
+        self._stops = stops
         self._command = None        # the last one
         self._results = {}          # of it: host, Result
 
     def run(self):
         """Read and run lines to the end; return the exit status."""
         if self._interactive:
-            with _line_editing():
-                self._loop()
+            with _line_editing(self.complete):
+                self._loop(input, self._prompt)
         else:
             # As bytes that came through the shell, like any argument.
             with open(0, encoding=sys.getfilesystemencoding(),
                       errors='surrogateescape', closefd=False) as lines:
-                for line in lines:
-                    if self.onecmd(line):
-                        break
+                self._loop(lines.readline)
         return self.status
 
-    def _loop(self):
-        import cmd                  # takes a while, and few runs need it
-        loop = cmd.Cmd()
-        loop.complete = self.complete
-        loop.onecmd = self.onecmd
-
-        def renew_prompt(stop=False, line=None):
-            loop.prompt = self._prompt()
-            return stop
-
-        loop.postcmd = renew_prompt
+    def _loop(self, read, prompt=None):
+        """Run each line that read(prompt()) returns, to the end."""
         while True:
-            renew_prompt()
+            self._heed_signals()
             try:
-                loop.cmdloop()
+                line = self._stops.call(read, *([prompt()] if prompt else []))
+            except EOFError:        # of a terminal
+                self._say('')
                 return
-            except (KeyboardInterrupt, UnicodeDecodeError):
-                self._say('')       # at the prompt, or a local command
+            except (SignalExit, UnicodeDecodeError):
+                if prompt:
+                    self._say('')   # what was typed is dropped
+                continue
+            if not (line or prompt) or self.onecmd(line):
+                self._heed_signals()
+                return
+
+    def _heed_signals(self):
+        """Raise SignalExit if a signal asks us to leave.  On a terminal,
+        Ctrl-C does not: it has ended a command, or dropped a line."""
+        while self._interactive and signal.SIGINT in self._stops.caught:
+            self._stops.caught.remove(signal.SIGINT)
+        self._stops.check()
 
     def _prompt(self):
         failed = len(self._failed())
@@ -3530,9 +3569,6 @@ class Prompt:
 
     def onecmd(self, line):
         line = line.strip()
-        if line == 'EOF' and self._interactive:     # what cmd makes of it
-            self._say('')
-            return True
         if not line or line.startswith('#'):
             return False
         try:
@@ -3563,12 +3599,10 @@ class Prompt:
             raise UsageError('no hosts are selected')
         self._command = line
         self._results = {}
-        run = Run(self._options, self._out, self._err, self._attendant)
+        run = Run(self._options, self._out, self._err, self._stops,
+                  self._attendant)
         run.results = self._results
         self.status = run.drive(HostStream(hosts, expand=False), line)
-        if run.ended_by and (run.ended_by != signal.SIGINT
-                             or not self._interactive):
-            raise Leave(run.ended_by)
         return self._out.reader_left or (bool(self.status)
                                          and self._options.errexit)
 
@@ -3662,6 +3696,8 @@ class Prompt:
         if not hosts:
             raise UsageError('no results')
         for host in hosts:
+            if self._stops.caught:
+                break
             self._out.write(self._out.safe(report(self._results[host])))
 
     def do_save(self, rest):
@@ -3686,11 +3722,25 @@ class Prompt:
 
     def do_local(self, rest):
         """local COMMAND: run a command on this machine"""
-        status = subprocess.call(
+        process = subprocess.Popen(
             rest, shell=True,
             stdin=None if self._interactive else subprocess.DEVNULL)
+        status = self._wait_for(process)
         self.status = status if status >= 0 else 128 - status
         return bool(self.status) and self._options.errexit
+
+    def _wait_for(self, process):
+        """Return its exit status; end it if a signal asks us to leave."""
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(ROUND)
+            # Ctrl-C on a terminal reaches it without us, and may be its own.
+            if set(self._stops.caught) - {
+                    signal.SIGINT if self._interactive else None}:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(KILL_GRACE)
+                process.kill()
 
     def do_quit(self, rest):
         """quit: leave; so does Ctrl-D"""
@@ -3698,7 +3748,7 @@ class Prompt:
 
 
 @contextlib.contextmanager
-def _line_editing():
+def _line_editing(complete):
     """Editing, completion and a history in a private file."""
     try:
         import readline
@@ -3706,6 +3756,9 @@ def _line_editing():
         yield
         return
     path = os.path.expanduser('~/.classh_history')
+    before = readline.get_completer()
+    readline.set_completer(complete)
+    readline.parse_and_bind('tab: complete')
     readline.set_completer_delims(' \t\n,')
     readline.set_history_length(HISTORY_LENGTH)
     with contextlib.suppress(OSError):
@@ -3713,6 +3766,7 @@ def _line_editing():
     try:
         yield
     finally:
+        readline.set_completer(before)
         with contextlib.suppress(OSError):
             # It may hold what others shall not read.
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -3738,13 +3792,12 @@ class SharedConnections:
                 'ControlPath=%s/%%C' % self._directory]
 
     def __exit__(self, *exc_info):
-        with deaf_to_signals():
-            try:
-                self._end_all()
-            except OSError:
-                pass                # no room to; ControlPersist will
-            finally:
-                remove_directory(self._directory)
+        try:
+            self._end_all()
+        except OSError:
+            pass                    # no room to; ControlPersist will
+        finally:
+            remove_directory(self._directory)
 
     def _end_all(self):
         paths = os.listdir(self._directory)
@@ -3756,7 +3809,9 @@ class SharedConnections:
                 [*self._ssh, '-o', 'ControlPath=%s/%s' % (
                     self._directory, name), '-O', 'exit', 'all'],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL) for name in some]
+                stderr=subprocess.DEVNULL,
+                start_new_session=True)     # Ctrl-C is not for them
+                for name in some]
             for process in exits:
                 try:
                     process.wait(max(0, deadline - time.monotonic()))
@@ -3945,7 +4000,8 @@ def _main(argv, out, err):
     if options.show:
         out.write(options.show)
         return 0
-    run = Run(options, out, err)
+    stops = StopRequests()
+    run = Run(options, out, err, stops)
     command = ''
     if not (options.list or options.shell):
         command = operands.pop(0) if operands else ''
@@ -3964,12 +4020,13 @@ def _main(argv, out, err):
         _print_hosts(hosts, arriving, out)
         return int(run.trouble)
     options.ssh = _ssh_words(options.ssh)
-    with _attendant_for(options) as run.attendant:
+    attendant = _attendant_for(options)
+    with stops, attendant as run.attendant:
         if not options.shell:
             return run.drive(hosts, command, arriving)
         with SharedConnections(options.ssh) as shared:
             options.ssh_option += shared
-            return Prompt(options, hosts, out, err, run.attendant).run()
+            return Prompt(options, hosts, out, err, attendant, stops).run()
 
 
 def _check_uses(options, arriving):
@@ -4073,19 +4130,21 @@ def _ask_secret(prompt):
         except (OSError, termios.error):
             pass                    # it is gone: the read will say so
 
-    stops = threading.current_thread() is threading.main_thread()
-    try:
-        # After Ctrl-Z the shell has set the terminal as it wants it.
-        if stops:
-            going_on = signal.signal(signal.SIGCONT, ask)
-        ask()
-        typed = os.read(tty, READ_SIZE)
-    finally:
-        if stops:
-            signal.signal(signal.SIGCONT, going_on)
-        termios.tcsetattr(tty, termios.TCSAFLUSH, before)
-        os.write(tty, b'\n')
-        os.close(tty)
+    hears = threading.current_thread() is threading.main_thread()
+    with StopRequests() as stops:
+        try:
+            # After Ctrl-Z the shell has set the terminal as it wants it.
+            if hears:
+                going_on = signal.signal(signal.SIGCONT, ask)
+            ask()
+            typed = stops.call(os.read, tty, READ_SIZE)
+        finally:
+            if hears:
+                signal.signal(signal.SIGCONT, going_on)
+            termios.tcsetattr(tty, termios.TCSAFLUSH, before)
+            os.write(tty, b'\n')
+            os.close(tty)
+        stops.check()
     return _checked_secret(typed, 'the password')
 
 
@@ -4125,7 +4184,7 @@ def main(argv=None):
     _hold_standard_descriptors()
     out, err = Output(sys.stdout), Output(sys.stderr)
     try:
-        with leaving_on_signals(for_good=argv is None):
+        with exit_on_signals(program=argv is None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
                            out, err)
     except ClasshError as error:
@@ -4134,9 +4193,9 @@ def main(argv=None):
     except (OSError, MemoryError) as error:
         err.say('classh: %s' % _cause(error))
         return 1
-    except KeyboardInterrupt:       # before there was anything to stop
+    except KeyboardInterrupt:       # of a program that called us
         return 128 + signal.SIGINT
-    except Leave as leaving:
+    except SignalExit as leaving:
         return 128 + leaving.args[0]
     if out.reader_left:
         return status or 128 + signal.SIGPIPE

@@ -481,7 +481,8 @@ class PromptTest(InDirectoryTest):
         out, err = Paper(), Paper()
         options = argparse.Namespace(errexit=False, fanout=10, timeout=5.0)
         prompt = classh.Prompt(options, self.HOSTS, classh.Output(out),
-                               classh.Output(err), None)
+                               classh.Output(err), None,
+                               classh.StopRequests())
         result = classh.Result('web2', 7, 'out', '\x1b', 1.0, 2.0, 'error',
                                '', False)
         prompt._results = {'web2': result}

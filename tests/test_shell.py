@@ -532,6 +532,40 @@ class InterruptTest(ShellTest):
         self.start(shell, 3)
         self.check_leaves(shell, shell.hang_up, 129)
 
+    # In the two below one session in ten or thirty went wrong: signals that
+    # come at once, or at a time when no command runs any more.
+
+    def test_two_signals_at_once_during_a_local_command_end_it(self):
+        for number in range(3):
+            shells = [self.shell('h1') for _ in range(8)]
+            for index, shell in enumerate(shells):
+                shell.type('%%local touch begun%d-%d; exec sleep 60\n'
+                           % (number, index))
+            for index, shell in enumerate(shells):
+                wait_until(lambda: os.path.exists(
+                    self.path('begun%d-%d' % (number, index))))
+                shell.signal(signal.SIGINT)
+                shell.signal(signal.SIGTERM)
+            for shell in shells:
+                said = shell.finish().check(143, stdout=None)
+                self.assertNotIn('Traceback', said.stdout)
+            wait_until(lambda: not leftovers(), what='no process is left')
+            self.assertEqual(private_directories(), set())
+
+    def test_ctrl_c_at_the_end_of_a_command_leaves_the_prompt_in_order(self):
+        for number in range(20):
+            shell = self.shell('h[1-2]')
+            shell.type('true\n')
+            for _ in range(1 + number % 2):
+                shell.expect('   0   (')
+            shell.signal(signal.SIGINT)
+            # Should it come just before the wait, the first line wakes it.
+            shell.type('\necho i""n\n')
+            shell.expect('  in\r\n')
+            shell.expect('  in\r\n')
+            shell.signal(signal.SIGTERM)
+            shell.finish().check(143, stdout=None)
+
     def test_remote_status_is_no_signal(self):
         for status in 129, 130, 131, 141, 143:
             said = self.piped('exit %d\necho next\n' % status, '--maxrc',

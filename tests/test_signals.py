@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import textwrap
+import threading
 import time
 import unittest
 
@@ -455,6 +456,51 @@ class EndTest(SignalTest):
             # Before finish() closes its stdin.
             wait_until(lambda: state(running.pid) == 'Z')
             running.finish().check(143, None, '')
+
+
+class HandlerTest(unittest.TestCase):
+    """Handlers only note; what waits is woken, and one place reacts."""
+
+    @staticmethod
+    def unheard(number):
+        """Send *number* to this thread, not the main one: it ends no system
+        call there, as a signal does not that comes just before the call."""
+        signal.pthread_kill(threading.get_ident(), number)
+
+    def test_handler_of_a_signal_raises_nothing(self):
+        for number in SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1:
+            before = signal.getsignal(number)
+            with classh.StopRequests() as stops:
+                os.kill(os.getpid(), number)
+                self.assertEqual(set(stops.caught), {number} - {SIGUSR1})
+                self.assertEqual(stops.status_wanted, number == SIGUSR1)
+            self.assertEqual(signal.getsignal(number), before)
+
+    def test_what_waits_is_woken_by_a_signal_before_it_waits(self):
+        before = signal.getsignal(signal.SIGALRM)
+        for send in (lambda number: os.kill(os.getpid(), number),
+                     self.unheard):
+            reader, writer = os.pipe()
+            with classh.StopRequests() as stops:
+                thread = threading.Timer(.1, send, [SIGTERM])
+                thread.start()
+                with self.assertRaises(classh.SignalExit) as caught:
+                    stops.call(os.read, reader, 1)
+                self.assertEqual(caught.exception.args, (SIGTERM,))
+                thread.join()
+                # One that was noted before is not waited for.
+                with self.assertRaises(classh.SignalExit):
+                    stops.call(os.read, reader, 1)
+            os.close(reader)
+            os.close(writer)
+        self.assertEqual(signal.getsignal(signal.SIGALRM), before)
+        self.assertEqual(signal.getitimer(signal.ITIMER_REAL), (0, 0))
+
+    def test_what_does_not_wait_long_is_as_without_it(self):
+        with classh.StopRequests() as stops:
+            self.assertEqual(stops.call(divmod, 7, 2), (3, 1))
+            with self.assertRaises(ZeroDivisionError):
+                stops.call(divmod, 7, 0)
 
 
 class PromptTest(SignalTest):
