@@ -743,6 +743,27 @@ class _Capture:
         self._places, self._rest = [], bytearray()
 
 
+def read_shared(fd):
+    """Read from *fd*, which is ready.  Raise BlockingIOError if another
+    process that shares *fd* has read first: a plain read would wait.
+
+    The open description is a new one, because O_NONBLOCK on that of *fd*
+    would be set for the other process as well.
+    """
+    if os.isatty(fd) or stat.S_ISFIFO(os.fstat(fd).st_mode):
+        try:
+            own = os.open('/dev/fd/%d' % fd,
+                          os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:             # another user's, as under su and sudo
+            own = None
+        if own is not None:
+            try:
+                return os.read(own, READ_SIZE)
+            finally:
+                os.close(own)
+    return os.read(fd, READ_SIZE)
+
+
 class _Input:
     """What every job gets on its stdin, each at its own pace.
 
@@ -769,7 +790,7 @@ class _Input:
         if self._copy is None:
             import tempfile         # few runs need it
             self._copy = tempfile.TemporaryFile(buffering=0)
-        chunk = os.read(self._fd, READ_SIZE)
+        chunk = read_shared(self._fd)
         self.ended = not chunk
         while chunk:
             chunk = chunk[self._copy.write(chunk):]
@@ -3055,7 +3076,9 @@ class StopRequests:
             self.status_wanted = True
         elif signum == signal.SIGQUIT:
             self.caught += [signum, signum]     # at once, like two others
-        else:
+        elif signum != signal.SIGHUP or signum not in self.caught:
+            # A terminal that goes away may send several SIGHUPs: the
+            # kernel's, one that sudo passes on, and hang_up().
             self.caught.append(signum)
         self._break_off(signum, frame)
 
@@ -3092,6 +3115,11 @@ class StopRequests:
     def _break_off(self, signum, frame):
         if frame is not None and frame.f_code is _call.__code__:
             self.check()
+
+    def hang_up(self):
+        """Note a SIGHUP that nobody has sent, unless it is ignored."""
+        if signal.SIGHUP in self._before:
+            self._note(signal.SIGHUP, None)
 
 
 def _call(function, args):
@@ -3134,6 +3162,80 @@ def exit_on_signals(program):
             signal.signal(signum, signal.SIG_IGN if program else handler)
 
 
+class _Terminal:
+    """Watches the terminal that stdin, stdout or stderr is, if any.
+
+    Calls enter() (None: never) when Enter alone is typed, and hang_up() when
+    the terminal has gone away.  What else is typed stays for the shell.
+    """
+
+    def __init__(self, manager, enter, hang_up):
+        self._manager = manager
+        self._enter = enter
+        self._hang_up = hang_up
+        self._background = False
+        self._typed = 0             # bytes of lines that stay unread
+        self._epoll = None
+        self._fd = next(filter(os.isatty, (0, 1, 2)), None)
+        if self._fd is not None:
+            # Edge-triggered: an unread line wakes us only once.
+            self._epoll = select.epoll()
+            self._epoll.register(self._fd, select.EPOLLIN | select.EPOLLET)
+            manager.watch(self._epoll, selectors.EVENT_READ, self._hear,
+                          hold=False)
+
+    def close(self):
+        if self._epoll:
+            self._manager.unwatch(self._epoll)
+            self._epoll.close()
+            self._epoll = None
+
+    def look(self):
+        """Note whether this process is in the background.  Afterwards, when
+        the terminal has gone away, the kernel does not tell."""
+        if self._epoll:
+            # Fails if it is not the controlling terminal.
+            with contextlib.suppress(OSError):
+                self._background = os.tcgetpgrp(self._fd) != os.getpgrp()
+
+    def _hear(self, epoll, events):
+        if any(mask & select.EPOLLHUP for _, mask in epoll.poll(0)):
+            self.close()
+            # The kernel sends SIGHUP to the foreground when the leader of
+            # the session exits; `su -` as leader blocks it, and `su -c`
+            # starts a session that has no terminal.  A background job goes
+            # on, as it does after the exit of its shell.
+            if not self._background:
+                self._hang_up()
+        elif self._enter and self._fd == 0 and self._is_enter():
+            self._enter()
+
+    def _is_enter(self):
+        """Return whether Enter alone was typed; read that, nothing else."""
+        import fcntl                # few runs need them
+        import termios
+        try:
+            # A read in the background would stop us.
+            if (os.tcgetpgrp(0) != os.getpgrp()
+                    or not termios.tcgetattr(0)[3] & termios.ICANON):
+                return False
+            before, self._typed = self._typed, int.from_bytes(
+                fcntl.ioctl(0, termios.FIONREAD, bytes(4)), sys.byteorder)
+            if self._typed != 1:
+                # Behind other lines, Enter is heard but cannot be read.
+                return self._typed - before == 1
+            self._typed = 0
+            # Another process may be faster, so this must not block; and
+            # O_NONBLOCK on descriptor 0 would be the shell's as well.
+            tty = os.open('/dev/tty', os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                return bool(os.read(tty, 1))
+            finally:
+                os.close(tty)
+        except (OSError, termios.error):    # it is not ours, or gone
+            return False
+
+
 class Run:
     """One command on many hosts: a manager, and who listens to it.
 
@@ -3157,6 +3259,7 @@ class Run:
         self._marked = False        # marks of progress stand on the line
         self._reader = None         # a copy of stdout, to see who reads it
         self._reader_gone = False
+        self._terminal = None
         self._good, self._bad, self._pickle = self._choose_sinks()
         # Programs come last, so that none is started where another sink
         # cannot be opened.
@@ -3221,6 +3324,8 @@ class Run:
                 if self._reader is not None:
                     self._job.unwatch(self._reader)
                     os.close(self._reader)
+                if self._terminal:
+                    self._terminal.close()
             self._conclude()
         return self._status()
 
@@ -3230,12 +3335,15 @@ class Run:
         for sink in self._sinks:
             sink.open(self._job)
         self._watch_reader()
+        # Keys belong to the source of hosts, to the prompt, or to a pager,
+        # which may be what reads our pipe.
+        keys = not (self._arriving or self._options.shell
+                    or stat.S_ISFIFO(os.fstat(1).st_mode)
+                    or stat.S_ISSOCK(os.fstat(1).st_mode))
+        self._terminal = _Terminal(self._job, self._tell if keys else None,
+                                   self._signals.hang_up)
         if self._arriving:
             self._arriving.open(self._job)
-        elif not (self._options.send_input or self._options.shell
-                  or not os.isatty(0)):
-            self._job.watch(0, selectors.EVENT_READ, self._hear_enter,
-                            hold=False)
 
     def _watch_reader(self):
         """See at once when nobody reads what we write to a pipe any more."""
@@ -3253,6 +3361,7 @@ class Run:
         self._reader_gone = True
 
     def _turn(self):
+        self._terminal.look()
         results = self._job.poll(SINK_GRACE if self._end else None)
         begun = time.monotonic()
         for result in results:
@@ -3296,18 +3405,6 @@ class Run:
         if self._marked:
             self.err.write('\n')
             self._marked = False
-
-    def _hear_enter(self, fd, events):
-        try:
-            # In the background, to read from the terminal would stop us.
-            heard = (os.tcgetpgrp(fd) == os.getpgrp()
-                     and os.read(fd, READ_SIZE))
-        except OSError:             # it has gone away
-            heard = b''
-        if heard:
-            self._tell()
-        else:
-            self._job.unwatch(fd)
 
     def _tell(self):
         """Say how far we are."""
@@ -3447,7 +3544,7 @@ class Arriving:
     def take(self, fd):
         """Read once from *fd*; return an iterator over the patterns there."""
         try:
-            chunk = os.read(fd, READ_SIZE)
+            chunk = read_shared(fd)
         except BlockingIOError:
             return iter(())
         except OSError as error:

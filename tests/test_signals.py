@@ -180,6 +180,154 @@ class EnterTest(SignalTest):
         self.assertNotIn('running', said.stdout, said)
 
 
+class TypedAheadTest(SignalTest):
+    """What is typed while a command runs is for the shell, or the pager."""
+
+    TOLD = ' running: '
+    # The shell shows each line that it reads, up to the last.
+    SHELL = ('%s; until [ "$line" = end ]; do read -r line; '
+             'echo "read <$line>"; done')
+    RUN = """sh -c 'echo $$ >pid; exec "$@"' sh "$@" 2>err"""
+
+    def run_in(self, script, *args):
+        return self.shell(self.SHELL % script.replace('RUN', self.RUN),
+                          *args, ': >up; ' + until('go'), 'a')
+
+    def told(self, count):
+        """Wait until classh has told *count* times how far it is."""
+        wait_until(lambda: self.read('err').count(self.TOLD) == count,
+                   what='told %d times' % count)
+
+    def ask(self, count):
+        """Wait for an answer to SIGUSR1, the *count*th that classh gives:
+        before it, classh does what there is to do about keys."""
+        wait_until(lambda: os.path.exists(self.path('up')))
+        os.kill(int(self.read('pid')), SIGUSR1)
+        self.told(count)
+
+    def left(self, terminal):
+        """End the command; return the lines that the shell then reads."""
+        self.write('go')
+        terminal.type('end\n')
+        said = terminal.finish().check(0, None)
+        for name in 'go', 'up':
+            os.remove(self.path(name))
+        return re.findall('read <(.*)>', said.stdout)
+
+    def test_enter_alone_is_taken(self):
+        with self.run_in('RUN') as terminal:
+            self.ask(1)
+            for count in 2, 3:
+                terminal.type('\n')
+                self.told(count)
+            self.assertEqual(self.left(terminal), ['end'])
+
+    def test_a_line_is_left_and_enter_is_heard_behind_it(self):
+        for options in ((), ('-q',), ('-S', 'good')):
+            with self.run_in('RUN', *options) as terminal:
+                self.ask(1)
+                terminal.type('echo lost\n')
+                terminal.expect('lost')
+                self.ask(2)
+                terminal.type('\n')
+                self.told(3)
+                self.assertEqual(self.left(terminal),
+                                 ['echo lost', '', 'end'])
+
+    def test_several_lines_at_once_are_left(self):
+        with self.run_in('RUN') as terminal:
+            self.ask(1)
+            terminal.type('a\n\nb\n')
+            terminal.expect('b')
+            self.ask(2)
+            self.assertEqual(self.left(terminal), ['a', '', 'b', 'end'])
+
+    def test_what_was_typed_before_the_start_is_left(self):
+        with self.run_in('echo ready; %s; RUN' % until('on')) as terminal:
+            terminal.expect('ready')
+            terminal.type('early\n')
+            terminal.expect('early')
+            self.write('on')
+            self.ask(1)
+            self.assertEqual(self.left(terminal), ['early', 'end'])
+
+    def test_raw_mode_is_left_alone(self):
+        with self.run_in('stty -icanon; RUN; stty icanon') as terminal:
+            self.ask(1)
+            terminal.type('\n')
+            self.ask(2)
+            terminal.type('x\n')
+            terminal.expect('x')
+            self.ask(3)
+            self.assertEqual(self.left(terminal), ['', 'x', 'end'])
+
+    PAGER = """
+        import os, termios, tty
+        keys = os.open('/dev/tty', os.O_RDWR)
+        mode = termios.tcgetattr(keys)
+        %s
+        os.write(keys, b'pager\\n')
+        got = b''
+        while not got.endswith(b'q'):
+            got += os.read(keys, 1)
+        termios.tcsetattr(keys, termios.TCSANOW, mode)
+        print('keys', got)
+        """
+
+    def test_where_a_pager_reads_the_keys(self):
+        keys = '\n j\n\n kq'
+        for raw in 'tty.setcbreak(keys)', '':
+            self.write('pager', textwrap.dedent(self.PAGER) % raw)
+            with self.run_in('RUN | %s pager' % sys.executable) as terminal:
+                terminal.expect('pager')
+                self.ask(1)
+                for count, key in enumerate(keys, 2):
+                    terminal.type(key)
+                    self.ask(count)
+                if not raw:
+                    terminal.type('\n')
+                terminal.expect('keys %r' % keys.encode())
+                self.left(terminal)
+                self.told(1 + len(keys))
+
+    # In place of a race: another process reads what there is, just before.
+    THIEF = """
+        import fcntl, os, sys, classh
+
+        def steal():
+            os.write(2, b'stole %r' % os.read(0, 99))
+
+        look, read = fcntl.ioctl, classh.read_shared
+        fcntl.ioctl = lambda *args: (look(*args), steal())[0]
+        classh.read_shared = lambda *args: (steal(), read(*args))[1]
+        sys.exit(classh.main())
+        """
+
+    def thief(self, *args):
+        return [sys.executable, '-c', textwrap.dedent(self.THIEF),
+                '--ssh', FAKE_SSH, *args]
+
+    def test_no_wait_for_an_enter_that_another_process_has_read(self):
+        with Terminal(self.thief('true', 'slow'),
+                      env={'PYTHONPATH': ROOT}) as terminal:
+            self.sleepers(1)
+            terminal.type('\n')
+            terminal.expect("stole b'\\n'")
+            terminal.signal(SIGTERM)
+            said = terminal.finish().check(143, None)
+        self.assertNotIn('running', said.stdout, said)
+
+    def test_no_wait_for_stdin_that_another_process_has_read(self):
+        for args in ('-I', 'cat', 'a'), ('true', '-'):
+            with Command(self.thief(*args), stdin=subprocess.PIPE,
+                         env={'PYTHONPATH': ROOT}) as running:
+                running.send(b'b\n')
+                wait_until(lambda: 'stole' in running.stderr)
+                running.signal(SIGTERM)
+                wait_until(lambda: state(running.pid) == 'Z')
+                running.finish().check(143, None, None)
+
+
 class TerminalTest(SignalTest):
     def test_terminal_that_goes_away_does_not_end_the_run(self):
         with self.shell(
@@ -196,6 +344,54 @@ class TerminalTest(SignalTest):
                                 in classh.load(self.path('all'))),
                          [('a', 'ok'), ('exit0', 'ok')])
         self.assertNotIn('Traceback', self.read('err'))
+
+    def leader(self, script, *args):
+        """A shell, "$@" is classh, that outlives the terminal it leads."""
+        return Terminal(
+            ['sh', '-c', 'trap : HUP; %s; echo $? >status' % script, 'sh']
+            + self.argv(*args), cwd=self.directory)
+
+    @contextlib.contextmanager
+    def hung_up(self, script):
+        """Run *script* in such a shell; close its terminal when a host is
+        done, and afterwards wait for the end."""
+        self.write('good')
+        self.write('status')
+        with self.leader(script, '-S', 'good', until('go'), 'a', 'exit0'
+                         ) as terminal:
+            wait_until(lambda: self.lines('good') == ['exit0'])
+            terminal.hang_up()
+            yield
+            wait_until(lambda: self.read('status'), what='an end')
+
+    def test_terminal_that_goes_away_without_sighup_is_as_sighup(self):
+        # The leader of the session lives on, as `su -` does where it is the
+        # leader; or the session has no terminal, as under su -c.
+        for script in ('"$@" 2>err', '"$@" 2>err </dev/null',
+                       'setsid -w "$@" 2>err', 'setsid -w "$@" 2>err >out'):
+            with self.subTest(script):
+                with self.hung_up(script):
+                    pass
+                self.assertEqual(self.read('status'), '129\n')
+                self.assertIn('1 of 2 stopped: a\n', self.read('err'))
+
+    def test_background_job_goes_on_without_its_terminal(self):
+        with self.hung_up('set -m; "$@" >out 2>&1 & set +m; echo $! >pid; '
+                          'wait $!; wait $!'):
+            os.kill(int(self.read('pid')), SIGUSR1)
+            wait_until(lambda: ' running: ' in self.read('out'))
+            self.write('go')
+        self.assertEqual(self.read('status'), '0\n')
+        self.assertEqual(self.lines('good'), ['exit0', 'a'])
+
+    def test_shell_without_its_terminal_ends(self):
+        with self.leader('"$@" 2>err', '--shell', 'a') as terminal:
+            terminal.expect('classh 1> ')
+            terminal.type(': >up; %s\n' % until('go'))
+            wait_until(lambda: os.path.exists(self.path('up')))
+            terminal.hang_up()
+            wait_until(lambda: self.read('status'), what='an end')
+        self.assertEqual(self.read('status'), '129\n', self.read('err'))
 
 
 # -- What stops --------------------------------------------------------------
@@ -358,6 +554,21 @@ class EndTest(SignalTest):
             said = self.ask_twice(running, SIGQUIT)
         self.assertIn(said.status, (130, 131), said)
         self.assertIn('a   -9   (', said.stdout, said)
+
+    def test_several_sighups_are_one(self):
+        # As from the kernel and from sudo, when a terminal goes away.
+        with self.start('trap ": >heard; %s; echo saved; exit 7" TERM; '
+                        ': >ready; while :; do sleep .02; done' % until('go'),
+                        'a') as running:
+            wait_until(lambda: os.path.exists(self.path('ready')))
+            running.signal(SIGHUP)
+            wait_until(lambda: os.path.exists(self.path('heard')))
+            running.signal(SIGHUP)
+            running.signal(SIGUSR1)
+            wait_until(lambda: ' running: ' in running.stderr)
+            self.write('go')
+            said = running.finish().check(129, None, None)
+        self.assertIn('saved\n', said.stdout, said)
 
     # In place of a race: who ends just when it is asked to end once more.
     RACE = '''
