@@ -146,7 +146,8 @@ class ReadmeTest(TestCase):
     def test_every_option_is_described_and_no_other(self):
         option = r'(?<![\w-])--[a-z][a-z-]*'
         shown = run_classh('-h').check(stdout=None).stdout
-        self.assertEqual(set(re.findall(option, read('README'))),
+        ours = read('README').replace('docker run --init', '')
+        self.assertEqual(set(re.findall(option, ours)),
                          set(re.findall(option, shown)))
 
     def test_contents_are_the_chapters(self):
