@@ -3341,7 +3341,7 @@ class Run:
                     or stat.S_ISFIFO(os.fstat(1).st_mode)
                     or stat.S_ISSOCK(os.fstat(1).st_mode))
         self._terminal = _Terminal(self._job, self._tell if keys else None,
-                                   self._signals.hang_up)
+                                   self._stops.hang_up)
         if self._arriving:
             self._arriving.open(self._job)
 
