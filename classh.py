@@ -2167,11 +2167,28 @@ class PickleSink(_ResultSink):
         if self._fd is not None and stat.S_ISFIFO(os.fstat(self._fd).st_mode):
             os.close(self._fd)
             raise TargetError(path, 'it is a pipe')     # it would stop us
+        self._lock()
 
     def open(self, manager):
         if self._fd is None:
             self._fd = _open_file(self.label, os.O_CREAT)
+            self._lock()
         self._drop_half()
+
+    def _lock(self):
+        """Keep other runs from writing to the file, if it is open."""
+        if self._fd is None or not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            return
+        import fcntl                # few runs need it
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            self._fd = None
+            raise TargetError(self.label, 'another run writes to it; name '
+                              'another file') from None
+        except OSError:
+            pass                    # not every file system has locks
 
     def _store(self, result):
         import pickle               # few runs need it

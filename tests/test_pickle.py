@@ -141,6 +141,43 @@ class WriteTest(PickleTest):
                 stdout=30 * (hashlib.md5(log).hexdigest() + '\n'))
         self.assertLess(int(self.read('peak')), 100 << 10)
 
+    def test_file_that_another_run_writes_to_is_refused(self):
+        command = 'touch up; [ $HOST = a ] || ' + until('go')
+        with self.start('-q', '--pickle', 'all', command, 'a', 'b') as first:
+            wait_until(lambda: os.path.exists(self.path('up')))
+            os.symlink('all', self.path('link'))
+            for name in './all', 'link':
+                self.classh('-S', 'good', '-E', '|touch ran', '--pickle', name,
+                            'touch ran', 'c').check(
+                    2, '', 'classh: cannot use %s: another run writes to it; '
+                    'name another file\n' % name)
+            self.write('go')
+            first.finish().check()
+        self.assertEqual(sorted(self.hosts()), ['a', 'b'])
+        self.assertEqual(sorted(os.listdir(self.directory)),
+                         ['all', 'go', 'link', 'up'])
+        self.classh('-q', '--pickle', 'all', 'true', 'c').check()
+        self.assertEqual(self.hosts(), ['c'])
+
+    def test_one_of_two_runs_that_begin_together_gets_the_file(self):
+        # Neither finds it there when it looks at its targets.
+        sinks = [classh.PickleSink(self.path('all'), self.fail)
+                 for _ in range(2)]
+        sinks[0].open(None)
+        sinks[0].put(SAMPLE)
+        with self.assertRaisesRegex(classh.TargetError, 'another run'):
+            sinks[1].open(None)
+        for sink in sinks:
+            sink.close(lambda: 0)
+        self.assertEqual(self.loaded(), [SAMPLE])
+
+    def test_device_is_for_more_than_one(self):
+        sinks = [classh.PickleSink('/dev/null', self.fail) for _ in range(2)]
+        for sink in sinks:
+            sink.open(None)
+            sink.put(SAMPLE)
+            sink.close(lambda: 0)
+
     def test_record_needs_no_class_of_ours(self):
         self.classh('-q', '--pickle', 'all', 'echo $HOST', 'a').check()
         run([sys.executable, '-I', '-c', 'import pickle\n'
