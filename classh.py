@@ -20,6 +20,7 @@ one manager may be used from two threads at the same time.
 """
 
 import argparse
+import binascii
 import collections
 import contextlib
 import errno
@@ -2195,12 +2196,14 @@ class PickleSink(_ResultSink):
         # Plain values alone: whoever reads it needs no class of ours, and
         # we may be __main__.
         record = pickle.dumps(tuple(result), protocol=4)
+        head = _record_head(len(record), binascii.crc32(record))
         try:
+            _write_all(self._fd, head)
             _write_all(self._fd, record)
         except OSError:
             self._drop_half()
             raise
-        self._end += len(record)
+        self._end += len(head) + len(record)
 
     def _drop_half(self):
         try:
@@ -2210,30 +2213,83 @@ class PickleSink(_ResultSink):
             pass                    # not a regular file
 
 
+# Before the pickle of a record stand its length, its checksum, and a checksum
+# of these two: a damaged length would make all that follows pass for a record
+# cut short.  To an unpickler they are a text that is dropped at once, so that
+# the whole is a pickle, too.
+_HEAD_SIZE = 48
+
+
+def _record_head(size, checksum):
+    head = b'\x80\x04\x8c\x2bclassh 2 %016x %08x ' % (size, checksum)
+    return head + b'%08x0' % binascii.crc32(head)
+
+
 def load(path):
     """Yield the Results in the file *path*, as --pickle wrote them.
 
     A record that a crash cut short at the very end is left out.  Raise
-    RecordError where there is anything but results, and OSError where the
-    file cannot be read.  No code is run, whatever the file holds.
+    RecordError where there is anything but results, or a record is damaged,
+    and OSError where the file cannot be read.  No code is run, whatever the
+    file holds.
     """
     unpickler = _make_unpickler()
     with open(path, 'rb') as file:
-        while file.peek(1):
-            # Every pickle begins with this mark, cut short or not.
-            begun = file.peek(1)[:1] == b'\x80'
+        for number in itertools.count(1):
             try:
-                record = _load_record(file, unpickler)
-            except Exception as error:
-                # There is no end to what a broken file can bring about.
-                if begun and not file.peek(1) and not isinstance(
-                        error, RecordError):
-                    return
-                raise RecordError('%s: not a result: %s'
-                                  % (path, error)) from None
-            if not _is_result(record):
-                raise RecordError('%s: not a result' % path)
+                source = _next_record(file)
+            except ValueError:
+                raise RecordError('%s: record %d is damaged'
+                                  % (path, number)) from None
+            record = source and _load_record(path, source, unpickler)
+            if record is None:
+                return
             yield Result(*record)
+
+
+def _next_record(file):
+    """Return what to read the next record of *file* from: itself, if an
+    older version wrote it.  None: there is none, or it is cut short.
+
+    Raise ValueError if it is damaged.
+    """
+    head = file.read(_HEAD_SIZE)
+    if not (head[:3] == b'\x80\x04\x8c' or head[4:13] == b'classh 2 '):
+        file.seek(-len(head), os.SEEK_CUR)
+        return file if head else None
+    if len(head) < _HEAD_SIZE:
+        return None
+    size, checksum = int(head[13:29], 16), int(head[30:38], 16)
+    if head != _record_head(size, checksum):
+        raise ValueError
+    if size > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    octets = file.read(size)
+    if binascii.crc32(octets) != checksum:
+        raise ValueError
+    return io.BytesIO(octets)
+
+
+def _load_record(path, source, unpickler):
+    """Return the fields of a Result; None where they are cut short."""
+    whole = isinstance(source, io.BytesIO)
+    # Every pickle begins with this mark, cut short or not.
+    begun = not whole and source.peek(1)[:1] == b'\x80'
+    try:
+        record = _unpickle(source, unpickler)
+    except OSError:
+        raise
+    except Exception as error:
+        # There is no end to what a broken file can bring about.
+        if isinstance(error, MemoryError) and whole:
+            raise
+        if begun and not source.peek(1) and not isinstance(
+                error, (RecordError, MemoryError)):
+            return None
+        raise RecordError('%s: not a result: %s' % (path, error)) from None
+    if not _is_result(record):
+        raise RecordError('%s: not a result' % path)
+    return record
 
 
 # What a pickle of a Result, or of its fields, is made of.  None of these
@@ -2256,7 +2312,7 @@ def _make_unpickler():
     return Unpickler
 
 
-def _load_record(file, unpickler):
+def _unpickle(file, unpickler):
     """Return the next value of *file*, only ever a plain one or a Result."""
     import pickletools
     start = file.tell()

@@ -2,6 +2,7 @@
 nothing."""
 
 import collections
+import errno
 import glob
 import hashlib
 import os
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 import unittest
+from unittest import mock
 
 from support import (CLASSH, FAKE_SSH, ROOT, WorkTest, classh_argv,
                      kill_leftovers, measured, run, until, wait_until)
@@ -257,13 +259,48 @@ class CutTest(PickleTest):
         ends = self.records(3)
         self.check(ends, range(ends[-1] + 1))
 
-    def test_big_record_cut_short_is_left_out(self):
-        ends = self.records(2, output='o' * 200000, errors='e' * 70000)
-        edges = ends[0], ends[0] + 200000, ends[0] + 270000, ends[1]
-        self.check(ends, [edge + offset for edge in edges
-                          for offset in range(-100, 100)
-                          if edge + offset <= ends[1]]
-                   + list(range(0, ends[1], 9973)))
+    def test_record_of_an_older_version_cut_short_is_left_out(self):
+        octets, ends = b'', []
+        for number in range(3):
+            octets += pickle.dumps(tuple(
+                SAMPLE._replace(host='web%d' % number)), 4)
+            ends.append(len(octets))
+        self.write('all', octets)
+        self.check(ends, range(ends[-1] + 1))
+
+    def test_flipped_bit_is_an_error_wherever_it_is(self):
+        end = self.records(2)[0]
+        with open(self.path('all'), 'rb') as file:
+            good = file.read()
+        for place in range(len(good)):
+            for bit in range(8):
+                octets = bytearray(good)
+                octets[place] ^= 1 << bit
+                self.write('all', octets)
+                results = []
+                with self.assertRaises(RecordError,
+                                       msg=(place, bit)) as caught:
+                    for result in load(self.path('all')):
+                        results.append(result.host)
+                number = 1 + (place >= end)
+                self.assertEqual(str(caught.exception), '%s: record %d is '
+                                 'damaged' % (self.path('all'), number))
+                self.assertEqual(results, ['web0'][:number - 1])
+
+    def test_record_that_there_is_no_memory_for_is_not_left_out(self):
+        self.records(2, output='o' * 100000)
+        with mock.patch('classh._unpickle', side_effect=MemoryError):
+            with self.assertRaises(MemoryError):
+                self.loaded()
+
+    def test_file_that_cannot_be_read_to_its_end_is_an_oserror(self):
+        error = OSError(errno.EIO, os.strerror(errno.EIO))
+        self.records(1)
+        for _ in range(2):
+            with mock.patch('classh._unpickle', side_effect=error):
+                with self.assertRaises(OSError):
+                    self.loaded()
+            self.write('all', pickle.dumps(tuple(SAMPLE), 4))
 
     def test_empty_file_holds_no_results(self):
         self.write('all')
