@@ -3206,8 +3206,8 @@ def exit_on_signals(program):
     once: it may wait for a file of hosts, or count those of a pattern.
 
     If *program* is false, main() was called by another, whose own handlers
-    stay.  If true, signals are ignored after the block: nothing is left for them to end, and
-    the exit status is to be ours.
+    stay.  If true, signals are ignored after the block: nothing is left for
+    them to end, and the exit status is to be ours.
     """
     before = {}
 
@@ -3676,6 +3676,23 @@ class Prompt:
     is set, the first that fails is the last.
     """
 
+    _BUILT_INS = {      # name: what it takes, what it does
+        'all':     ('', 'select all hosts'),
+        'failed':  ('', 'select the hosts that failed last'),
+        'fanout':  ('[N]', 'show or set how many run at once'),
+        'help':    ('', 'show this'),
+        'hosts':   ('', 'show which hosts are selected, and which are not'),
+        'local':   ('COMMAND', 'run a command on this machine'),
+        'not':     ('HOSTS', 'select no longer these'),
+        'only':    ('HOSTS', 'select these, names, patterns or with * and ?'),
+        'quit':    ('', 'leave; so does Ctrl-D'),
+        'retry':   ('', 'run the last command again where it failed'),
+        'save':    ('TARGET', 'save the last results in DIRECTORY/ or a '
+                    'pickle FILE'),
+        'show':    ('[HOSTS]', 'show the last results again'),
+        'timeout': ('[SECS]', 'show or set the limit of each job; 0: none'),
+    }
+
     def __init__(self, options, hosts, out, err, attendant, stops):
         self._interactive = os.isatty(0)
         self.status = 0
@@ -3751,18 +3768,13 @@ class Prompt:
             self.status = 2
             return self._options.errexit
 
-    def _built_ins(self):
-        return [name[3:] for name in dir(self) if name.startswith('do_')]
-
     def _built_in(self, line):
         name, _, rest = line.partition(' ')
-        method = getattr(self, 'do_' + name, None)
-        if method is None:
+        if name not in self._BUILT_INS:
             raise UsageError('no such built-in: %%%s; see %%help' % name)
-        usage = method.__doc__.partition(':')[0]
-        if rest.strip() and usage == name:
+        if rest.strip() and not self._BUILT_INS[name][0]:
             raise UsageError('%%%s takes nothing; see %%help' % name)
-        return method(rest.strip())
+        return getattr(self, 'do_' + name)(rest.strip())
 
     def _run(self, hosts, line):
         if not hosts:
@@ -3780,7 +3792,7 @@ class Prompt:
         import readline
         begin = readline.get_begidx()
         if begin == 0 and text.startswith('%'):
-            names = ['%' + name for name in self._built_ins()]
+            names = ['%' + name for name in self._BUILT_INS]
         else:
             names = self._hosts
         found = [name + ' ' for name in names if name.startswith(text)]
@@ -3802,19 +3814,15 @@ class Prompt:
             raise UsageError('name some hosts')
         return [host for host in among if host in wanted]
 
-    # The built-ins; the first line of each says what help shows
+    # The built-ins
 
     def do_help(self, rest):
-        """help: show this"""
         self._say('A line is run on all selected hosts, unless it begins '
                   'with %:')
-        for name in self._built_ins():
-            usage, _, text = getattr(self, 'do_' + name).__doc__.partition(
-                ': ')
-            self._say('  %%%-18s %s' % (usage, text))
+        for name, (takes, text) in self._BUILT_INS.items():
+            self._say('  %%%-18s %s' % (name + ' ' + takes, text))
 
     def do_hosts(self, rest):
-        """hosts: show which hosts are selected, and which are not"""
         self._say('%d selected: %s' % (len(self._selected),
                                        fold(self._selected)))
         left = set(self._hosts).difference(self._selected)
@@ -3822,46 +3830,38 @@ class Prompt:
             self._say('%d not: %s' % (len(left), fold(left)))
 
     def do_all(self, rest):
-        """all: select all hosts"""
         self._selected = self._hosts
 
     def do_failed(self, rest):
-        """failed: select the hosts that failed last"""
         failed = self._failed()
         if not failed:
             raise UsageError('none failed')
         self._selected = failed
 
     def do_only(self, rest):
-        """only HOSTS: select these, names, patterns or with * and ?"""
         self._selected = self._named(rest, self._hosts)
 
     def do_not(self, rest):
-        """not HOSTS: select no longer these"""
         without = set(self._named(rest, self._hosts))
         self._selected = [host for host in self._selected
                           if host not in without]
 
     def do_fanout(self, rest):
-        """fanout [N]: show or set how many run at once"""
         if rest:
             self._options.fanout = _number(int, 1)(rest)
         self._say('fanout %d' % self._options.fanout)
 
     def do_timeout(self, rest):
-        """timeout [SECS]: show or set the limit of each job; 0: none"""
         if rest:
             self._options.timeout = _number(float, float('-inf'))(rest)
         self._say('timeout %g s' % self._options.timeout)
 
     def do_retry(self, rest):
-        """retry: run the last command again where it failed"""
         if not self._failed():
             raise UsageError('nothing has failed')
         return self._run(self._failed(), self._command)
 
     def do_show(self, rest):
-        """show [HOSTS]: show the last results again"""
         hosts = self._named(rest, self._results) if rest else self._results
         if not hosts:
             raise UsageError('no results')
@@ -3871,7 +3871,6 @@ class Prompt:
             self._out.write(self._out.safe(report(self._results[host])))
 
     def do_save(self, rest):
-        """save TARGET: save the last results in DIRECTORY/ or a pickle FILE"""
         if not rest or rest[0] in '-|':
             raise UsageError('name a directory/ or a file')
         path = os.path.expanduser(rest)
@@ -3891,7 +3890,6 @@ class Prompt:
         return bool(self.status) and self._options.errexit
 
     def do_local(self, rest):
-        """local COMMAND: run a command on this machine"""
         process = subprocess.Popen(
             rest, shell=True,
             stdin=None if self._interactive else subprocess.DEVNULL)
@@ -3913,7 +3911,6 @@ class Prompt:
                 process.kill()
 
     def do_quit(self, rest):
-        """quit: leave; so does Ctrl-D"""
         return True
 
 

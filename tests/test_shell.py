@@ -13,8 +13,8 @@ import time
 import unittest
 from unittest import mock
 
-from support import (FAKE_SSH, ROOT, SCRATCH, SIGCHLD_IGNORED, TESTS, Command,
-                     WorkTest, after, classh_argv, kill_leftovers, leftovers,
+from support import (CLASSH, FAKE_SSH, ROOT, SCRATCH, SIGCHLD_IGNORED, TESTS,
+                     Command, WorkTest, after, classh_argv, kill_leftovers, leftovers,
                      locales, processes, read_log, run, run_classh, sshd,
                      until, wait_until)
 from accounts import accounts
@@ -339,6 +339,14 @@ class BuiltInTest(ShellTest):
         self.terminal.type('%quit\n')
         self.terminal.finish().check(0, stdout=None)
 
+    def test_they_need_no_docstrings(self):
+        script = '%help\n%all\n%fanout 7\n%all web*\n'
+        said = self.piped(script, 'h1').check(2, '', None)
+        self.starter = [sys.executable, '-S', '-OO', CLASSH]
+        run(self.argv('h1'), stdin=script, env=self.env).check(
+            2, '', said.stderr)
+        self.assertIn('  %fanout [N]         show or set', said.stderr)
+
 
 class EditingTest(ShellTest):
     """Completion and history."""
@@ -531,9 +539,6 @@ class InterruptTest(ShellTest):
         shell = self.shell('h[1-3]')
         self.start(shell, 3)
         self.check_leaves(shell, shell.hang_up, 129)
-
-    # In the two below one session in ten or thirty went wrong: signals that
-    # come at once, or at a time when no command runs any more.
 
     def test_two_signals_at_once_during_a_local_command_end_it(self):
         for number in range(3):
