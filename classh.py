@@ -3685,7 +3685,7 @@ class Prompt:
         'local':   ('COMMAND', 'run a command on this machine'),
         'not':     ('HOSTS', 'select no longer these'),
         'only':    ('HOSTS', 'select these, names, patterns or with * and ?'),
-        'quit':    ('', 'leave; so does Ctrl-D'),
+        'quit':    ('', 'leave; so do exit, quit, logout and Ctrl-D'),
         'retry':   ('', 'run the last command again where it failed'),
         'save':    ('TARGET', 'save the last results in DIRECTORY/ or a '
                     'pickle FILE'),
@@ -3709,6 +3709,8 @@ class Prompt:
     def run(self):
         """Read and run lines to the end; return the exit status."""
         if self._interactive:
+            self._say('A line runs on all selected hosts; %help tells more, '
+                      'exit or Ctrl-D leaves.')
             with _line_editing(self.complete):
                 self._loop(input, self._prompt)
         else:
@@ -3758,6 +3760,11 @@ class Prompt:
         line = line.strip()
         if not line or line.startswith('#'):
             return False
+        if line in ('exit', 'quit', 'logout'):
+            return True
+        if re.fullmatch(r'cd(\s[^;&|]*)?', line):
+            self._say('classh: cd does not last, each line has a shell of its '
+                      'own: try cd DIR && COMMAND')
         try:
             if line.startswith('%'):
                 return self._built_in(line[1:].strip())

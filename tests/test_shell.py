@@ -126,6 +126,22 @@ class PromptTest(ShellTest):
             self.assertIn('\\x1b[2J\\x1b]0;title\\x07', shown)
             self.assertNotIn('\x1b', shown)
 
+    def test_word_at_the_start_says_how_to_go_on_and_leave(self):
+        shell = self.shell('h1')
+        self.assertIn('%help tells more, exit or Ctrl-D leaves.\r\n',
+                      shell.shown)
+        shell.type('exit\n')
+        shell.finish().check(0, stdout=None)
+        # A script need not be told.
+        self.piped('', 'h1').check(0, '', '')
+
+    def test_cd_alone_is_told_that_it_does_not_last(self):
+        shell = self.shell('h1')
+        for line in 'cd', 'cd /', 'cd ~ ', "cd 'a b'":
+            self.assertIn('classh: cd does not last', self.say(shell, line))
+        for line in 'cd / && pwd', 'cd /; pwd', 'cdx', 'cd / | cat':
+            self.assertNotIn('does not last', self.say(shell, line))
+
     def test_blank_lines_and_comments_are_nothing(self):
         shell = self.shell('h1')
         for line in '', '   ', '# echo no':
@@ -689,8 +705,14 @@ class PipeTest(ShellTest):
         self.assertFalse(os.path.exists(self.path('on')))
 
     def test_quit_ends_it(self):
-        said = self.piped('%quit\ntouch on\n', 'h1').check(0)
-        self.assertFalse(os.path.exists(self.path('on')))
+        for line in '%quit', 'exit', ' quit ', 'logout\r':
+            self.piped(line + '\ntouch on\n', 'h1').check(0, '', '')
+            self.assertFalse(os.path.exists(self.path('on')))
+        # It keeps the status of the last command; more words are a command.
+        self.piped('false\nexit\n', 'h1').check(5, None, None)
+        self.piped('exit 0\nexit; true\nlogout 1 || quit 2 || true\n'
+                   'touch on\n', 'h1').check(0, None, None)
+        self.assertTrue(os.path.exists(self.path('on')))
 
     def test_ctrl_c_ends_it_all(self):
         with Command(self.argv('h[1-2]'), env=self.env, cwd=self.directory,
