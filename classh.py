@@ -234,7 +234,7 @@ def _check_host(host, pattern, plain):
     elif _REFUSED.search(host):
         problem = "holds white space, a control character or '#'"
     elif _SHELL.search(host):
-        problem = 'holds a character that a shell would heed'
+        problem = 'holds a character that is special to a shell'
     elif '/' in plain:
         problem = "holds a '/'"
     elif not _HOST.fullmatch(plain):
@@ -1952,7 +1952,7 @@ def _why_not_opened(path, error):
     # ENXIO is said of a FIFO, a socket or a device, and for another reason.
     mode = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
     if stat.S_ISFIFO(mode):
-        return 'nobody reads it'
+        return 'the FIFO has no reader'
     if stat.S_ISSOCK(mode):
         return "it is a socket; to write to stderr: '|cat >&2'"
     return error.strerror
@@ -2331,11 +2331,12 @@ def _is_result(record):
             and all(map(isinstance, record, _FIELD_TYPES)))
 
 
-def choose_sink(target, complain, stdout=None):
+def choose_sink(target, complain, stdout=None, hint=''):
     """Return the sink that *target*, of -S or -E, stands for.
 
-    *stdout* is for what a program prints, as Popen takes it.  Raise
-    TargetError if it cannot be used; nothing is made or started.
+    *stdout* is for what a program prints, as Popen takes it; *hint* is
+    for someone who meant no target.  Raise TargetError if it cannot be
+    used; nothing is made or started.
     """
     if not target.strip(' |'):
         raise TargetError(repr(target), 'it is empty')
@@ -2365,8 +2366,7 @@ def choose_sink(target, complain, stdout=None):
                           "begins with '|'" % word)
     elif '/' not in target and program:
         raise TargetError(target, "is it the program, '|%s', or a file, ./%s?"
-                          '  (for the largest remote status: --maxrc)'
-                          % (target, target))
+                          '%s' % (target, target, hint))
     return FileSink(path, complain)
 
 
@@ -2439,7 +2439,8 @@ class Output:
                     # This much does not block where it is ready.
                     left = left[os.write(fd, left[:select.PIPE_BUF]):]
             elif self.hurry():
-                raise OSError(errno.ETIMEDOUT, 'nobody reads it')
+                raise OSError(errno.ETIMEDOUT,
+                              'blocked, its reader does not read')
 
     @property
     def reader_left(self):
@@ -3347,8 +3348,11 @@ class Run:
                   if target is not None}
         # What a program prints must not come between results or names.
         free = (options.quiet or options.progress) and '-' not in wanted
+        # pdsh and others call it -S.
+        hints = {options.good: '  (for the largest remote status: --maxrc)'}
         targets = {target: choose_sink(target, self.complain,
-                                       None if free else 2)
+                                       None if free else 2,
+                                       hints.get(target, ''))
                    for target in wanted}
         pickle = None
         if options.pickle is not None:
@@ -3511,8 +3515,8 @@ class Run:
         for sink in self._sinks:
             lost = sink.undelivered()
             if lost:
-                self.complain('%s did not take %d: %s' % (
-                    sink.label, len(lost), fold(lost)))
+                self.complain('%d not delivered to %s: %s' % (
+                    len(lost), sink.label, fold(lost)))
         quiet = self._options.quiet or self._reader_left()
         self._tell_what_is_not_whole(quiet)
         refused_by = self._refused_by()
@@ -3662,8 +3666,9 @@ def _number(kind, low):
         except ValueError:
             value = None
         if value is None or not low <= value < float('inf'):
-            raise argparse.ArgumentTypeError('%r is not a number%s' % (
-                text, '' if low < 0 else ' from %d' % low))
+            raise argparse.ArgumentTypeError('%r is not a %s' % (
+                text, 'number' if low < 0 else
+                'whole number of at least %d' % low))
         return value
     return convert
 
@@ -3815,7 +3820,7 @@ class Prompt:
                 named = HostSet([word])
                 matched = [host for host in self._hosts if host in named]
             if not matched:
-                raise UsageError('no host of ours: %s' % word)
+                raise UsageError('not one of the hosts: %s' % word)
             wanted.update(matched)
         if not wanted:
             raise UsageError('name some hosts')
@@ -4032,7 +4037,8 @@ def _size(text):
     """An argparse type: bytes, perhaps as 64K, 8M or 1G."""
     found = re.fullmatch(r'([0-9]{1,15})([KMG]?)', text, re.IGNORECASE)
     if not found:
-        raise argparse.ArgumentTypeError('%r is not a size as 8M' % text)
+        raise argparse.ArgumentTypeError(
+            '%r is not a number of bytes such as 4096, 64K or 8M' % text)
     return int(found.group(1)) << {'': 0, 'K': 10, 'M': 20, 'G': 30}[
         found.group(2).upper()]
 

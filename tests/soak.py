@@ -421,7 +421,7 @@ class Round(WorkTest):
                 (target or '')[:5])
             if file:
                 # What was not taken is told, and none of it is there.
-                lost = re.search(r'^classh: \S*%s did not take \d+: (.*)$'
+                lost = re.search(r'^classh: \d+ not delivered to \S*%s: (.*)$'
                                  % re.escape(target.lstrip('|')),
                                  said.stderr, re.M)
                 found = self.lines(file) + (

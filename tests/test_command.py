@@ -549,6 +549,13 @@ class BadInputTest(TestCase):
                               ('--max-output', '-1'), ('--max-output', '1T'),
                               ('--max-output', '')):
             self.check(option, option, value, 'true', 'a')
+        for option, value, words in (
+                ('-f', 'five', "'five' is not a whole number of at least 1"),
+                ('-t', '-1', "'-1' is not a whole number of at least 0"),
+                ('-u', 'x', "'x' is not a number;"),
+                ('--max-output', '9T', "'9T' is not a number of bytes such "
+                                       'as 4096, 64K or 8M')):
+            self.check(words, option, value, 'true', 'a')
 
     def test_unknown_option(self):
         for option in ('--nope', '-Z', '-5', '--fan-out', '--ssh=x --nope'):

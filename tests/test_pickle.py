@@ -102,7 +102,7 @@ class WriteTest(PickleTest):
             '-q', before='ulimit -f 20').check(1, '', None)
         self.assertEqual(self.hosts(), ['h1', 'h2', 'h3', 'small'])
         self.assertRegex(ended.stderr, r'\Aclassh: all: .*File too large\n'
-                         r'classh: all did not take 2: h\[4-5]\n\Z')
+                         r'classh: 2 not delivered to all: h\[4-5]\n\Z')
 
     def test_full_disk_costs_a_warning_and_the_run_goes_on(self):
         os.symlink('/dev/full', self.path('full'))
@@ -111,7 +111,7 @@ class WriteTest(PickleTest):
         self.assertEqual(sorted(self.lines('good')), ['a', 'b'])
         self.assertRegex(ended.stderr,
                          r'\Aclassh: full: .*No space left on device\n'
-                         r'classh: full did not take 2: a,b\n\Z')
+                         r'classh: 2 not delivered to full: a,b\n\Z')
 
     def test_pipe_is_refused(self):
         # Who reads it slowly would hold up the run.

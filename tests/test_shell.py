@@ -217,8 +217,9 @@ class BuiltInTest(ShellTest):
     def test_only_says_what_is_wrong_and_selects_as_before(self):
         self.ask('%only web1')
         for what, message in (
-                ('web9', 'no host of ours: web9'), ('', 'name some hosts'),
-                ('web2 x*', 'no host of ours: x*'),
+                ('web9', 'not one of the hosts: web9'),
+                ('', 'name some hosts'),
+                ('web2 x*', 'not one of the hosts: x*'),
                 ('web[3-1]', "'3-1' runs backwards")):
             with self.subTest(what=what):
                 self.assertIn(message, self.ask('%only ' + what))
@@ -229,7 +230,7 @@ class BuiltInTest(ShellTest):
         self.assertEqual(self.selected(), 'db1,web[3-4]')
         self.ask('%not db1')
         self.assertEqual(self.selected(), 'web[3-4]')
-        self.assertIn('no host of ours: x', self.ask('%not x'))
+        self.assertIn('not one of the hosts: x', self.ask('%not x'))
         self.ask('%not web*')
         self.assertIn('classh: no hosts are selected', self.ask('echo none'))
 
@@ -267,7 +268,8 @@ class BuiltInTest(ShellTest):
         self.ask('echo "+ $HOST" >>log; sleep .02; echo "- $HOST" >>log')
         self.assertEqual(read_log(self.path('log'))[1], 1)
         for wrong in '0', '-1', 'x', '1.5':
-            self.assertIn(' is not a number', self.ask('%fanout ' + wrong))
+            self.assertIn(' is not a whole number of at least 1',
+                          self.ask('%fanout ' + wrong))
         self.assertIn('\nfanout 1\n', self.ask('%fanout'))
 
     def test_timeout_is_shown_and_set(self):
@@ -288,7 +290,7 @@ class BuiltInTest(ShellTest):
         self.assertEqual(shown.count('   3   ('), 1, shown)
         shown = self.ask('%show web2 db*')
         self.assertEqual(re.findall(r'  in (\w+)', shown), ['web2', 'db1'])
-        self.assertIn('no host of ours: x', self.ask('%show x'))
+        self.assertIn('not one of the hosts: x', self.ask('%show x'))
         self.ask('%only db1')
         self.ask('true')
         self.assertIn('no results', self.ask('%show web1'))

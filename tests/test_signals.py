@@ -653,7 +653,8 @@ class EndTest(SignalTest):
         with self.writing(start) as (running, pipe):
             running.signal(SIGTERM)
             running.finish().check(143, None, '1 of 2 stopped: slow\n'
-                                   'classh: stdout: nobody reads it\n')
+                                   'classh: stdout: blocked, its reader does '
+                                   'not read\n')
         self.assertEqual(leftovers(), [])
 
     def test_where_sigchld_is_blocked_and_nothing_runs(self):

@@ -33,13 +33,13 @@ def reported(shown):
 class SinkTest(WorkTest):
     def lost(self, run):
         """The hosts that are said to be lost, and at what target."""
-        found = re.findall(r'^classh: (.*) did not take (\d+): (\S+)$',
+        found = re.findall(r'^classh: (\d+) not delivered to (.*): (\S+)$',
                            run.stderr, re.MULTILINE)
-        for label, count, pattern in found:
+        for count, label, pattern in found:
             self.assertEqual(len(list(classh.expand(pattern))), int(count),
                              run)
         return [(label, list(classh.expand(pattern)))
-                for label, count, pattern in found]
+                for count, label, pattern in found]
 
 
 # -- Four kinds of target ----------------------------------------------------
@@ -309,7 +309,7 @@ class CheckTest(SinkTest):
 
     def test_fifo_that_nobody_reads(self):
         os.mkfifo(self.path('fifo'))
-        self.refused('./fifo', ['nobody reads it'])
+        self.refused('./fifo', ['the FIFO has no reader'])
 
     def test_socket_is_called_one(self):
         with socket.socket(socket.AF_UNIX) as listener:
@@ -338,10 +338,13 @@ class CheckTest(SinkTest):
 
     def test_bare_name_of_a_program_gets_a_hint(self):
         for word in ('uname', 'sort'):
-            self.refused(word, ["'|%s'" % word, './' + word, '--maxrc'])
+            self.refused(word, ["is it the program, '|%s', or a file, ./%s?"
+                                % (word, word)])
         # As typed by someone to whom -S means the largest status.
         ended = self.classh('-S', 'uname', 'h1')
         self.one_line(ended, ["'|uname'", './uname', '--maxrc'])
+        ended = self.classh('-E', 'uname', 'h1')
+        self.one_line(ended, ["or a file, ./uname?\n"])
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_pickle_that_cannot_be_written_starts_no_program(self):
@@ -407,7 +410,8 @@ class ProgramTest(SinkTest):
         self.assertEqual(reported(ended.stdout),
                          ['h1', 'h2', 'h3', 'h4', 'h5', 'h6'], ended)
         self.assertEqual(ended.stderr, "classh: %s: Broken pipe\n"
-                         'classh: %s did not take 4: h[3-6]\n' % (take, take))
+                         'classh: 4 not delivered to %s: h[3-6]\n'
+                         % (take, take))
 
     def test_program_that_dies_while_names_wait_for_it(self):
         take = self.program('take', 'read -r name; echo $name >got\n%s'
@@ -553,7 +557,7 @@ class EndTest(SinkTest):
         deaf = 'trap "" INT TERM HUP; ' + spin
         ended = self.ended_with('|' + deaf, 'true', 'a')
         self.assertEqual(ended.stderr, 'classh: %s: ended by SIGKILL\n'
-                         'classh: %s did not take 1: a\n' % (deaf, deaf))
+                         'classh: 1 not delivered to %s: a\n' % (deaf, deaf))
 
     def test_program_that_names_wait_for_is_ended(self):
         # The shell heeds SIGTERM, what it runs does not.
@@ -595,7 +599,7 @@ class FileTest(SinkTest):
         self.assertEqual(
             ended.stderr,
             'classh: ./full: No space left on device\n'
-            'classh: ./full did not take 3: h[1-3]\n'
+            'classh: 3 not delivered to ./full: h[1-3]\n'
             '1 of 4 exited with 7: fail7\n')
         self.assertEqual(self.read('bad'), 'fail7\n')
 
@@ -606,7 +610,7 @@ class FileTest(SinkTest):
         self.classh('-q', '-S', 'names', 'true', 'web12',
                     before='ulimit -f 8').check(
             1, '', 'classh: names: File too large\n'
-            'classh: names did not take 1: web12\n')
+            'classh: 1 not delivered to names: web12\n')
         self.assertEqual(self.read('names'), before)
 
     def test_file_ends_with_a_whole_name_at_every_moment(self):
@@ -647,7 +651,7 @@ class FileTest(SinkTest):
              '-E', 'bad', 'true', 'web12', 'fail7'], cwd=self.directory,
             env={'PYTHONPATH': ROOT}).check(
                 1, '', 'classh: names: File too large\n'
-                'classh: names did not take 1: web12\n')
+                'classh: 1 not delivered to names: web12\n')
         self.assertEqual(self.read('bad'), 'fail7\n')
 
     def test_disk_that_says_only_at_the_end_that_it_is_full(self):
@@ -707,7 +711,7 @@ class FifoTest(SinkTest):
             self.write('go')
             command.finish().check(
                 1, '', 'classh: fifo: Broken pipe\n'
-                'classh: fifo did not take 2: b,c\n')
+                'classh: 2 not delivered to fifo: b,c\n')
 
 
 # -- Directories -------------------------------------------------------------
@@ -894,7 +898,7 @@ class DirectoryTest(SinkTest):
                                     'fail7', 'fail9').check(1, '', None)
                 self.assertRegex(ended.stderr, r'\Aclassh: out: fail7: not'
                                  r' a regular file[^\n]*\n'
-                                 r'classh: out did not take 1: fail7\n\Z')
+                                 r'classh: 1 not delivered to out: fail7\n\Z')
                 self.assertTrue(os.path.lexists(blocked))
                 self.assertFalse(os.path.isfile(
                     self.path('out/fail7.ret')) and ending != '.ret')
@@ -911,7 +915,7 @@ class DirectoryTest(SinkTest):
                             'a', 'b', 'c').check(1, None, None)
         self.assertEqual(ended.stderr,
                          'classh: out/: b: No such file or directory\n'
-                         'classh: out/ did not take 2: b,c\n')
+                         'classh: 2 not delivered to out/: b,c\n')
         self.assertEqual(reported(ended.stdout), ['a', 'b', 'c'], ended)
 
     def test_directory_that_becomes_a_link_is_not_followed(self):
@@ -951,7 +955,7 @@ class DirectoryTest(SinkTest):
         lost = 'output lost: Input/output error'
         for args, said in (
                 (['-q', '-S', 'out/'], 'classh: out/: h: %s\n'
-                 'classh: out/ did not take 1: h\n'
+                 'classh: 1 not delivered to out/: h\n'
                  'classh: 1 of 2 output lost: h\n' % lost),
                 (['-q', '--pickle', 'all'], 'classh: 1 of 2 output lost: h\n'),
                 (['-q'], 'classh: 1 of 2 output lost: h\n'),
