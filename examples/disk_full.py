@@ -33,9 +33,10 @@ def main(hosts):
     with SSHJobMan(hosts, 'df -P', timeout=30) as job:
         for result in job:
             lines = ['%d%% %s' % found for found in nearly_full(result.output)]
-            if result.outcome != 'ok':
-                lines.append(result.errors.strip() or result.reason or
-                             'df exited with %d' % result.exitcode)
+            if result.outcome != 'ok' or result.truncated:
+                lines.append(result.errors.strip() or result.reason or (
+                    'df printed too much' if result.truncated else
+                    'df exited with %d' % result.exitcode))
             for line in lines:
                 out.write(out.safe('%s: %s' % (result.host, line)) + '\n')
                 status = 1

@@ -17,8 +17,10 @@ def answer(result):
     """Return what to compare: how it ended, and what it said."""
     if result.outcome in ('ssh', 'killed'):
         return result.reason, ''        # ssh names the host in its errors
-    return ('exit status %d' % result.exitcode,
-            result.errors + result.output)
+    ending = 'exit status %d' % result.exitcode
+    if result.truncated:                # what is missing may differ
+        ending += ', ' + (result.reason or 'output cut at its limit')
+    return ending, result.errors + result.output
 
 
 def main(argv):
@@ -31,7 +33,8 @@ def main(argv):
     with SSHJobMan(hosts, command, timeout=60, keep=False) as job:
         for result in job:
             groups[answer(result)].append(result.host)
-            answered = answered and result.outcome in ('ok', 'error')
+            answered = (answered and result.outcome in ('ok', 'error')
+                        and not result.truncated)
     out = Output(sys.stdout)
     for count, alike, (ending, said) in sorted(
             (-len(hosts), fold(hosts), what) for what, hosts in

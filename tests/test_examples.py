@@ -101,6 +101,26 @@ class ExamplesTest(TestCase):
             'db1: ssh: connect to host .* refused',
             'web4: df: /mnt: Stale file handle', 'web5: 97% /srv/big files')
 
+    TRUNCATED = """if 1:
+        import classh, contextlib, runpy, sys
+
+        @contextlib.contextmanager
+        def manager(hosts, command, timeout):
+            yield [classh.Result(host, 0, '', '', 1.0, 2.0, 'ok', reason,
+                                 True) for host, reason in
+                   (('web1', ''), ('web2', 'output lost: out of memory'))]
+        classh.SSHJobMan = manager
+        sys.argv[:] = sys.argv[1:]
+        runpy.run_path(sys.argv[0], run_name='__main__')
+        """
+
+    def test_disk_full_trusts_no_output_that_is_not_whole(self):
+        ran = run([sys.executable, '-c', self.TRUNCATED,
+                   os.path.join(EXAMPLES, 'disk_full.py'), 'web[1-2]'],
+                  env={'PYTHONPATH': ROOT})
+        self.check(ran, 1, 'web1: df printed too much',
+                   'web2: output lost: out of memory')
+
     def test_same_or_not(self):
         def same(*args):
             return self.run_example('same_or_not.py', *args)
@@ -110,6 +130,10 @@ class ExamplesTest(TestCase):
             1, '-- web[1-3]: exit status 0\nactive\n'
             '-- db1: ssh failed\n-- web4: exit status 3\ninactive\n')
         same('true', 'db1').check(1, '-- db1: ssh failed\n')
+        # What was cut may differ in what is missing.
+        ran = same('head -c 9000000 /dev/zero', 'web[1-2]').check(1, None)
+        self.assertEqual(ran.stdout.split('\n')[0], '-- web[1-2]: exit status '
+                         '0, output cut at its limit', ran.stderr)
 
     def retry(self, *args):
         """Run examples/retry; what is '%s' in *args* is the ssh_config."""
