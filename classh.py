@@ -93,13 +93,33 @@ class PatternError(ClasshError, ValueError):
 
     def __str__(self):
         where = '' if self.part == self.pattern else ': ' + _short(self.part)
-        return 'bad host %s%s %s' % (_short(self.pattern), where,
-                                     self.problem)
+        return 'bad host %s%s %s%s' % (_short(self.pattern), where,
+                                       self.problem, _hint(self.pattern))
 
 
 def _short(text):
     return repr(text if len(text) <= TEXT_LIMIT
                 else text[:TEXT_LIMIT] + '...')
+
+
+# What is often taken for a host or a pattern: what to write instead.
+_HINTS = (
+    (r'\[[0-9]+(?:[:\u2010-\u2015\u2212]|\.\.)[0-9]+\]',
+     'a range is written [1-20]'),
+    (r'(?:\.[0-9]{1,3}|:)/[0-9]',
+     'a range of addresses is written 10.0.0.[1-254]'),
+    (r'://', 'a host is written [user@]name[:port]'),
+    (r'\{', 'choices are written [a,b] or [1-20]'),
+    (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
+     r'|\A(?:all|children|hosts|vars):\Z',
+     'is it an inventory?  A file of hosts holds names and patterns alone'))
+
+
+def _hint(text):
+    for mistake, hint in _HINTS:
+        if re.search(mistake, text):
+            return '; ' + hint
+    return ''
 
 
 class HostFileError(ClasshError):
@@ -146,12 +166,21 @@ _DIGITS = re.compile(r'[0-9]{0,18}')
 _REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
 _NO_WORD = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 # As ssh does from 9.6 on: before, it handed names to a shell (CVE-2023-51385).
-_SHELL = re.compile(r"""['`";&<>|(){}]|[$\\][^@]*\Z""")
+_SHELL = re.compile(r"""['`";&<>|(){}]""")
 _CHOICES = re.compile(r'\[[^][:]*\]')
+_V6 = (r'[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*'
+       r'(?:%[A-Za-z0-9._~-]+)?')
 _HOST = re.compile(r'(?P<user>.+@)?'
-                   r'(?:(?:\[(?P<v6>[^][@]*:[^][@]*)\]|(?P<name>[^:@]+))'
-                   r'(?::(?P<port>[0-9]+))?'
-                   r'|[^][:@]*:[^][:@]*:[^][@]*)')
+                   r'(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
+                   r'(?::(?P<port>[0-9]+))?|{0})'.format(_V6))
+_WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
+_BEYOND_ASCII = re.compile(r'[^\x00-\x7f]+')
+# Letters and marks that show nothing.
+_BLANK = frozenset(map(chr, (
+    0x34f, 0x115f, 0x1160, 0x17b4, 0x17b5, *range(0x180b, 0x1810), 0x3164,
+    *range(0xfe00, 0xfe10), 0xffa0, *range(0xe0100, 0xe01f0))))
+# Bytes that are control characters, a space or a soft hyphen in Latin-1.
+_BLANK_BYTES = frozenset(map(chr, (*range(0xdc80, 0xdca1), 0xdcad)))
 
 
 def expand(pattern):
@@ -207,7 +236,7 @@ def _parse_choice(pattern, text, bracket):
         raise PatternError(pattern, bracket, 'has an empty choice')
     found = _RANGE.fullmatch(text)
     if not found:
-        if not _NO_WORD.search(text):
+        if not (_NO_WORD.search(text) or '..' in text):
             return text
         raise PatternError(pattern, text, 'is not a number, range or word')
     low, high, step = found.group(1), found.group(2), found.group(3) or 1
@@ -220,7 +249,9 @@ def _parse_choice(pattern, text, bracket):
 
 def _stand_in(bracket):
     """Something that is like what the choices in a bracket make."""
-    return 'x' if re.search(r'[^][0-9,/-]', bracket.group()) else '0'
+    if not re.search(r'[^][0-9,/-]', bracket.group()):
+        return '0'
+    return 'x' if re.search(r'[^][0-9A-Fa-f,]', bracket.group()) else 'a'
 
 
 def _check_host(host, pattern, plain):
@@ -229,23 +260,47 @@ def _check_host(host, pattern, plain):
     *plain* is *host* without choices: like one of those that it makes.
     """
     problem = None
+    name = host.rpartition('@')[2]
     if plain.rpartition('@')[2].startswith('-') or plain.startswith('-'):
         problem = "begins with '-'"
     elif _REFUSED.search(host):
         problem = "holds white space, a control character or '#'"
-    elif _SHELL.search(host):
+    elif _SHELL.search(host) or '$' in name or '\\' in name:
         problem = 'holds a character that is special to a shell'
     elif '/' in plain:
         problem = "holds a '/'"
-    elif not _HOST.fullmatch(plain):
+    elif '=' in host:
+        problem = "holds '='"
+    elif _WORD_IN_BRACKETS.fullmatch(name) or not _HOST.fullmatch(plain):
         problem = 'is not [user@]name[:port]'
-    else:
-        try:
-            os.fsencode(host)
-        except UnicodeEncodeError:
-            problem = 'cannot be encoded'
+    elif _BEYOND_ASCII.search(host):
+        problem = _odd_character(host)
     if problem:
         raise PatternError(pattern, host, problem)
+
+
+def _odd_character(host):
+    """Return what is wrong with a character of *host*, or None.
+
+    Beyond ASCII a name has letters, marks and digits, which all can be seen,
+    and bytes that are not UTF-8.
+    """
+    import unicodedata              # few hosts need it
+    try:
+        # The locale may have taken each byte for a character.
+        text = os.fsencode(host).decode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError:
+        return 'cannot be encoded'
+    for char in ''.join(_BEYOND_ASCII.findall(text)):
+        category = unicodedata.category(char)
+        if char in _BLANK_BYTES:
+            return 'holds the byte 0x%02x' % (ord(char) - 0xdc00)
+        if char in _BLANK or not (category[0] in 'LM' or char == '\xb7'
+                                  or category in ('Nd', 'Cs')):
+            return 'holds U+%04X %s%s' % (
+                ord(char), unicodedata.name(char, '(no name)'),
+                ", which is not '-'" if category == 'Pd' else '')
+    return None
 
 
 def _generate(names):
@@ -531,7 +586,8 @@ def patterns_from(arguments, expand_them=True):
                     patterns += patterns_in(lines, argument, check)
             except OSError as error:
                 raise HostFileError(argument, None, 'cannot read hosts: '
-                                    + error.strerror) from None
+                                    + error.strerror + _hint(argument)
+                                    ) from None
         else:
             check(argument)
             patterns.append(argument)

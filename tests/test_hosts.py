@@ -164,6 +164,89 @@ class RefusedPatternTest(TestCase):
                      'a[1::2]b', 'web[1-2]:', 'web[1-2]:x'):
             self.check(host, host, 'is not [user@]name[:port]')
 
+    def test_address_that_is_none(self):
+        # Such a one came to ssh without its brackets, as an option does.
+        for host in ('[-oX:]', 'bob@[-x:y]', '[-x:]:22', 'bob@-x:y:z',
+                     '[a:b]', '[::1%]', 'web:22:x',
+                     'fe80::[1,x]', '[web:vars]', '[all:children]'):
+            for take in expand, classh._take_literally:
+                with self.assertRaises(PatternError, msg=host):
+                    print(list(take(host)))
+        self.assertEqual(ssh_argv('[-oX:]', 'date')[-2], '[-oX:]')
+        self.assertEqual(list(expand('fe80::[1,a]%[eth0,lo]')),
+                         ['fe80::1%eth0', 'fe80::1%lo', 'fe80::a%eth0',
+                          'fe80::a%lo'])
+
+    def test_name_with_an_equals_sign(self):
+        for host in 'http_port=80', '=', 'ansible_host=al@h', 'a[1,b=2]':
+            self.check(host, host, "holds '='")
+
+    def test_name_of_a_section(self):
+        for host in '[web]', '[web_1]', 'al@[web]':
+            self.check(host, host, 'is not [user@]name[:port]')
+            with self.assertRaises(PatternError):
+                classh._take_literally(host)
+
+    def test_character_that_cannot_be_seen_or_only_looks_like_another(self):
+        for char, name in (
+                ('\u200b', 'U+200B ZERO WIDTH SPACE'),
+                ('\xad', 'U+00AD SOFT HYPHEN'),
+                ('\ufeff', 'U+FEFF ZERO WIDTH NO-BREAK SPACE'),
+                ('\u202e', 'U+202E RIGHT-TO-LEFT OVERRIDE'),
+                ('\u2060', 'U+2060 WORD JOINER'),
+                ('\u034f', 'U+034F COMBINING GRAPHEME JOINER'),
+                ('\ufe0f', 'U+FE0F VARIATION SELECTOR-16'),
+                ('\u3164', 'U+3164 HANGUL FILLER'),
+                ('\u2800', 'U+2800 BRAILLE PATTERN BLANK'),
+                ('\ue000', 'U+E000 (no name)'),
+                ('\U000e0041', 'U+E0041 TAG LATIN CAPITAL LETTER A'),
+                ('\u2013', "U+2013 EN DASH, which is not '-'"),
+                ('\u2010', "U+2010 HYPHEN, which is not '-'"),
+                ('\u201c', 'U+201C LEFT DOUBLE QUOTATION MARK'),
+                ('\uff0c', 'U+FF0C FULLWIDTH COMMA'),
+                ('\u2026', 'U+2026 HORIZONTAL ELLIPSIS'),
+                # Of Latin-1: a space, a soft hyphen; of Windows: a dash.
+                ('\udca0', 'the byte 0xa0'), ('\udcad', 'the byte 0xad'),
+                ('\udc96', 'the byte 0x96')):
+            # A locale that is not UTF-8 makes several characters of one.
+            bytewise = char.encode('utf-8', 'surrogateescape').decode(
+                'ascii', 'surrogateescape')
+            for host in ('a%sb' % char, char, 'a[1,2%s3]' % char,
+                         'a%sb' % bytewise):
+                with self.assertRaises(PatternError, msg=ascii(host)) as seen:
+                    expand(host)
+                self.assertTrue(str(seen.exception).split('; ')[0].endswith(
+                    'holds ' + name), ascii(str(seen.exception)))
+
+    def test_letter_beyond_ascii_may_stand_in_a_name(self):
+        for name in ('b\xfccher', 'bu\u0308cher', '\u0939\u093f\u0928\u094d'
+                     '\u0926\u0940', '\u4f8b\u3048', 'l\xb7l', 'od\udcff',
+                     os.fsdecode(b'b\xfccher')):
+            self.assertEqual(list(expand(name + '[1-2]')),
+                             [name + '1', name + '2'])
+
+    def test_mistake_that_is_known_has_a_hint(self):
+        for pattern, hint in (
+                ('web[1:20]', 'a range is written [1-20]'),
+                ('web[01:20].example', 'a range is written [1-20]'),
+                ('web[1..20]', 'a range is written [1-20]'),
+                ('web[3\u20135]', 'a range is written [1-20]'),
+                ('web{1..3}', 'choices are written [a,b] or [1-20]'),
+                ('10.0.0.0/24', 'addresses is written 10.0.0.[1-254]'),
+                ('fe80::/64', 'addresses is written 10.0.0.[1-254]'),
+                ('ssh://web1', 'a host is written [user@]name[:port]'),
+                ('[web]', 'inventory'), ('[web:vars]', 'inventory'),
+                ('[web-db]', 'inventory'), ('port=80', 'inventory'),
+                ('=', 'inventory'), ('all:', 'inventory')):
+            with self.assertRaises(PatternError, msg=pattern) as caught:
+                expand(pattern)
+            self.assertIn(hint, str(caught.exception).split('; ', 1)[1])
+        for pattern in ('web[3-1]', 'web[1-3/0]', 'a/b', '-oX=y', 'a b',
+                        '[3-1]', 'web1:', '[::1]:x'):
+            with self.assertRaises(PatternError, msg=pattern) as caught:
+                expand(pattern)
+            self.assertNotIn('; ', str(caught.exception))
+
     def test_what_does_not_come_out_of_a_bracket_either(self):
         for pattern in ('web1:[a,b]', 'web1:2[2,x]', '[a,b]:x'):
             with self.subTest(pattern), self.assertRaises(PatternError):
@@ -440,6 +523,29 @@ class HostFileTest(TestCase):
         self.assertEqual(self.read(b'a\r\nb\r\n\r\nc'), ['a', 'b', 'c'])
         self.assertEqual(self.read(b'a\nb'), ['a', 'b'])
         self.assertEqual(self.read(b'a\r\n# x\r\nb'), ['a', 'b'])
+        self.assertEqual(self.read(b'web1\r# old\rweb2\r'), ['web1', 'web2'])
+        self.assertEqual(self.read(b'a # x\r\rb\nc\r\n#\rd'),
+                         ['a', 'b', 'c', 'd'])
+        for end in b'\n', b'\r', b'\r\n':
+            error = self.refused(end.join([b'a', b'# x', b'b[', b'c']))
+            self.assertEqual(error.line, 3)
+
+    def test_inventory_is_no_file_of_hosts(self):
+        for octets, line in (
+                (b'[web]\nh1 http_port=80\nh2\n[web:vars]\nhttp_port=80\n',
+                 1), (b'h1\n\n[db]\nh2\n', 3), (b'h1\n[db:vars]\nx\n', 2),
+                (b'h1\nh2 http_port=80\n', 2), (b'web = root@h1\n', 1),
+                (b'all:\n  hosts:\n    h1:\n', 1)):
+            error = self.refused(octets)
+            self.assertEqual(error.line, line)
+            self.assertIn('inventory', str(error))
+
+    def test_what_is_invisible_is_refused_with_its_line(self):
+        for bad in (b'a\xe2\x80\x8bb', b'a\xc2\xad', b'\xa0a', b'a\xa0b',
+                    b'a \xef\xbb\xbfb', b'web[3\xe2\x80\x935]'):
+            error = self.refused(b'a\n' + bad + b'\n')
+            self.assertEqual(error.line, 2)
+            self.assertIn(' holds ', str(error))
 
     def test_byte_order_mark_is_no_part_of_the_first_host(self):
         self.assertEqual(self.read(b'\xef\xbb\xbfa\nb\n'), ['a', 'b'])
