@@ -581,8 +581,10 @@ def patterns_from(arguments, expand_them=True):
     for argument in arguments:
         if '/' in re.sub(r'\[[^][]*\]', '', argument):
             try:
-                with open(argument, 'rb') as file:
-                    lines = iter(lambda: file.readline(LINE_LIMIT + 1), b'')
+                # As text, so that CR and CR LF end a line too.
+                with open(argument, encoding='latin-1') as file:
+                    lines = iter(lambda: file.readline(
+                        LINE_LIMIT + 1).encode('latin-1'), b'')
                     patterns += patterns_in(lines, argument, check)
             except OSError as error:
                 raise HostFileError(argument, None, 'cannot read hosts: '
@@ -3653,7 +3655,8 @@ class Arriving:
         self._line = 0              # lines whose hosts were taken
         self._read_lines = 0
         self._paused = False        # too far ahead of the run
-        self._rest = b''            # of a line that has not ended yet
+        self._rest = bytearray()    # of a line that has not ended yet
+        self._after_cr = False      # a LF that comes now ends no line
         self._skipping = False      # the rest of one that was too long
 
     def open(self, job):
@@ -3684,17 +3687,25 @@ class Arriving:
             self._complain('stdin: %s' % error.strerror)
             chunk = b''
         self.ended = not chunk
-        lines = (self._rest + chunk).split(b'\n')
-        # Without a newline at its end, the last line ends with the input.
-        self._rest = lines.pop() if chunk else b''
+        if self._after_cr and chunk.startswith(b'\n'):
+            chunk = chunk[1:]
+        elif self.ended and self._rest:
+            chunk = b'\n'           # the last line ends with the input
+        first, *lines = re.split(b'\r\n?|\n', chunk)
+        self._after_cr = chunk.endswith(b'\r')
+        self._rest += first         # a long line may come byte by byte
+        if lines:
+            lines.insert(0, bytes(self._rest))
+            self._rest = bytearray(lines.pop())
         if self._skipping and lines:
             del lines[0]
             self._skipping = False
         elif self._skipping:
-            self._rest = b''
+            self._rest.clear()
         if len(self._rest) > LINE_LIMIT:
-            lines.append(self._rest)        # as long as it is, it is refused
-            self._rest = b''
+            # As long as it is, it is refused.
+            lines.append(bytes(self._rest))
+            self._rest.clear()
             self._skipping = True
         self._read_lines += len(lines)
         return itertools.chain.from_iterable(map(self._patterns, lines))

@@ -300,7 +300,8 @@ class HostFileTest(FuzzTest):
             self.check_error(problem)
             self.assertRegex(problem, r'\Astdin:\d+: .*; line skipped\Z')
         good = []
-        for number, line in enumerate(octets.split(b'\n'), 1):
+        for number, line in enumerate(
+                re.split(b'\r\n?|\n', octets), 1):
             with contextlib.suppress(classh.HostFileError):
                 good += classh.patterns_in([line], 'x', classh.expand, number)
         self.assertEqual(whole, good)

@@ -377,6 +377,21 @@ class HostStreamTest(TestCase):
             list(HostStream(['a[1-5]'], exclude=['a2', 'a4', 'x'])),
             ['a1', 'a3', 'a5'])
 
+    def test_exclusion_that_excludes_no_host_is_known(self):
+        for exclude, idle in (
+                ('web[3-5]', ['web[3-5]']), ('web03', []), ('web3', ['web3']),
+                ('web[03-99]', []), ('web[01-06],web7,[x,y]z,x[1,2]',
+                                     ['web7', '[x,y]z', 'x[1,2]']),
+                (['web01', 'u@web01', 'web01:22'], ['u@web01', 'web01:22']),
+                ('web[1-999999999]', ['web[1-999999999]']),
+                ('web[01-999999999]', []), ((), [])):
+            stream = HostStream('web[01-06],web01', exclude=exclude)
+            list(stream)
+            self.assertEqual(stream.idle_exclusions(), idle)
+        stream = HostStream('a[1],b', expand=False, exclude='a[1],b[2],c')
+        self.assertEqual(list(stream), ['b'])
+        self.assertEqual(stream.idle_exclusions(), ['b[2]', 'c'])
+
     def test_exclude_may_be_what_hosts_may_be(self):
         for exclude in ('a[2-3],b', ['a[2-3]', 'b'], iter(['a2', 'a3', 'b']),
                         HostStream('a[2-3],b')):
