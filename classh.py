@@ -71,6 +71,7 @@ SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
 SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 COUNT_LIMIT = 10 ** 5   # hosts to make of what may name any number
+NUMBERS_FOLDED = 16     # numbers in a name that fold() looks at
 LOOK_AHEAD = 10 ** 4    # hosts to pass over before we look at anything else
 LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
 BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
@@ -208,14 +209,14 @@ def _parse(pattern):
 
     A choice is a str, or a pair of a range and a width.
     """
-    names, texts = [[]], ['']
+    names, texts = [[]], [[]]
     for token in _TOKEN.finditer(pattern):
         bracket, text, comma = token.groups()
         if comma:
             names.append([])
-            texts.append('')
+            texts.append([])
             continue
-        texts[-1] += token.group()
+        texts[-1].append(token.group())
         if text is not None:
             names[-1].append([text])
         elif bracket is None:
@@ -226,7 +227,7 @@ def _parse(pattern):
         else:
             names[-1].append([_parse_choice(pattern, choice, token.group())
                               for choice in bracket.split(',')])
-    for text in filter(None, texts):
+    for text in map(''.join, filter(None, texts)):
         _check_host(text, pattern, _CHOICES.sub(_stand_in, text))
     return [name for name in names if name]
 
@@ -341,11 +342,13 @@ def _product(parts):
 
 
 def _count(parts):
-    """Return how many combinations there are."""
+    """Return how many combinations there are, COUNT_LIMIT at most."""
     count = 1
     for choices in parts:
         count *= sum(1 if isinstance(choice, str) else len(choice[0])
                      for choice in choices)
+        if count >= COUNT_LIMIT:
+            return COUNT_LIMIT      # the product of very many takes long
     return count
 
 
@@ -383,7 +386,8 @@ def fold(hosts):
     'db01,web[1-3,17]'
 
     expand() is its inverse for every set of hosts that expand() can
-    name.  Several numbers in a name are folded from the last to the first.
+    name.  Several numbers in a name, up to NUMBERS_FOLDED, are folded from
+    the last to the first.
     """
     folded = []
     groups = collections.defaultdict(set)
@@ -391,7 +395,9 @@ def fold(hosts):
         if '[' in host:
             folded.append(host)
         else:
-            parts = _NUMBER.split(host)
+            # To compare rows takes the square of the numbers in them; what
+            # comes after the last one is text.
+            parts = _NUMBER.split(host, NUMBERS_FOLDED)
             groups[tuple(parts[::2])].add(tuple(parts[1::2]))
     for texts, rows in groups.items():
         for numbers in _fold_rows(rows, len(texts) - 1):

@@ -6,9 +6,13 @@ test_command); names of files, links in the way (test_sinks); a pickle that
 runs code (test_pickle); prompts that fish for a password (test_passwords).
 """
 
+import contextlib
 import os
 import re
+import time
+import unicodedata
 import unittest
+from unittest import mock
 
 from support import (FAKE_SSH, WorkTest, classh_argv, measured, run,
                      run_in_pty, text)
@@ -233,6 +237,71 @@ class LineTest(HostileTest):
             for args in ['./hosts'], [pattern]:
                 said = self.classh('true', *args).check(2, '', None)
                 self.assertLess(len(said.stderr), 2000)
+
+    def test_line_that_arrives_byte_by_byte_is_not_copied_each_time(self):
+        reader, writer = os.pipe()
+        arriving = classh.Arriving(classh.expand, self.fail)
+        try:
+            os.write(writer, b'x' * 3000)
+            with mock.patch.object(classh, 'READ_SIZE', 1):
+                line = arriving._rest
+                for _ in range(3000):
+                    self.assertEqual(list(arriving.take(reader)), [])
+                    self.assertIs(arriving._rest, line)
+            os.write(writer, b'y\n')
+            self.assertEqual(list(arriving.take(reader)), ['x' * 3000 + 'y'])
+        finally:
+            os.close(reader)
+            os.close(writer)
+
+    def test_what_sees_names_prompts_and_files_takes_linear_time(self):
+        units = ('$', '\\', '@', 'a@', '[', '[:', ':', 'a', '1', '1a', '1-',
+                 '(', '(a@', "a'", "'s ", ' password', '/', ' ', '.', '=',
+                 'x,', '[a],', '[1-2]', '[1', '{', '%', '\xe9', '\u200b',
+                 '\udcff', 'n1x', '#', '\r', '-', '::')
+        ends = [(head, tail) for head in ('', '[', '(', 'a@')
+                for tail in ('', '@x', ']', ']x', ':', '\0')]
+        vast = classh.HostSet(['n[0-99999999]x[0-99999999]n[x,n1x]'])
+        calls = {
+            'expand': lambda text: next(classh.expand(text), None),
+            '_take_literally': classh._take_literally,
+            'str(error)': lambda text: str(
+                classh.PatternError(text, text, '')),
+            'patterns_in': lambda text: classh.patterns_in(
+                [text.encode('utf-8', 'surrogateescape')], 'x',
+                classh.expand),
+            'patterns_from': lambda text: classh.patterns_from(
+                [text.replace('/', '')]),
+            'ssh_argv': lambda text: classh.ssh_argv(text, 'x'),
+            'HostSet': vast.__contains__,
+            'exclude': lambda text: classh.HostSet([text]),
+            'fold': lambda text: classh.fold([text, text + 'x1', text + 'x2']),
+            'file_name': classh.file_name,
+            'report': lambda text: classh._fold_line(classh._indent(text), 80),
+            'password': classh._PASSWORD_PROMPT,
+            'passphrase': classh._KEY_PROMPT,
+            'host key': classh._HOST_KEY_PROMPT,
+            'sudo': classh._NOT_ALLOWED.search}
+        for name, call in calls.items():
+            for unit in units:
+                for head, tail in ends:
+                    self.check_linear(call, lambda count: (
+                        head + unit * count + tail), name)
+
+    def check_linear(self, call, make, name):
+        for _ in range(3):          # the machine may be busy
+            few, many = (self.seconds(call, make(count))
+                         for count in (500, 4000))
+            # Eight times as long, were it linear; sixty-four, if quadratic.
+            if many < 24 * max(few, .0005):
+                return
+        self.fail('%s %r: %f s, %f s' % (name, make(2), few, many))
+
+    def seconds(self, call, text):
+        begun = time.process_time()
+        with contextlib.suppress(classh.ClasshError):
+            call(text)
+        return time.process_time() - begun
 
     def test_many_brackets_cost_no_more_than_they_are_long(self):
         # What would be tried from each of them to the end takes an hour.

@@ -277,6 +277,13 @@ class FoldTest(TestCase):
         self.assertEqual(fold(hosts), 'r[1-2,4]n[00-04]')
         self.assertEqual(fold(hosts[:-1]), 'r4n[00-03],r[1-2]n[00-04]')
 
+    def test_as_many_numbers_are_folded_as_cost_little(self):
+        name = '1a' * 15
+        self.assertEqual(fold([name + '1', name + '2']), name + '[1-2]')
+        hosts = ['%dx%s%d' % (n, name, m) for n in (1, 2) for m in (1, 2)]
+        self.assertEqual(fold(hosts), '[1-2]x%s1,[1-2]x%s2' % (name, name))
+        self.check_inverse(hosts)
+
     def test_user_and_port_are_kept(self):
         self.assertEqual(fold(['al@n1', 'al@n2', 'n1', 'n2:22', 'n3:22']),
                          'al@n[1-2],n1,n[2-3]:22')
