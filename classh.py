@@ -492,9 +492,11 @@ class HostStream:
     def __init__(self, hosts=(), expand=True, exclude=()):
         self.exhausted = False      # until more are added
         self._expand = expand
+        self._exclude = [exclude] if isinstance(exclude, str) else list(
+            exclude or ())
         # To be passed over: what is excluded, and what was taken.
-        self._past = HostSet(
-            [exclude] if isinstance(exclude, str) else exclude or (), expand)
+        self._past = HostSet(self._exclude, expand)
+        self._passed = set()        # hosts that were, if any are excluded
         self._sources = collections.deque()
         self._expansion = iter(())
         self._returned = []
@@ -536,6 +538,8 @@ class HostStream:
                 if host not in self._past:
                     self._past.add(host)
                     return host
+                if self._exclude:
+                    self._passed.add(host)
                 continue
             if not self._sources:
                 self.exhausted = True
@@ -546,6 +550,20 @@ class HostStream:
             else:
                 self._sources.popleft()
         return None
+
+    def idle_exclusions(self):
+        """Return the parts of *exclude* that no host so far belongs to."""
+        return [text for pattern in self._exclude
+                for text in _LITERAL.findall(pattern)
+                if not self._has_passed(text)]
+
+    def _has_passed(self, text):
+        if _PLAIN(text) or not self._expand:
+            return text in self._passed
+        parts, = _parse(text)
+        if _count(parts) < COUNT_LIMIT:
+            return not self._passed.isdisjoint(_generate([parts]))
+        return any(_makes(parts, host) for host in self._passed)
 
     def _names(self, pattern):
         return (expand if self._expand else _take_literally)(pattern)
@@ -3394,6 +3412,7 @@ class Run:
         self._end = None            # when to leave unfinished sinks alone
         self._job = None            # the manager
         self._arriving = None
+        self._hosts = None          # until all were taken
         self._marked = False        # marks of progress stand on the line
         self._reader = None         # a copy of stdout, to see who reads it
         self._reader_gone = False
@@ -3442,6 +3461,7 @@ class Run:
         return the exit status."""
         options = self._options
         self._arriving = arriving
+        self._hosts = hosts
         _raise_descriptor_limit(5 * options.fanout + SPARE_DESCRIPTORS)
         with SSHJobMan(
                 hosts, command, fanout=options.fanout,
@@ -3454,6 +3474,8 @@ class Run:
             try:
                 self._open()
                 self._heed_stops()
+                # At once, to say soon which exclusions are idle.
+                self._turn(0)
                 while not self._job.done and not self._overdue():
                     self._turn()
                 # What ended while we stopped the rest is a result, too.
@@ -3501,9 +3523,9 @@ class Run:
         self._job.unwatch(fd)
         self._reader_gone = True
 
-    def _turn(self):
+    def _turn(self, timeout=None):
         self._terminal.look()
-        results = self._job.poll(SINK_GRACE if self._end else None)
+        results = self._job.poll(SINK_GRACE if self._end else timeout)
         begun = time.monotonic()
         for result in results:
             try:
@@ -3516,6 +3538,7 @@ class Run:
             self._arriving.resume()
             if self._refused_by():
                 self._arriving.close()
+        self._check_exclusions()
         if self._stops.status_wanted:
             self._stops.status_wanted = False
             self._tell()
@@ -3528,6 +3551,13 @@ class Run:
             if self._arriving:
                 self._arriving.close()
             self._job.stop()
+
+    def _check_exclusions(self):
+        """When all hosts were taken, tell which -x excluded none of them."""
+        if self._hosts is not None and self._hosts.exhausted and not (
+                self._arriving and not self._arriving.ended):
+            _tell_idle_exclusions(self._hosts, self.warn)
+            self._hosts = None
 
     def _show(self, result):
         self.tally.add(result)
@@ -3598,6 +3628,7 @@ class Run:
         while (not hosts.exhausted and len(left) < COUNT_LIMIT
                and time.monotonic() < end):
             left += filter(None, [hosts.look()])
+        self._check_exclusions()
         if not hosts.exhausted:
             self.err.say('%d or more not started' % len(left))
         elif left:
@@ -3635,6 +3666,12 @@ class Run:
             return 1
         return (self.tally.max_status if self._options.maxrc
                 else self.tally.status())
+
+
+def _tell_idle_exclusions(hosts, say):
+    idle = hosts.idle_exclusions()
+    if idle:
+        say('-x excludes none of these hosts: %s' % _short(','.join(idle)))
 
 
 def _raise_descriptor_limit(need):
@@ -4269,8 +4306,14 @@ def _main(argv, out, err):
         hosts.put_back(first)
     elif not arriving:
         raise UsageError('no hosts')
+    for word in operands + options.exclude:
+        for name in word.split(','):
+            if _PLAIN(name) and os.path.isfile(name):
+                run.warn('%s is taken for a host; the file is ./%s'
+                         % (name, name))
     if options.list:
         _print_hosts(hosts, arriving, out)
+        _tell_idle_exclusions(hosts, run.warn)
         return int(run.trouble)
     options.ssh = _ssh_words(options.ssh)
     attendant = _attendant_for(options)
@@ -4279,7 +4322,9 @@ def _main(argv, out, err):
             return run.drive(hosts, command, arriving)
         with SharedConnections(options.ssh) as shared:
             options.ssh_option += shared
-            return Prompt(options, hosts, out, err, attendant, stops).run()
+            prompt = Prompt(options, hosts, out, err, attendant, stops)
+            _tell_idle_exclusions(hosts, run.warn)
+            return prompt.run()
 
 
 def _check_uses(options, arriving):

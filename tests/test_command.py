@@ -360,7 +360,8 @@ class OptionTest(TestCase):
     def test_options_may_stand_anywhere(self):
         self.assert_runs(
             3, ['-f', '2', 'true', 'a', '-u5', 'b', '-x', 'd', 'c', 'd'],
-            ['true', '-f', '2', '-xd', 'a', 'b', 'c', '-lbo', '--maxrc'],
+            ['true', '-f', '2', '-xd', 'a', 'd', 'b', 'c', '-lbo',
+             '--maxrc'],
             ['true', 'a', 'd', 'b', 'c', '--exclude=d', '-u', '5', '-f2'])
 
     def test_two_dashes_end_the_options(self):

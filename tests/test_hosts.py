@@ -4,11 +4,13 @@ then told."""
 import itertools
 import os
 import random
+import signal
 import string
 import unittest
 from unittest import mock
 
-from support import FAKE_SSH, TestCase, run, run_classh
+from support import (FAKE_SSH, Command, TestCase, classh_argv, run,
+                     run_classh, wait_until)
 import classh
 from classh import (HostFileError, HostStream, PatternError, expand, fold,
                     patterns_from, ssh_argv)
@@ -614,6 +616,11 @@ class HostFileTest(TestCase):
             self.assertEqual((error.path, error.line), (path, None))
             self.assertEqual(str(error),
                              '%s: cannot read hosts: %s' % (path, text))
+        for path, hint in (('10.0.0.0/24', '10.0.0.[1-254]'),
+                           ('ssh://web1', '[user@]name[:port]')):
+            with self.assertRaises(HostFileError) as caught:
+                patterns_from([path])
+            self.assertIn(hint, str(caught.exception))
 
     def test_slash_outside_brackets_makes_an_argument_a_file(self):
         self.assertEqual(patterns_from(['n[0-10/5]', 'a,b']),
