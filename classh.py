@@ -2368,7 +2368,9 @@ def _load_record(path, source, unpickler):
         if begun and not source.peek(1) and not isinstance(
                 error, (RecordError, MemoryError)):
             return None
-        raise RecordError('%s: not a result: %s' % (path, error)) from None
+        # Its text may hold what the file does.
+        raise RecordError('%s: not a result: %s'
+                          % (path, _short(str(error)))) from None
     if not _is_result(record):
         raise RecordError('%s: not a result' % path)
     return record
@@ -2540,6 +2542,45 @@ class Output:
         return text.replace('\r\n', '\n').translate(_TERMINAL_ESCAPES)
 
 
+    def safe_lines(self, text):
+        """As safe(); and what a terminal has no room for in a line goes to
+        lines with an indent, since it would put that at its left edge, where
+        it could pass for a line of ours.
+        """
+        if not self.terminal:
+            return text
+        encoding = self._stream.encoding
+        text = self.safe(text).encode(encoding, 'backslashreplace').decode(
+            encoding)
+        try:
+            width = os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:
+            width = 0
+        width = max(width or 80, 20)
+        # Most characters take one column, none more than the 8 of a tab.
+        least = width // 8 if _WIDE(text) else width + 1
+        return re.sub('(?m)^[^\n]{%d,}' % least,
+                      lambda found: _fold_line(found.group(), width), text)
+
+
+def _fold_line(line, width):
+    """Return *line* in pieces of *width* columns at most, all but the first
+    with an indent."""
+    if len(line) <= width and not _WIDE(line):
+        return line
+    pieces, begin, column = [], 0, 0
+    for index, char in enumerate(line):
+        # Beyond those letters, a character may take two columns.
+        size = (8 - column % 8 if char == '\t'
+                else 1 if char < '\u1100' else 2)
+        if column + size > width:
+            pieces.append(line[begin:index])
+            begin, column = index, 2
+        column += size
+    return '\n  '.join(pieces + [line[begin:]])
+
+
+_WIDE = re.compile('[\t\u1100-\U0010ffff]').search
 _LINE_ESCAPES = {code: '\\x%02x' % code
                  for code in (*range(0x20), *range(0x7f, 0xa0))}
 # But for newline and tab, and with bytes that could not be decoded and the
@@ -3570,7 +3611,7 @@ class Run:
             self.err.write(Tally.MARKS[result.outcome])
             self._marked = True
         elif not self._options.quiet:
-            self.out.write(self.out.safe(report(result)))
+            self.out.write(self.out.safe_lines(report(result)))
 
     def _end_marks(self):
         if self._marked:
@@ -3990,7 +4031,7 @@ class Prompt:
         for host in hosts:
             if self._stops.caught:
                 break
-            self._out.write(self._out.safe(report(self._results[host])))
+            self._out.write(self._out.safe_lines(report(self._results[host])))
 
     def do_save(self, rest):
         if not rest or rest[0] in '-|':
@@ -4352,9 +4393,9 @@ def _print_hosts(hosts, arriving, out):
     while not out.error:
         host = hosts.look()
         if host is not None:
-            # As it came, be it UTF-8 or not.
-            out.write(os.fsencode(host).decode('utf-8', 'surrogateescape')
-                      + '\n', flush=False)
+            # As it came, be it UTF-8 or not, but for a terminal.
+            out.write(out.safe(os.fsencode(host).decode(
+                'utf-8', 'surrogateescape')) + '\n', flush=False)
             continue
         out.write('')
         if hosts.exhausted:

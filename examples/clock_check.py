@@ -39,7 +39,7 @@ def main(hosts):
     with SSHJobMan(hosts, 'date +%s', timeout=30) as job:
         for result in job:
             said, right = check(result)
-            out.write(out.safe('%s: %s' % (result.host, said)) + '\n')
+            out.write(out.safe_lines('%s: %s' % (result.host, said)) + '\n')
             if not right:
                 status = 1
     if out.error:

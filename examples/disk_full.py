@@ -38,7 +38,8 @@ def main(hosts):
                     'df printed too much' if result.truncated else
                     'df exited with %d' % result.exitcode))
             for line in lines:
-                out.write(out.safe('%s: %s' % (result.host, line)) + '\n')
+                out.write(out.safe_lines('%s: %s' % (result.host, line))
+                          + '\n')
                 status = 1
     if out.error:
         raise out.error

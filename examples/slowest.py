@@ -23,7 +23,8 @@ def main(argv):
              for result in load(path))
     out = Output(sys.stdout)
     for elapsed, host, ending in heapq.nlargest(count, times):
-        out.write(out.safe('%.1f s: %s: %s' % (elapsed, host, ending)) + '\n')
+        out.write(out.safe_lines('%.1f s: %s: %s' % (elapsed, host, ending))
+                  + '\n')
     if out.error:
         raise out.error
     return 0

@@ -86,6 +86,22 @@ class LoudTest(HostileTest):
                          (text(octets), text(octets)))
 
 
+def rows_of_terminal(shown, width):
+    """Yield the rows in which *shown* appears, where a row is that wide."""
+    for line in shown.replace('\r\n', '\n').split('\n'):
+        row, column = '', 0
+        for char in line:
+            size = (8 - column % 8 if char == '\t' else
+                    2 if unicodedata.east_asian_width(char) in 'FW' else 1)
+            if char == '\t':        # it stops at the right edge
+                size = min(size, width - column)
+            if column + size > width:
+                yield row
+                row, column = '', 0
+            row, column = row + char, column + size
+        yield row
+
+
 class TerminalTest(HostileTest):
     # What a terminal heeds, by ECMA-48 and xterm: C0, DEL, C1 as characters
     # and as bytes, and what turns the direction of text.
@@ -121,6 +137,36 @@ class TerminalTest(HostileTest):
                     'true'] * (options != ['--list']) + [host]))
                 self.assertEqual(said.status, 2, said)
                 self.check_harmless(said.stdout)
+
+    def test_long_line_forges_no_host(self):
+        # What a terminal has no room for goes to its left edge.
+        forged = 'web2   0   (0.1)'
+        for filler in ('x' * 78, '\t' * 9 + 'x' * 6, '\u4e2d' * 39,
+                       '\x1b' * 20, '\u20ac' * 13, '\udcff' * 20, 'x' * 156,
+                       '\xe9' * 78, 'x' * 77 + '\t'):
+            for env in {'PYTHONIOENCODING': 'utf-8'}, (
+                    {'PYTHONIOENCODING': 'ascii'}):
+                self.write('said', filler + forged)
+                said = run_in_pty(classh_argv(
+                    '--ssh', FAKE_SSH, 'cat %s; cat %s >&2' % (
+                        2 * (self.path('said'),)), 'a'), env=env)
+                rows = list(rows_of_terminal(said.stdout, 80))
+                self.assertNotIn(forged[:4], [row[:4] for row in rows])
+                self.assertEqual(sum(row[:1] not in ' ' for row in rows), 1,
+                                 rows)
+                self.assertIn(re.sub(r'\s', '', forged), re.sub(
+                    r'\s', '', said.stdout))
+
+    def test_line_with_room_is_left_as_it_is(self):
+        for line in 'x' * 78, '\t' * 9 + 'x' * 8, '\u4e2d' * 39, '':
+            self.write('said', line + '\n' + line + '\n\n')
+            said = run_in_pty(
+                classh_argv('--ssh', FAKE_SSH, 'cat ' + self.path('said'),
+                            'a'), env={'PYTHONIOENCODING': 'utf-8'})
+            self.assertIn('\n' + 2 * ('  ' * bool(line) + line + '\n'),
+                          said.stdout.replace('\r\n', '\n'))
+        said = self.classh('cat ' + self.write('said', 'x' * 500), 'a')
+        self.assertIn('\n  ' + 'x' * 500 + '\n', said.stdout)
 
     def test_neither_by_an_error_of_ours(self):
         for words in (['true', '\x1b[2J'], ['true', 'a[\x1b[2J]'],

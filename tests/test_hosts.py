@@ -796,6 +796,52 @@ class ListTest(TestCase):
             self.listed('a[1-9]', '-x', 'a1,a[8-9]', '--exclude', hosts),
             ['a2', 'a4', 'a7'])
 
+    def test_exclusion_that_excludes_no_host_is_told(self):
+        told = "classh: -x excludes none of these hosts: '%s'\n"
+        hosts = 'web[01-06]'
+        run_classh('--list', hosts, '-x', 'web[3-5]', '-xweb06').check(
+            stdout=None, stderr=told % 'web[3-5]')
+        run_classh('--list', hosts, '-xweb[03-05]').check(stdout=None)
+        for options in ['-q'], ['--progress']:
+            said = run_classh('--ssh', FAKE_SSH, *options + [
+                '-xweb[3-5],b', '-xweb06', 'true', hosts]).check(stderr=None)
+            self.assertIn(told % 'web[3-5],b', said.stderr)
+        # Of hosts that arrive it is known at the end.
+        run_classh('--ssh', FAKE_SSH, '-q', '-x', 'b,web2', 'true', '-',
+                   stdin='web1\nb\n').check(stderr=told % 'web2')
+        run_classh('--list', '-x', 'b,web2', '-', stdin='web1\nb\n').check(
+            stdout='web1\n', stderr=told % 'web2')
+        run_classh('--ssh', FAKE_SSH, '--shell', '-q', hosts, '-x', 'b',
+                   stdin='true\n').check(stderr=told % 'b')
+
+    def test_exclusion_that_excludes_no_host_is_told_before_they_end(self):
+        with Command(classh_argv('--ssh', FAKE_SSH, '-x', 'web3', 'true',
+                                 'slow1')) as command:
+            wait_until(lambda: 'none of these' in command.stderr)
+            command.signal(signal.SIGTERM)
+            command.finish().check(143, None, None)
+
+    def test_name_of_a_file_has_a_hint(self):
+        directory = self.scratch()
+        with open(os.path.join(directory, 'hosts.txt'), 'w') as file:
+            file.write('a1\n')
+        os.mkdir(os.path.join(directory, 'web1'))
+        for words in ['hosts.txt', 'web1'], ['web1,hosts.txt']:
+            run_classh('--ssh', FAKE_SSH, '-q', 'true', *words,
+                       cwd=directory).check(
+                           stderr='classh: hosts.txt is taken for a host; '
+                                  'the file is ./hosts.txt\n')
+        said = run_classh('--list', 'a1', '-x', 'hosts.txt', cwd=directory)
+        self.assertIn('the file is ./hosts.txt\n', said.stderr)
+        run_classh('--list', './hosts.txt', cwd=directory).check(
+            stdout='a1\n')
+
+    def test_hosts_that_arrive_may_end_in_cr(self):
+        for octets in b'web1\r# old\rweb2\r', b'web1\r\n#\rweb2', (
+                b'web1\r\rweb2 # x\r# y'):
+            run_classh('--list', '-', stdin=octets).check(
+                stdout='web1\nweb2\n')
+
     def test_files_and_names_mix(self):
         directory = self.scratch()
         with open(os.path.join(directory, 'all'), 'w') as file:

@@ -459,6 +459,20 @@ class HostileTest(PickleTest):
                        b'\xef\xbb\xbfweb1\n', b'{"host": "web1"}'):
             self.refused(octets, 'not a result')
 
+    def test_error_holds_nothing_that_drives_a_terminal(self):
+        for name in '\x1b[2J', '\x9b2J', '\u202e', 'x' * 10000:
+            octets = name.encode()
+            for body in (b'\x80\x04c' + octets + b'\nx\n.',
+                         b'\x80\x04cclassh\n' + octets + b'\n.',
+                         b'\x80\x04' + text(name) * 2 + b'\x93.',
+                         b'\x80\x04I' + octets + b'\n.', octets):
+                self.write('all', body)
+                with self.assertRaises(RecordError) as caught:
+                    list(load(self.path('all')))
+                self.assertTrue(str(caught.exception).isprintable(),
+                                ascii(str(caught.exception)))
+                self.assertLess(len(str(caught.exception)), 300)
+
     def test_odd_opcodes_are_refused(self):
         deep = 100000
         for body in (b'N' + b'\x85' * deep + b'.',
