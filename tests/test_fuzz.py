@@ -181,8 +181,12 @@ class FuzzTest(TestCase):
         self.assertEqual(len(argv), end + 3)
         self.assertFalse(argv[end + 1].startswith('-'), argv)
         self.assertEqual(argv[end + 2], 'command')
-        for word in argv[1:end]:
-            self.assertRegex(word, r'\A(-[opxal]|\d+|me|\w+=\w+)\Z')
+        users = ('me', host.rpartition('@')[0])
+        for before, word in zip(argv, argv[1:end]):
+            if before == '-l':
+                self.assertIn(word, users)
+            else:
+                self.assertRegex(word, r'\A(-[opl]|\d+|\w+=\w+)\Z')
         self.assertEqual(list(classh.expand(host)), [host])
         self.assertEqual(classh._take_literally(host), [host])
         os.fsencode(host)
