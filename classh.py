@@ -4357,7 +4357,7 @@ def _main(argv, out, err):
         _tell_idle_exclusions(hosts, run.warn)
         return int(run.trouble)
     options.ssh = _ssh_words(options.ssh)
-    attendant = _attendant_for(options)
+    attendant = _attendant_for(options, None if arriving else hosts)
     with stops, attendant as run.attendant:
         if not options.shell:
             return run.drive(hosts, command, arriving)
@@ -4405,8 +4405,20 @@ def _print_hosts(hosts, arriving, out):
             hosts.add(arriving.take(0))
 
 
-def _attendant_for(options):
-    """Return the PasswordAttendant that *options* want; ask what it needs."""
+def _number_of_hosts(hosts):
+    """Return how many the HostStream *hosts* holds, None if too many."""
+    taken = list(itertools.islice(iter(hosts.look, None), COUNT_LIMIT))
+    number = len(taken) if hosts.exhausted else None
+    for host in reversed(taken):
+        hosts.put_back(host)
+    return number
+
+
+def _attendant_for(options, hosts):
+    """Return the PasswordAttendant that *options* want; ask what it needs.
+
+    *hosts* is their HostStream, or None where they are not known yet.
+    """
     asked = options.askpass or options.askpass_file is not None
     for given, needed, names in (
             (options.sudo_password, options.sudo, '--sudo-password: --sudo'),
@@ -4422,13 +4434,14 @@ def _attendant_for(options):
     if asked or options.sudo_password:
         _leave_no_core()
     if asked:
-        secret = (_ask_secret('Password: ') if options.askpass_file is None
+        what = 'ssh' if options.sudo is None or options.sudo_password else (
+            'ssh and sudo')
+        secret = (_ask_secret(what, hosts) if options.askpass_file is None
                   else _secret_in(options.askpass_file))
         ssh = Gate(secret, options.askpass_anyway)
         sudo = Gate(secret, options.askpass_anyway)
     if options.sudo_password:
-        sudo = Gate(_ask_secret('Password for sudo: '),
-                    options.askpass_anyway)
+        sudo = Gate(_ask_secret('sudo', hosts), options.askpass_anyway)
     return PasswordAttendant(ssh, sudo, options.sudo, options.askpass_key)
 
 
@@ -4444,8 +4457,9 @@ def _leave_no_core():
         pass                        # it is 0, and only root may raise it
 
 
-def _ask_secret(prompt):
-    """Return what is typed at the terminal, unseen, as bytes.
+def _ask_secret(what, hosts):
+    """Return the password for *what* on *hosts*, as it is typed at the
+    terminal, unseen: bytes.
 
     getpass would decode it, and where it finds no terminal show it.
     """
@@ -4456,6 +4470,10 @@ def _ask_secret(prompt):
     except (OSError, termios.error):
         raise UsageError('no terminal to ask for a password on; '
                          'see --askpass-file') from None
+    number = hosts and _number_of_hosts(hosts)
+    prompt = 'Password for %s%s: ' % (what, '' if number is None else
+                                      ' on 1 host' if number == 1 else
+                                      ' on %d hosts' % number)
     silent = before[:]
     # A terminal that a program left raw would give us the first key alone.
     silent[0] |= termios.ICRNL

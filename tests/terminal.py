@@ -1,7 +1,7 @@
 """A command on a terminal of its own, to talk with.
 
     with Terminal(argv) as terminal:
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         terminal.type('secret\\n')
         run = terminal.finish()
 """

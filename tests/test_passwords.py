@@ -441,7 +441,7 @@ class OlderSshTest(PasswordTest):
         with Terminal(classh_argv(
                 '--ssh', ASKING_SSH, '-A', self.SCRIPT, 'h[1-3]'),
                 cwd=self.directory) as terminal:
-            terminal.expect('Password: ')
+            terminal.expect('Password for ')
             terminal.type(SECRET + '\n')
             said = terminal.finish()
         self.assertEqual(said.stdout.count('  in\r\n'), 3, said)
@@ -590,7 +590,7 @@ class AskTest(WorkTest):
 
     def test_is_asked_once_and_not_echoed(self):
         terminal = self.terminal('-A', LOGIN, 'h[1-5]')
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         wait_until(lambda: not terminal.echoes())
         terminal.type(SECRET + '\n')
         said = terminal.finish()
@@ -605,7 +605,7 @@ class AskTest(WorkTest):
         terminal = Terminal(['sh', self.path('run')] + classh_argv(
             '--ssh', ASKING_SSH, '-A', LOGIN, 'h'), cwd=self.directory)
         with terminal:
-            terminal.expect('Password: ')
+            terminal.expect('Password for ')
             terminal.type(SECRET + '\n')
             terminal.finish().check(stdout=None)
         self.assertIn('  in\n', self.read('out'))
@@ -613,17 +613,18 @@ class AskTest(WorkTest):
 
     def test_ctrl_c_ends_it_and_the_terminal_echoes_again(self):
         terminal = self.terminal('-A', LOGIN, 'h')
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         wait_until(lambda: not terminal.echoes())
         terminal.type('half\x03')
         said = terminal.finish().check(130, stdout=None)
         self.assertTrue(terminal.echoes())
         self.assertEqual(self.lines('sent'), [])
-        self.assertEqual(said.stdout, 'Password: \r\n', said)
+        self.assertEqual(said.stdout, 'Password for ssh on 1 host: \r\n',
+                         said)
 
     def test_sigterm_ends_it_and_the_terminal_echoes_again(self):
         terminal = self.terminal('-A', LOGIN, 'h')
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         wait_until(lambda: not terminal.echoes())
         terminal.signal(signal.SIGTERM)
         terminal.finish().check(143, stdout=None)
@@ -634,7 +635,7 @@ class AskTest(WorkTest):
         terminal = Terminal(['sh', '-c', script, 'sh'] + classh_argv(
             '--ssh', ASKING_SSH, '-A', LOGIN, 'h'), cwd=self.directory)
         self.addCleanup(terminal.__exit__)
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         wait_until(lambda: not terminal.echoes())
         return terminal
 
@@ -654,7 +655,7 @@ class AskTest(WorkTest):
                     os.kill(pid, stop)
                 terminal.expect('stopped')
                 terminal.type('\n')
-                terminal.expect('Password: ')
+                terminal.expect('Password for ')
                 wait_until(lambda: not terminal.echoes())
                 terminal.type(SECRET + '\n')
                 terminal.expect('ended with 0')
@@ -679,18 +680,38 @@ class AskTest(WorkTest):
         terminal.type('\x03')
         terminal.expect('ended with 130')
 
+    def test_prompt_says_for_what_and_on_how_many_hosts(self):
+        self.write('hosts', 'h3\nh4 # two\n')
+        for args, prompt in (
+                (['-A', 'h[1-5]'], 'ssh on 5 hosts'),
+                (['-A', 'h[1-3],h2', './hosts', '-xh1'], 'ssh on 3 hosts'),
+                (['-A', '--sudo', 'h'], 'ssh and sudo on 1 host'),
+                (['-A', '--sudo', '--sudo-password', 'h'], 'ssh on 1 host'),
+                (['--sudo', '--sudo-password', 'h'], 'sudo on 1 host'),
+                # Not known yet, or not worth the wait.
+                (['-A', 'h', '-'], 'ssh'),
+                (['-A', 'h[1-999999999]'], 'ssh'),
+                (['-A', 'h', 'h[1-999999999]', '-xh[2-999999999]'], 'ssh')):
+            with self.subTest(args=args):
+                terminal = self.terminal('true', *args)
+                terminal.expect('Password for %s: ' % prompt)
+                wait_until(lambda: not terminal.echoes())
+                terminal.type('\x03')
+                terminal.finish().check(130, stdout=None)
+
     def test_ctrl_d_is_no_password(self):
         terminal = self.terminal('-A', LOGIN, 'h')
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         wait_until(lambda: not terminal.echoes())
         terminal.type('\x04')
-        terminal.finish().check(2, 'Password: \r\nclassh: the password is '
-                                'empty, or no text\r\n')
+        terminal.finish().check(
+            2, 'Password for ssh on 1 host: \r\nclassh: the password is '
+            'empty, or no text\r\n')
         self.assertTrue(terminal.echoes())
 
     def test_empty_password_is_none(self):
         terminal = self.terminal('-A', LOGIN, 'h')
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         wait_until(lambda: not terminal.echoes())
         terminal.type('\n')
         said = terminal.finish().check(2, stdout=None)
@@ -706,7 +727,7 @@ class AskTest(WorkTest):
             with self.subTest(locale=locale):
                 terminal = self.terminal('-A', script, 'h',
                                          env={'LC_ALL': locale})
-                terminal.expect('Password: ')
+                terminal.expect('Password for ')
                 wait_until(lambda: not terminal.echoes())
                 terminal.type(text(secret) + '\n')
                 terminal.finish().check(stdout=None)
@@ -1064,7 +1085,7 @@ class RealTest(WorkTest):
     def test_asked_for_on_a_terminal(self):
         with Terminal(classh_argv('--ssh', self.users.ssh, '-A', 'id -un',
                                   self.hosts(3))) as terminal:
-            terminal.expect('Password: ')
+            terminal.expect('Password for ')
             terminal.type(self.users.password + '\n')
             said = terminal.finish().check(stdout=None)
         self.assertEqual(said.stdout.count('  %s\r\n' % self.users.asked), 3)

@@ -119,7 +119,7 @@ class PlacesTest(SecretTest):
         terminal = self.terminal(
             '-A', '--pickle', 'results', '-S', 'good/', '-E', 'bad/',
             'echo in; echo err >&2; [ $TARGET != h3 ]', 'h[1-5]')
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         terminal.type(self.secret + '\n')
         self.asked(1)
         # The first has it; four helpers wait for their answer.
@@ -241,7 +241,7 @@ class PlacesTest(SecretTest):
         self.write('go')
         terminal = self.terminal('-A', '--shell', 'h[1-2]',
                                  env={'HOME': home})
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         terminal.type(self.secret + '\n')
         terminal.expect('classh 2> ')
         terminal.type('echo in\n')
@@ -271,7 +271,7 @@ class RealSecretTest(SecretTest):
         terminal = Terminal(classh_argv(
             '--ssh', self.users.ssh, '-A', *args), cwd='/')
         self.addCleanup(terminal.__exit__)
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         terminal.type(self.secret + '\n')
         return terminal
 
@@ -310,7 +310,7 @@ class RealSecretTest(SecretTest):
             '--ssh', self.users.su, '-A', '--sudo', 'true',
             self.users.asked + '@h'), cwd='/')
         with terminal:
-            terminal.expect('Password: ')
+            terminal.expect('Password for ')
             terminal.type(self.secret + '\n')
             terminal.finish().check(5, stdout=None)
         self.users.quiet()

@@ -783,7 +783,7 @@ class PasswordTest(ShellTest):
         terminal = Terminal(self.argv('-A', 'h[1-2]', ssh=ASKING_SSH),
                             env=self.env, cwd=self.directory)
         self.addCleanup(terminal.__exit__)
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         terminal.type('right\n')
         terminal.expect('classh 2> ')
         for _ in range(2):
@@ -1033,7 +1033,7 @@ class RealPasswordTest(ShellTest):
             '-A', self.users.asked + '@127.0.0.[1-4]', ssh=self.users.ssh),
             env=self.env, cwd=self.directory)
         self.addCleanup(terminal.__exit__)
-        terminal.expect('Password: ')
+        terminal.expect('Password for ')
         terminal.type(self.users.password + '\n')
         terminal.expect('classh 4> ')
         for _ in range(3):

@@ -729,7 +729,7 @@ class PromptTest(SignalTest):
         for numbers in (SIGHUP,), (SIGQUIT,), (SIGTERM, SIGTERM, SIGHUP):
             with self.terminal('-A', 'true', 'a') as terminal:
                 before = modes(terminal)
-                terminal.expect('Password: ')
+                terminal.expect('Password for ')
                 wait_until(lambda: not terminal.echoes(), what='no echo')
                 for number in numbers:
                     with contextlib.suppress(ProcessLookupError):

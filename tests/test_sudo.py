@@ -373,7 +373,7 @@ class RealTest(SudoTest):
         with Terminal(classh_argv(
                 '--ssh', self.users.ssh, '-A', '--sudo', 'id -un',
                 self.addresses('asked', 2)), cwd='/') as terminal:
-            terminal.expect('Password: ')
+            terminal.expect('Password for ')
             terminal.type(self.users.password + '\n')
             said = terminal.finish().check(stdout=None)
         self.assertEqual(said.stdout.count('assword'), 1, said)
@@ -385,9 +385,9 @@ class RealTest(SudoTest):
                 '--ssh', self.users.ssh, '-A', '--sudo=' + self.users.free,
                 '--sudo-password', 'id -un', self.addresses('asked', 2)),
                 cwd='/') as terminal:
-            terminal.expect('Password: ')
+            terminal.expect('Password for ')
             terminal.type(self.users.password + '\n')
-            terminal.expect('Password for sudo: ')
+            terminal.expect('Password for sudo on ')
             terminal.type(self.users.other + '\n')
             said = terminal.finish().check(stdout=None)
         self.assertEqual(said.stdout.count('  %s\r\n' % self.users.free), 2)
@@ -398,7 +398,7 @@ class RealTest(SudoTest):
         with Terminal(classh_argv(
                 '--ssh', self.users.su, '--sudo', '--sudo-password', 'id -un',
                 self.hosts('asked', 2)), cwd='/') as terminal:
-            terminal.expect('Password for sudo: ')
+            terminal.expect('Password for sudo on ')
             terminal.type(self.users.password + '\n')
             said = terminal.finish().check(stdout=None)
         self.assertEqual(said.stdout.count('assword'), 1, said)
