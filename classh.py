@@ -4464,16 +4464,28 @@ def _ask_secret(what, hosts):
     getpass would decode it, and where it finds no terminal show it.
     """
     import termios                  # few runs need it
-    try:
-        tty = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
-        before = termios.tcgetattr(tty)
-    except (OSError, termios.error):
-        raise UsageError('no terminal to ask for a password on; '
-                         'see --askpass-file') from None
     number = hosts and _number_of_hosts(hosts)
     prompt = 'Password for %s%s: ' % (what, '' if number is None else
                                       ' on 1 host' if number == 1 else
                                       ' on %d hosts' % number)
+    with StopRequests() as stops:
+        try:
+            tty = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
+            try:
+                typed = _read_unseen(tty, prompt, stops)
+            finally:
+                os.close(tty)
+        except (OSError, termios.error):    # none, or it has gone away
+            stops.check()
+            raise UsageError('no terminal to ask for a password on; '
+                             'see --askpass-file') from None
+        stops.check()
+    return _checked_secret(typed, 'the password')
+
+
+def _read_unseen(tty, prompt, stops):
+    import termios
+    before = termios.tcgetattr(tty)
     silent = before[:]
     # A terminal that a program left raw would give us the first key alone.
     silent[0] |= termios.ICRNL
@@ -4488,21 +4500,17 @@ def _ask_secret(what, hosts):
             pass                    # it is gone: the read will say so
 
     hears = threading.current_thread() is threading.main_thread()
-    with StopRequests() as stops:
-        try:
-            # After Ctrl-Z the shell has set the terminal as it wants it.
-            if hears:
-                going_on = signal.signal(signal.SIGCONT, ask)
-            ask()
-            typed = stops.call(os.read, tty, READ_SIZE)
-        finally:
-            if hears:
-                signal.signal(signal.SIGCONT, going_on)
-            termios.tcsetattr(tty, termios.TCSAFLUSH, before)
-            os.write(tty, b'\n')
-            os.close(tty)
-        stops.check()
-    return _checked_secret(typed, 'the password')
+    try:
+        # After Ctrl-Z the shell has set the terminal as it wants it.
+        if hears:
+            going_on = signal.signal(signal.SIGCONT, ask)
+        ask()
+        return stops.call(os.read, tty, READ_SIZE)
+    finally:
+        if hears:
+            signal.signal(signal.SIGCONT, going_on)
+        termios.tcsetattr(tty, termios.TCSAFLUSH, before)
+        os.write(tty, b'\n')
 
 
 def _secret_in(path):

@@ -739,6 +739,24 @@ class PromptTest(SignalTest):
                 self.assertIn(said.status - 128, numbers, said)
                 self.assertEqual(modes(terminal), before, said)
 
+    def test_terminal_goes_away_while_a_password_is_asked_for(self):
+        with self.terminal('-A', 'true', 'a') as terminal:
+            terminal.expect('Password for ')
+            terminal.hang_up()
+            terminal.finish().check(129, None)
+        # Ignored, or kept away by the leader of the session.
+        for trap in "trap '' HUP", 'trap : HUP':
+            self.write('status')
+            with Terminal(['sh', '-c', trap + '; "$@" 2>err; echo $? >status',
+                           'sh'] + self.argv('-A', 'true', 'a'),
+                          cwd=self.directory) as terminal:
+                terminal.expect('Password for ')
+                terminal.hang_up()
+                wait_until(lambda: self.read('status'), what='an end')
+            self.assertEqual((self.read('status'), self.read('err')), (
+                '2\n', 'classh: no terminal to ask for a password on; '
+                'see --askpass-file\n'))
+
     def test_prompt_leaves_the_terminal_as_it_was(self):
         for how, status in (('\x04', 0), (SIGTERM, 143), (SIGHUP, 129)):
             with self.terminal('--shell', 'a',
