@@ -4546,7 +4546,11 @@ def _host_stream(options, operands):
 
 def main(argv=None):
     """Run classh on *argv* (None: sys.argv[1:]); return its exit status."""
-    _hold_standard_descriptors()
+    try:
+        _hold_standard_descriptors()
+    except OSError as error:        # no /dev/null
+        Output(sys.stderr).say('classh: %s' % _cause(error))
+        return 1
     out, err = Output(sys.stdout), Output(sys.stderr)
     try:
         with exit_on_signals(program=argv is None):

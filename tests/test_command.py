@@ -624,6 +624,19 @@ class StandardStreamTest(TestCase):
              before='exec <&- >&- 2>&-').check(5, '', '')
         self.assertEqual(sorted(os.listdir(directory)), ['a1', 'a2', 'a3'])
 
+    def test_no_dev_null(self):
+        # As in a chroot; where a stream is closed, it would take its place.
+        problem = '/dev/nothing: No such file or directory\n'
+        for before, status in ('', 4), ('exec <&-', 1), ('exec >&-', 1):
+            said = run([sys.executable, '-c', 'import os, sys; '
+                        'os.devnull = "/dev/nothing"; import classh; '
+                        'sys.exit(classh.main())', '--ssh', FAKE_SSH, 'true',
+                        'a'], before=before,
+                       env={'PYTHONPATH': support.ROOT})
+            said.check(status, None, None)
+            self.assertIn(problem, said.stdout + said.stderr)
+            self.assertNotIn('Traceback', said.stderr, said)
+
     def test_stdin_that_never_ends_holds_nobody_up(self):
         with Command(argv('cat', 'a', 'reader'),
                      stdin=subprocess.PIPE) as command:
