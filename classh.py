@@ -19,6 +19,16 @@ finish in any order, that ssh ends where a signal ends Python itself, or that
 one manager may be used from two threads at the same time.
 """
 
+import signal
+
+if __name__ == '__main__':
+    # Before the other imports, which take a while: until main() has its own
+    # handlers, Ctrl-C is no traceback, and SIGUSR1 no end.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, lambda signum, frame: None)
+
 import argparse
 import binascii
 import collections
@@ -33,7 +43,6 @@ import re
 import select
 import selectors
 import shlex
-import signal
 import stat
 import subprocess
 import sys

@@ -715,6 +715,35 @@ class HandlerTest(unittest.TestCase):
                 stops.call(divmod, 7, 0)
 
 
+class EarlyTest(SignalTest):
+    # In place of argparse: a signal that comes while classh imports it.
+    IMPORTED = """
+        import os, signal, sys
+        os.kill(os.getpid(), signal.%s)
+        sys.path.remove(os.path.dirname(__file__))
+        del sys.modules['argparse']
+        import argparse
+        """
+
+    def signalled(self, name, **options):
+        """A run of classh to which the signal comes while it starts."""
+        os.makedirs(self.path('early'), exist_ok=True)
+        self.write('early/argparse.py', textwrap.dedent(self.IMPORTED) % name)
+        return self.start('true', 'exit0', env={
+            'PYTHONPATH': self.path('early'), 'PYTHONDONTWRITEBYTECODE': '1'
+            }, **options).finish()
+
+    def test_ctrl_c_is_no_traceback(self):
+        self.signalled('SIGINT').check(-SIGINT, '', '')
+
+    def test_sigusr1_ends_nothing(self):
+        self.signalled('SIGUSR1').check(0, None, '')
+
+    def test_what_is_ignored_stays_ignored(self):
+        for name in 'SIGINT', 'SIGUSR1':
+            self.signalled(name, before="trap '' INT USR1").check(0, None, '')
+
+
 class PromptTest(SignalTest):
     @staticmethod
     def waits(pid):
