@@ -1215,6 +1215,7 @@ class SSHJobMan:
     user             for hosts that do not say user@
     ssh              the ssh to run: a str, split as a shell would, or a list
     options          'KEY=VALUE' strings for ssh's -o
+    host_options     a function of a host that returns more of them, or None
     expand           False: a bracket in a host is no pattern
     exclude          hosts not to run, in the same forms as hosts
     input            a file or descriptor, or None: every host gets its
@@ -1245,9 +1246,10 @@ class SSHJobMan:
 
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
-                 options=(), expand=True, exclude=(), input=None, keep=True,
-                 max_output=MAX_OUTPUT, grace=KILL_GRACE, attendant=None,
-                 warn=None, clock=time.monotonic):
+                 options=(), host_options=None, expand=True, exclude=(),
+                 input=None, keep=True, max_output=MAX_OUTPUT,
+                 grace=KILL_GRACE, attendant=None, warn=None,
+                 clock=time.monotonic):
         if fanout < 1:
             raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self.command = command
@@ -1264,6 +1266,7 @@ class SSHJobMan:
                              else options)),
                          connect_timeout=connect_timeout,
                          prompts=self._attendant.prompts)
+        self._host_options = host_options
         if not self._ssh['ssh']:
             raise ValueError('ssh is empty')
         # BatchMode does not reach the ssh of a jump host: it would ask where
@@ -1504,12 +1507,18 @@ class SSHJobMan:
                 theirs.append(stdin)
                 os.set_blocking(job.stdin, False)
             job.pid = self._launcher.start(
-                ssh_argv(job.host, command, **self._ssh),
+                ssh_argv(job.host, command, **self._ssh_settings(job.host)),
                 job.environment or self._environment,
                 (stdin, theirs[0], theirs[1]))
         finally:
             for fd in theirs:
                 os.close(fd)
+
+    def _ssh_settings(self, host):
+        if self._host_options is None:
+            return self._ssh
+        return dict(self._ssh, options=(*self._ssh['options'],
+                                        *self._host_options(host)))
 
     def _admit(self, job):
         if job.state == PENDING:
@@ -2884,20 +2893,32 @@ class _Heeder:
         return self._capture.take()
 
 
-def private_directory():
-    """Make a directory for us alone, where a socket can be and programs run;
-    return its path."""
+def private_directory(fits):
+    """Make a directory for us alone, where a socket can be, in the first
+    place for which fits(place) is true; return its path."""
     import tempfile                 # few runs need it
-    for place in tempfile.gettempdir(), '/tmp', '/dev/shm':
+    for place in (tempfile.gettempdir(), os.environ.get('XDG_RUNTIME_DIR', ''),
+                  '/tmp', '/dev/shm'):
         try:
             # The path of a socket has 108 bytes, of which ssh takes some 60.
-            if (len(os.fsencode(place)) < 32
-                    and not os.statvfs(place).f_flag & os.ST_NOEXEC):
+            if (os.path.isabs(place) and len(os.fsencode(place)) < 32
+                    and fits(place)):
                 return tempfile.mkdtemp(prefix='classh-', dir=place)
         except OSError:
             pass                    # try the next
-    raise UsageError('no directory for private files: TMPDIR, /tmp and '
-                     '/dev/shm are too long, not there or noexec')
+    raise UsageError('no directory for private files: TMPDIR, '
+                     'XDG_RUNTIME_DIR, /tmp and /dev/shm are too long, oddly '
+                     'named, not there or noexec')
+
+
+def runs_programs(place):
+    return not os.statvfs(place).f_flag & os.ST_NOEXEC
+
+
+def fits_in_option(place):
+    """Return whether ssh takes *place* in an option as it stands: no blank,
+    quote, % or ${, and there is no way to write the last."""
+    return re.fullmatch(r'[\w/.+-]+', place, re.ASCII) is not None
 
 
 def remove_directory(path):
@@ -2932,7 +2953,7 @@ class PasswordAttendant(Attendant):
 
     def _make_directory(self):
         import socket               # few runs need it
-        self._directory = private_directory()
+        self._directory = private_directory(runs_programs)
         path = os.path.join(self._directory, 'socket')
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
@@ -3445,12 +3466,14 @@ class _Terminal:
 class Run:
     """One command on many hosts: a manager, and who listens to it.
 
-    .results, a dict, may be set to keep the Result of each host.
+    .results, a mapping, may be set to keep the Result of each host, and
+    .host_options to what SSHJobMan takes as that.
     """
 
     def __init__(self, options, out, err, stops, attendant=None):
         self.attendant = attendant
         self.results = None
+        self.host_options = None
         self.out = err if '-' in (options.good, options.bad) else out
         self.err = err
         self.tally = Tally()
@@ -3517,7 +3540,8 @@ class Run:
                 hosts, command, fanout=options.fanout,
                 timeout=options.timeout, user=options.user,
                 connect_timeout=options.connect_timeout, ssh=options.ssh,
-                options=options.ssh_option, keep=False,
+                options=options.ssh_option, host_options=self.host_options,
+                keep=False,
                 input=0 if options.send_input else None,
                 max_output=options.max_output, attendant=self.attendant,
                 warn=self.warn) as self._job:
@@ -3833,6 +3857,51 @@ def _number(kind, low):
     return convert
 
 
+class _KeptResults:
+    """The results of one command; their output is in a temporary file.
+
+    Maps each host to its Result; .heads, in order of finishing, to one
+    without output.
+    """
+
+    def __init__(self):
+        self.heads = {}
+        self._kept = {}             # host: a place in the file, or the Result
+        self._file = None
+        self._end = 0
+
+    def __setitem__(self, host, result):
+        self.heads[host] = result._replace(output='', errors='')
+        try:
+            self._kept[host] = self._store(result)
+        except OSError:
+            self._kept[host] = result   # no place for it: memory has to do
+
+    def _store(self, result):
+        import pickle
+        if self._file is None:
+            import tempfile
+            self._file = tempfile.TemporaryFile(buffering=0)
+        record = pickle.dumps(tuple(result), pickle.HIGHEST_PROTOCOL)
+        place = self._file.seek(self._end)
+        _write_all(self._file.fileno(), record)
+        self._end += len(record)
+        return place
+
+    def __getitem__(self, host):
+        import pickle
+        kept = self._kept[host]
+        if isinstance(kept, Result):
+            return kept
+        with open(self._file.fileno(), 'rb', closefd=False) as file:
+            file.seek(kept)
+            return Result(*pickle.load(file))
+
+    def close(self):
+        if self._file is not None:
+            self._file.close()
+
+
 class Prompt:
     """Runs each line that is typed on all selected hosts.
 
@@ -3858,7 +3927,7 @@ class Prompt:
         'timeout': ('[SECS]', 'show or set the limit of each job; 0: none'),
     }
 
-    def __init__(self, options, hosts, out, err, attendant, stops):
+    def __init__(self, options, hosts, out, err, attendant, stops, shared):
         self._interactive = os.isatty(0)
         self.status = 0
         self._options = options
@@ -3868,8 +3937,9 @@ class Prompt:
         self._err = err
         self._attendant = attendant
         self._stops = stops
+        self._shared = shared
         self._command = None        # the last one
-        self._results = {}          # of it: host, Result
+        self._results = _KeptResults()      # of it
 
     def run(self):
         """Read and run lines to the end; return the exit status."""
@@ -3883,6 +3953,7 @@ class Prompt:
             with open(0, encoding=sys.getfilesystemencoding(),
                       errors='surrogateescape', closefd=False) as lines:
                 self._loop(lines.readline)
+        self._results.close()
         return self.status
 
     def _loop(self, read, prompt=None):
@@ -3915,7 +3986,7 @@ class Prompt:
                                   ', %d failed' % failed if failed else '')
 
     def _failed(self):
-        return [host for host, result in self._results.items()
+        return [host for host, result in self._results.heads.items()
                 if result.outcome != 'ok']
 
     def _say(self, text):
@@ -3952,11 +4023,16 @@ class Prompt:
         if not hosts:
             raise UsageError('no hosts are selected')
         self._command = line
-        self._results = {}
+        self._results.close()
+        self._results = _KeptResults()
         run = Run(self._options, self._out, self._err, self._stops,
                   self._attendant)
         run.results = self._results
+        run.host_options = self._shared.options
         self.status = run.drive(HostStream(hosts, expand=False), line)
+        # Over a connection that is dead, each command would take that long.
+        self._shared.end([host for host, result in self._results.heads.items()
+                          if result.reason.startswith('timed out')])
         return self._out.reader_left or (bool(self.status)
                                          and self._options.errexit)
 
@@ -4034,7 +4110,9 @@ class Prompt:
         return self._run(self._failed(), self._command)
 
     def do_show(self, rest):
-        hosts = self._named(rest, self._results) if rest else self._results
+        hosts = self._results.heads
+        if rest:
+            hosts = self._named(rest, hosts)
         if not hosts:
             raise UsageError('no results')
         for host in hosts:
@@ -4050,13 +4128,13 @@ class Prompt:
                 else PickleSink)
         sink = kind(path, self._say)
         sink.open(None)
-        for result in self._results.values():
-            sink.put(result)
+        for host in self._results.heads:
+            sink.put(self._results[host])
         sink.close(lambda: 0)
         lost = len(sink.undelivered())
-        self._say('%d saved' % (len(self._results) - lost))
+        self._say('%d saved' % (len(self._results.heads) - lost))
         if sink.cut:
-            self._say(_cut_line(sink.cut, len(self._results),
+            self._say(_cut_line(sink.cut, len(self._results.heads),
                                 self._options.max_output))
         self.status = 1 if lost or sink.cut else 0
         return bool(self.status) and self._options.errexit
@@ -4114,50 +4192,66 @@ def _line_editing(complete):
 
 
 class SharedConnections:
-    """ssh options by which each host is connected to once and for all.
+    """Connects to each host once and for all; a context manager.
 
-    Ends the connections, and all that is left of them, at the end of its
-    with block.
+    Ends the connections, and all that is left of them, at its end.
     """
 
     def __init__(self, ssh):
         self._ssh = ssh
         self._directory = None
+        self._names = {}            # host: the file name of its socket
+        self._numbers = itertools.count()
 
     def __enter__(self):
-        self._directory = private_directory()
+        self._directory = private_directory(fits_in_option)
+        return self
+
+    def options(self, host):
+        """Return the options by which ssh shares the connection to *host*."""
+        # ssh's own %C is the same for two names of one host: each would
+        # connect, and one would complain of the other's socket.
+        if host not in self._names:
+            self._names[host] = str(next(self._numbers))
         # The time is for the case that we do not live to end them.
-        return ['ControlMaster=auto', 'ControlPersist=600',
-                'ControlPath=%s/%%C' % self._directory]
+        return ['ControlMaster=auto', 'ControlPersist=600', 'ControlPath=%s/%s'
+                % (self._directory, self._names[host])]
+
+    def end(self, hosts):
+        """End the connections of *hosts*: they are not used again."""
+        # Whether or not they end: the next have names of their own.
+        names = [self._names.pop(host) for host in hosts]
+        with contextlib.suppress(OSError):      # no room to
+            self._end(names)
 
     def __exit__(self, *exc_info):
         try:
-            self._end_all()
+            self._end(os.listdir(self._directory))
         except OSError:
             pass                    # no room to; ControlPersist will
         finally:
             remove_directory(self._directory)
 
-    def _end_all(self):
-        paths = os.listdir(self._directory)
+    def _end(self, names):
+        paths = [path for path in (os.path.join(self._directory, name)
+                                   for name in names) if os.path.exists(path)]
         deadline = time.monotonic() + KILL_GRACE
-        while paths:
-            some, paths = paths[:FANOUT], paths[FANOUT:]
+        for begin in range(0, len(paths), FANOUT):
             deadline = time.monotonic() + KILL_GRACE
             exits = [subprocess.Popen(
-                [*self._ssh, '-o', 'ControlPath=%s/%s' % (
-                    self._directory, name), '-O', 'exit', 'all'],
+                [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True)     # Ctrl-C is not for them
-                for name in some]
+                for path in paths[begin:begin + FANOUT]]
             for process in exits:
                 try:
                     process.wait(max(0, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        while os.listdir(self._directory) and time.monotonic() < deadline:
+        while (any(map(os.path.exists, paths))
+               and time.monotonic() < deadline):
             time.sleep(ROUND)       # each takes its socket away
 
 
@@ -4371,8 +4465,8 @@ def _main(argv, out, err):
         if not options.shell:
             return run.drive(hosts, command, arriving)
         with SharedConnections(options.ssh) as shared:
-            options.ssh_option += shared
-            prompt = Prompt(options, hosts, out, err, attendant, stops)
+            prompt = Prompt(options, hosts, out, err, attendant, stops,
+                            shared)
             _tell_idle_exclusions(hosts, run.warn)
             return prompt.run()
 

@@ -487,10 +487,11 @@ class PromptTest(InDirectoryTest):
         options = argparse.Namespace(errexit=False, fanout=10, timeout=5.0)
         prompt = classh.Prompt(options, self.HOSTS, classh.Output(out),
                                classh.Output(err), None,
-                               classh.StopRequests())
+                               classh.StopRequests(), None)
         result = classh.Result('web2', 7, 'out', '\x1b', 1.0, 2.0, 'error',
                                '', False)
-        prompt._results = {'web2': result}
+        prompt._results['web2'] = result
+        self.addCleanup(prompt._results.close)
         prompt._command = None
         # What would run something is tested by running something.
         with mock.patch.object(prompt, '_run', return_value=False):

@@ -1,8 +1,10 @@
 """--shell: a prompt of its own, or commands from a pipe."""
 
+import contextlib
 import errno
 import glob
 import os
+import pwd
 import re
 import shlex
 import signal
@@ -14,13 +16,14 @@ import unittest
 from unittest import mock
 
 from support import (CLASSH, FAKE_SSH, ROOT, SCRATCH, SIGCHLD_IGNORED, TESTS,
-                     Command, WorkTest, after, classh_argv, kill_leftovers, leftovers,
-                     locales, processes, read_log, run, run_classh, sshd,
-                     until, wait_until)
+                     Command, WorkTest, after, classh_argv, kill_leftovers,
+                     leftovers, locales, measured, processes, read_log, run,
+                     run_classh, sshd, until, wait_until)
 from accounts import accounts
 from terminal import Terminal, state
 
-from classh import SharedConnections, load
+from classh import (Result, SharedConnections, UsageError, _KeptResults,
+                    _write_all, load, private_directory, runs_programs)
 
 ASKING_SSH = shlex.quote(os.path.join(TESTS, 'asking_ssh'))
 
@@ -294,6 +297,35 @@ class BuiltInTest(ShellTest):
         self.ask('%only db1')
         self.ask('true')
         self.assertIn('no results', self.ask('%show web1'))
+
+    def test_results_are_not_kept_in_memory(self):
+        peaks = []
+        for count in 4, 24:
+            script = ('head -c 4000000 /dev/zero | tr "\\0" x; echo "|$HOST"\n'
+                      '%%show h%d\n%%save out/\n' % count)
+            said = run(measured(self.argv('h[1-%d]' % count), self.path('kb')),
+                       stdin=script, env=self.env, cwd=self.directory)
+            said.check(0, None, '%d saved\n' % count)
+            self.assertEqual(said.stdout.count('x|h%d\n' % count), 2)
+            self.assertEqual(len(self.read('out/h1.out')), 4000004)
+            peaks.append(int(self.read('kb')))
+        self.assertLess(peaks[1] - peaks[0], 4000 * 20 / 2, peaks)
+
+    def test_results_are_kept_in_memory_where_no_file_can_be(self):
+        results = {host: Result(host, 0, host + '\udcff' * 9999, 'err', 1.0,
+                                2.0, 'ok', '', False) for host in 'abcd'}
+        kept = _KeptResults()
+        self.addCleanup(kept.close)
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for host, result in results.items():
+            with mock.patch('classh._write_all',
+                            side_effect=host in 'bd' and full or _write_all):
+                kept[host] = result
+        with mock.patch('tempfile.TemporaryFile', side_effect=full):
+            other = _KeptResults()
+            other['a'] = results['a']
+        self.assertEqual({host: kept[host] for host in kept.heads}, results)
+        self.assertEqual(other['a'], results['a'])
 
     def test_save_writes_a_directory(self):
         self.ask('echo in $HOST; echo err >&2')
@@ -817,7 +849,7 @@ class FakeSharingTest(ShellTest):
     def test_they_are_in_a_directory_for_us_alone(self):
         self.write('end')
         said = self.piped('true\n', 'args1')
-        path = re.search('ControlPath=(.*)/%C\n', said.stdout).group(1)
+        path = re.search('ControlPath=(.*)/0\n', said.stdout).group(1)
         self.assertFalse(os.path.exists(path))
         shell = self.shell('h1', ssh=self.ssh)
         self.say(shell, 'true')
@@ -870,6 +902,63 @@ class FakeSharingTest(ShellTest):
         self.assertLess(said.seconds, 30)
         self.assertEqual(private_directories(), set())
         wait_until(lambda: not leftovers())
+
+    def test_one_whose_job_timed_out_is_not_used_again(self):
+        # It may be dead, and each command on it would take that long.
+        self.write('end')
+        script = ('%timeout 2\necho "$path" >>$2; [ "$2" != h1 ] || sleep 60'
+                  '\n%timeout 0\necho "$path" >>$2\n')
+        ssh = self.program('ssh2', SHARING.replace(
+            '"${path%/*}/$2"', '"$path"').replace('exec sh -c', 'eval'))
+        said = self.piped(script, 'h[1-2]', '--ssh', shlex.quote(ssh))
+        self.assertIn('timed out after 2 s',
+                      said.check(0, None, None).stdout)
+        first, second = self.lines('h1')
+        self.assertNotEqual(first, second)
+        self.assertEqual(len(set(self.lines('h2'))), 1)
+        self.assertEqual(set(read_log(self.path('log'))[0]),
+                         {first, second, *self.lines('h2')})
+
+    def test_two_names_of_a_host_have_a_connection_each(self):
+        said = self.piped('true\n', 'args1', 'me@args1')
+        paths = re.findall('ControlPath=(.*)\n', said.stdout)
+        self.assertEqual(len(set(paths)), 2, said)
+
+    def test_name_of_the_temporary_directory_may_be_odd(self):
+        # ssh would take a part of it for quotes, a token or a variable.
+        # XDG_RUNTIME_DIR is the next, and /tmp after that.
+        other = tempfile.mkdtemp(prefix='x-', dir='/tmp')
+        self.addCleanup(os.rmdir, other)
+        for name in 'a b', "a'", 'a"b', '%h', '${HOME}', '\\', 'caf\xe9':
+            place = tempfile.mkdtemp(prefix=name, dir='/tmp')
+            self.addCleanup(os.rmdir, place)
+            for runtime, found in ((other, other), (place, '/tmp'),
+                                   ('', '/tmp'), ('x', '/tmp')):
+                said = self.piped('true\n', 'args1', env={
+                    'TMPDIR': place, 'XDG_RUNTIME_DIR': runtime,
+                    'LC_ALL': 'C.UTF-8'}).check(0, None)
+                path = re.search('ControlPath=(.*)\n', said.stdout).group(1)
+                self.assertEqual(os.path.dirname(os.path.dirname(path)),
+                                 found, said)
+
+    def test_directory_may_be_one_where_no_program_runs(self):
+        class Noexec:
+            f_flag = os.ST_NOEXEC
+
+        flags = mock.patch('os.statvfs', return_value=Noexec)
+        with flags, SharedConnections(['ssh']):
+            self.assertEqual(len(private_directories()), 1)
+        # The helpers of -A are programs.
+        with flags, self.assertRaises(UsageError):
+            private_directory(runs_programs)
+        place = tempfile.mkdtemp(prefix='x-', dir='/tmp')
+        self.addCleanup(os.rmdir, place)
+        with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=place), mock.patch(
+                'os.statvfs', lambda path: mock.Mock(
+                    f_flag=0 if path == place else os.ST_NOEXEC)):
+            path = private_directory(runs_programs)
+        os.rmdir(path)
+        self.assertEqual(os.path.dirname(path), place)
 
     def test_directory_goes_where_nothing_can_be_started(self):
         # No ssh to end them: they end by themselves.
@@ -1010,6 +1099,37 @@ class RealSharingTest(ShellTest):
         wait_until(lambda: self.lines('begun'))
         shell.signal(signal.SIGTERM)
         shell.finish().check(143, stdout=None)
+
+    def test_two_names_of_a_host_do_not_contend_for_a_socket(self):
+        user = pwd.getpwuid(os.getuid()).pw_name
+        command = self.start('127.0.0.1', user + '@127.0.0.1',
+                             '127.0.0.1:%d' % self.sshd.port)
+        command.stdin.write(b'echo $SSH_CONNECTION >>from; echo in\n' * 3)
+        said = command.finish().check(0, None, '')
+        self.assertEqual(said.stdout.count('  in\n'), 9, said)
+        self.assertNotIn('ControlSocket', said.stdout)
+
+    def test_connection_that_is_dead_costs_one_command_its_limit(self):
+        command = self.start('--progress', '127.0.0.[1-2]')
+        self.send(command, 'true', 2)
+        ends = self.connections()
+        ends += [pid for pid, parent, _, _ in processes() if parent in ends]
+
+        def send_them(number):
+            for pid in ends:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+        send_them(signal.SIGSTOP)
+        try:
+            command.send(b'%timeout 1\n')
+            command.send(b'true\n')
+            wait_until(lambda: command.stderr.count('!') == 2)
+            command.send(b'%timeout 30\n')
+            self.send(command, 'true', 2)
+        finally:
+            send_them(signal.SIGKILL)
+        command.finish().check(0, '', None)
 
     def test_host_that_cannot_be_reached_is_tried_again(self):
         command = self.start('127.0.0.1', '127.0.0.2:1')
