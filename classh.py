@@ -1293,7 +1293,8 @@ class SSHJobMan:
         self._tick = FIRST_TICK     # how long to wait for a hollow job
         self._noticed = False       # a child may have ended since then
         self._full_since = None     # when there was no room for one more
-        self._seeking = False       # the next host is far off
+        self._seeking = False       # more can be started at once
+        self._step_begun = 0.0      # see _charge_step()
         self._stopping = False      # start nothing more
         self._ending = False        # and end what runs
         self._watched = {}          # fileobj: callback
@@ -1327,8 +1328,8 @@ class SSHJobMan:
     def poll(self, timeout=None):
         """Do one turn; return the list of results that it finished.
 
-        Start what fits, wait for something to happen, read, reap, end what
-        is over its time.  Wait for *timeout* seconds at most; None: until
+        Start what fits, but for a moment only, wait for something to happen,
+        read, reap, end what is over its time.  Wait for *timeout* seconds at most; None: until
         something happens, be it only a signal or a limit that is due.
         """
         self._turn(timeout)
@@ -1415,6 +1416,8 @@ class SSHJobMan:
         poll() does so for a time in which we were stopped (SIGTSTP).
         """
         if seconds > LOOK:
+            if self._full_since is not None:
+                self._full_since += seconds
             for job in self._running.values():
                 if job.deadline is not None:
                     job.deadline += seconds
@@ -1445,22 +1448,41 @@ class SSHJobMan:
     # One turn
 
     def _turn(self, timeout):
+        self._step_begun = self._clock()
         self._start()
         self._wait(timeout)
         self._reap()
+        self._charge_step()
         self._expire()
         if not (self._running or self._watched) and (
                 self._stopping or self._hosts.exhausted):
             self._release()
 
+    def _charge_step(self, waited=0):
+        """End a step of a turn, in which select() may have *waited* seconds.
+
+        No other step takes LOOK seconds, unless this process was stopped.
+        """
+        now = self._clock()
+        self.excuse(now - self._step_begun - waited)
+        self._step_begun = now
+
     def _start(self):
         self._seeking = False
         if self._running and self._full_since is not None:
             return                  # until a job ends
+        end = self._step_begun + ROUND
         # Those in _finished could not be started; or else, where none can
         # be, all hosts would be taken in one turn.
-        while (len(self._running) + len(self._finished) < self.fanout
-               and not self._stopping):
+        while not self._stopping:
+            busy = len(self._running) + len(self._finished)
+            if busy >= self.fanout:
+                return
+            if busy % BURST == 0 and self._clock() > end:
+                # A large fanout must not keep the running jobs and the
+                # signals waiting: the others are for the next turn.
+                self._seeking = True
+                return
             host = self._hosts.look()
             if host is None:
                 self._seeking = not self._hosts.exhausted
@@ -1481,10 +1503,12 @@ class SSHJobMan:
                         and self._make_do(error)):
                     self._hosts.put_back(host)
                     return
+                self._full_since = None     # the next host may wait as long
                 self._deliver(job, result)
             else:
                 self._full_since = None
                 self._run(job)
+                self._charge_step()
                 if len(self._running) % BURST == 0:
                     self._read_ready(0)
 
@@ -1576,13 +1600,12 @@ class SSHJobMan:
             ready(fileobj, events, about)
 
     def _read_ready(self, timeout):
-        begun = self._clock()
         happened = self._selector.select(timeout)
-        if timeout is not None:
-            self.excuse(self._clock() - begun - timeout)
+        self._charge_step(float('inf') if timeout is None else timeout)
         for key, events in happened:
             ready, about = key.data
             ready(key.fileobj, events, about)
+            self._charge_step()
 
     def _patience(self, timeout):
         """Return how long a wait may last, None for ever."""

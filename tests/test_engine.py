@@ -114,6 +114,17 @@ class EngineTest(TestCase):
         with contextlib.suppress(OSError):
             os.close(fd)
 
+    @staticmethod
+    def each_start(call):
+        """Have *call(number)* called before each start of a process, the
+        first being 1."""
+        start, numbers = classh._Launcher.start, itertools.count(1)
+
+        def started(*args):
+            call(next(numbers))
+            return start(*args)
+        return mock.patch('classh._Launcher.start', started)
+
     def with_ssh_in_path(self, script):
         """An environment in which `ssh` is the shell *script*."""
         directory = self.scratch()
@@ -448,6 +459,34 @@ class LimitTest(EngineTest):
             clock.advance(100)
             result = self.take(job)
         self.assertEqual((result.host, result.outcome), ('slow', 'killed'))
+
+    def test_stop_in_any_step_of_a_turn_does_not_use_up_the_limits(self):
+        def stopped(function):
+            def call(*args):
+                clock.advance(200)
+                return function(*args)
+            return call
+        for name in ('_Launcher.start', '_Job.read', '_Job.has_ended'):
+            clock = StillClock()
+            with self.subTest(name=name), self.manager(
+                    ['early[1-2]'], timeout=100, clock=clock) as job:
+                if name != '_Launcher.start':
+                    job.poll(0)
+                    self.until_settled(2)
+                    clock.advance(2)    # all are asked
+                owner, method = name.split('.')
+                owner = getattr(classh, owner)
+                with mock.patch.object(owner, method,
+                                       stopped(getattr(owner, method))):
+                    self.assertEqual(job.poll(0), [])
+                self.assertEqual([running.state for running
+                                  in job._running.values()],
+                                 [classh.RUNNING] * 2)
+                clock.advance(101)      # but they do hold
+                self.assertEqual({result.reason for result
+                                  in self.take(job, 2)},
+                                 {'timed out after 100 s'})
+            kill_leftovers()
 
     def test_real_clock_strikes_too(self):
         result = self.run_one('slow', timeout=.2)
@@ -1054,6 +1093,25 @@ class FanoutTest(EngineTest):
                 job.poll(0)
                 self.assertEqual(len(job.running), running)
 
+    def test_turn_starts_hosts_for_50_ms_at_most(self):
+        # A large fanout would keep what runs, and Ctrl-C, waiting.
+        clock = StillClock()
+        with self.manager(['slow[1-99]'], fanout=99, clock=clock) as job:
+            with self.each_start(lambda number: clock.advance(.01)):
+                job.poll(0)
+                first = len(job.running)
+                job.poll(0)
+            self.assertLess(first, 10)
+            self.assertLess(first, len(job.running))
+
+    def test_nor_longer_where_none_can_be_started(self):
+        clock = StillClock()
+        with self.manager(['a[1-99]'], fanout=99, clock=clock,
+                          ssh='/nonexistent/ssh') as job:
+            with self.each_start(lambda number: clock.advance(.01)):
+                self.assertLess(len(job.poll(0)), 10)
+                self.take(job, 99 - len(job.results))
+
     def test_those_that_run_are_named_longest_first(self):
         gates = Gates(self.scratch(), *'abcd')
         with self.manager(list('abcd'), gates.command, fanout=3) as job:
@@ -1206,7 +1264,8 @@ class WaitTest(EngineTest):
         # An engine that spins would use all of the time it waits.
         with self.manager(['slow[1-20]', 'closer[1-20]'],
                           'exec sleep 60') as job:
-            job.poll(0)
+            while len(job.running) < 40:
+                job.poll(0)
             self.until_settled(40)
             used = time.process_time()
             self.assertIs(job.wait(.5), False)
@@ -1998,8 +2057,78 @@ class HostProgramTest(EngineTest):
         self.assertEqual(result.outcome, 'ssh')
         self.assertIn('could not be started', result.reason)
 
+    def test_each_host_waits_as_long_for_room(self):
+        clock = StillClock()
+        full = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        def start(number):
+            if clock() < 1000 + 7:
+                raise full
+        with self.each_start(start):
+            with self.manager(['exit0-[1-30]'], clock=clock) as job:
+                outcomes = []
+                while not job.done:
+                    outcomes += [result.outcome for result in job.poll(.01)]
+                    if clock() < 1000 + 7:
+                        clock.advance(.5)
+        self.assertEqual((outcomes[0], set(outcomes[1:]), len(outcomes)),
+                         ('ssh', {'ok'}, 30))
+
+    def test_no_room_to_listen_to_a_job_is_no_room_to_start_it(self):
+        register = selectors.DefaultSelector.register
+
+        def full(selector, fileobj, events, data):
+            if isinstance(data[1], classh._Job) and len(job.running) >= 3:
+                raise OSError(code, os.strerror(code))
+            return register(selector, fileobj, events, data)
+        for code in errno.ENOMEM, errno.ENOSPC:
+            warned, before = [], os.listdir('/proc/self/fd')
+            with self.subTest(code=code), mock.patch(
+                    'selectors.DefaultSelector.register', full):
+                with self.manager(['fail7-[1-20]'], warn=warned.append) as job:
+                    self.assertEqual({result.exitcode for result in job}, {7})
+            self.assertEqual((len(job.results), len(warned)), (20, 1))
+            self.assertEqual(os.listdir('/proc/self/fd'), before)
+
+    def test_no_room_to_feed_a_job_ends_it(self):
+        register = selectors.DefaultSelector.register
+
+        def full(selector, fileobj, events, data=None):
+            if events == WRITE and data[1].host == 'b':
+                raise OSError(errno.ENOMEM, 'no room')
+            return register(selector, fileobj, events, data)
+        file = open(__file__, 'rb')
+        self.addCleanup(file.close)
+        for source in self.pipe(b'line\n')[0], file:
+            with mock.patch('selectors.DefaultSelector.register', full):
+                with self.manager(['a', 'b'], 'read -r line',
+                                  input=source) as job:
+                    self.assertTrue(job.wait(WAIT_LIMIT))
+            self.assertEqual(job.results['b'].reason, 'input lost: no room')
+            self.assertEqual(job.results['a'].outcome, 'ok')
+
+    def test_error_of_select_loses_no_result(self):
+        error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        raised = 0
+        with self.manager(['exit7', 'slow', 'c'], fanout=2) as job:
+            results = job.poll(0)
+            with mock.patch('selectors.DefaultSelector.select',
+                            side_effect=error):
+                job.stop()
+                while not job.done:
+                    try:
+                        results += job.poll()
+                    except OSError:
+                        raised += 1
+            self.assertEqual(list(job.not_started()), ['c'])
+        self.assertEqual(sorted(result.host for result in results),
+                         ['exit7', 'slow'])
+        self.assertGreater(raised, 0)
+
     def test_no_descriptor_at_all_fails_the_hosts_and_leaks_none(self):
-        impatient = 'import classh; classh.FULL_PATIENCE = .1\n'
+        # Each host waits a while; here, as briefly as it can.
+        impatient = ('import classh\n'
+                     'classh.FULL_PATIENCE = classh.ROUND = .001\n')
         program = impatient + textwrap.dedent(self.LOW)
         for spare in '135':
             mark = os.path.join(self.scratch(), 'warned')

@@ -506,6 +506,14 @@ class EndTest(SignalTest):
                 said = running.finish().check(143, None, None)
             self.assertRegex(said.stderr, r'\A%s\Z' % left)
 
+    def test_during_the_starts_of_a_large_fanout(self):
+        # The first host says so; the others are far from all started.
+        said = self.classh('-f600', '[ $HOST != h1 ] || kill -INT $PPID; '
+                           'exec sleep 60', 'h[1-600]')
+        said.check(130, None, None)
+        left = re.search(r'(?m)^(\d+) not started: ', said.stderr)
+        self.assertGreater(int(left.group(1)), 300, said)
+
     def test_not_started_are_told_though_most_are_named_twice(self):
         with self.start('-f1', 'echo done', 'slow,a[1-20000],a[1-20000],b'
                         ) as running:
