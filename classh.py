@@ -1121,8 +1121,10 @@ def _do_nothing(signum, frame):
 
 # -- The job manager --------------------------------------------------------
 
-# Not a fault of the host: there is no room for one more process just now.
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+# Not a fault of the host: there is no room for one more process just now, or
+# for its pipes (ENOSPC: in epoll, see epoll(7), max_user_watches).
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM,
+            errno.ENOSPC)
 
 # Where ssh has no terminal, it asks if one of these is set.
 _ASKS_BY = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
@@ -1332,7 +1334,8 @@ class SSHJobMan:
         read, reap, end what is over its time.  Wait for *timeout* seconds at most; None: until
         something happens, be it only a signal or a limit that is due.
         """
-        self._turn(timeout)
+        if not self._finished:      # as after a turn that raised
+            self._turn(timeout)
         finished = list(self._finished)
         self._finished.clear()
         return finished
@@ -1449,8 +1452,15 @@ class SSHJobMan:
 
     def _turn(self, timeout):
         self._step_begun = self._clock()
-        self._start()
-        self._wait(timeout)
+        try:
+            self._start()
+            self._wait(timeout)
+        except (OSError, MemoryError):
+            # Of select(), say.  The next turn may fare no better, but what
+            # runs must come to its end.
+            self._reap()
+            self._expire()
+            raise
         self._reap()
         self._charge_step()
         self._expire()
@@ -1497,7 +1507,7 @@ class SSHJobMan:
                 if not _is_failure(error):
                     self._adopt(job, error)
                     raise
-                job.close_pipes()
+                self._close_pipes(job)
                 result = self._attendant.judge(job, job.failure(error))
                 if (getattr(error, 'errno', None) in _NO_ROOM
                         and self._make_do(error)):
@@ -1525,6 +1535,8 @@ class SSHJobMan:
                 job.pipes[reader] = capture
                 theirs.append(writer)
                 os.set_blocking(reader, False)
+                # Where there is no room to listen, nothing has started yet.
+                self._listen(reader, selectors.EVENT_READ, self._read, job)
             stdin = self._null
             if self._input or self._attendant.holds_input:
                 stdin, job.stdin = os.pipe()
@@ -1557,7 +1569,7 @@ class SSHJobMan:
                 job.pid = job.find_process()
         finally:
             if job.pid is None:
-                job.close_pipes()
+                self._close_pipes(job)
                 self._attendant.judge(job, job.failure(error))
                 self._hosts.put_back(job.host)
         if job.pid is not None:
@@ -1567,8 +1579,6 @@ class SSHJobMan:
     def _run(self, job):
         if self.timeout > 0:
             self._set_deadline(job, job.clock_start + self.timeout)
-        for pipe in list(job.pipes):
-            self._listen(pipe, selectors.EVENT_READ, self._read, job)
         if job.stdin is not None and not self._attendant.holds_input:
             self.open_input(job)
         if self._ending and job.state == RUNNING:
@@ -1638,6 +1648,12 @@ class SSHJobMan:
         if pipe in job.pipes and job.read(pipe) is None:
             self._drop(job, pipe)
 
+    def _close_pipes(self, job):
+        """Let go of the pipes of *job*, which was not started."""
+        for pipe in job.pipes:
+            self._unlisten(pipe)
+        job.close_pipes()
+
     def _drop(self, job, pipe):
         self._unlisten(pipe)
         del job.pipes[pipe]
@@ -1654,9 +1670,15 @@ class SSHJobMan:
     def open_input(self, job):
         """Begin to feed *job*; for an Attendant that holds its input."""
         if self._input and job.stdin is not None and job.state == RUNNING:
-            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
+            self._feed_when_ready(job)
         else:
             self.end_input(job)
+
+    def _feed_when_ready(self, job):
+        try:
+            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
+        except OSError as error:    # no room in epoll
+            self._lose_input_of(job, error)
 
     def _feed(self, pipe, events, job):
         """Write to the stdin of *job* some of what is there for it."""
@@ -1679,8 +1701,12 @@ class SSHJobMan:
         elif not chunk:
             self._unlisten(pipe)
             if not self._hungry:
-                self._listen(self._input.source, selectors.EVENT_READ,
-                             self._grow, None)
+                try:
+                    self._listen(self._input.source, selectors.EVENT_READ,
+                                 self._grow, None)
+                except OSError as error:
+                    self._lose_input(error)
+                    return
             self._hungry.add(job)
 
     def _grow(self, source, events, about):
@@ -1694,9 +1720,9 @@ class SSHJobMan:
             self._lose_input(error)
             return
         self._unlisten(source)
-        for job in self._hungry:
-            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
-        self._hungry.clear()
+        hungry, self._hungry = self._hungry, set()
+        for job in hungry:
+            self._feed_when_ready(job)
 
     def _lose_input(self, error):
         """End what has not had all: half of it must not pass for all."""
@@ -1706,8 +1732,11 @@ class SSHJobMan:
         for job in self._running.values():
             if job.stdin is not None:
                 self._unlisten(job.stdin)
-                if job.state == RUNNING:
-                    self._terminate(job, 'input lost: %s' % error.strerror)
+                self._lose_input_of(job, error)
+
+    def _lose_input_of(self, job, error):
+        if job.state == RUNNING:
+            self._terminate(job, 'input lost: %s' % error.strerror)
 
     def end_input(self, job):
         """Close the stdin of *job*, if it is open."""
@@ -1939,10 +1968,14 @@ class _NameSink(_Sink):
 
     def put(self, result):
         self._names.append(result.host)
-        line = os.fsencode(result.host) + b'\n'
-        if self.error is None and not self._pending:
-            self._manager.watch(self._fd, selectors.EVENT_WRITE, self._write)
-        self._pending += line
+        waiting = bool(self._pending)
+        self._pending += os.fsencode(result.host) + b'\n'
+        if self.error is None and not waiting:
+            try:
+                self._manager.watch(self._fd, selectors.EVENT_WRITE,
+                                    self._write)
+            except OSError as error:    # no room in epoll
+                self._fail(error)
 
     def _write(self, fd, events):
         try:
@@ -2303,7 +2336,6 @@ class PickleSink(_ResultSink):
         """Keep other runs from writing to the file, if it is open."""
         if self._fd is None or not stat.S_ISREG(os.fstat(self._fd).st_mode):
             return
-        import fcntl                # few runs need it
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -3462,8 +3494,7 @@ class _Terminal:
 
     def _is_enter(self):
         """Return whether Enter alone was typed; read that, nothing else."""
-        import fcntl                # few runs need them
-        import termios
+        import termios              # few runs need it
         try:
             # A read in the background would stop us.
             if (os.tcgetpgrp(0) != os.getpgrp()
@@ -3504,6 +3535,7 @@ class Run:
         self._options = options
         self._stops = stops
         out.hurry = err.hurry = lambda: len(stops.caught)
+        self._faults = 0            # errors that kept a turn from its end
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
         self._job = None            # the manager
@@ -3569,15 +3601,13 @@ class Run:
                 max_output=options.max_output, attendant=self.attendant,
                 warn=self.warn) as self._job:
             try:
-                self._open()
-                self._heed_stops()
+                self._guard(self._open)
                 # At once, to say soon which exclusions are idle.
-                self._turn(0)
+                self._guard(self._turn, 0)
                 while not self._job.done and not self._overdue():
-                    self._turn()
+                    self._guard(self._turn)
                 # What ended while we stopped the rest is a result, too.
-                for result in self._job.poll(0):
-                    self._show(result)
+                self._guard(self._show_finished, 0)
             finally:
                 for sink in self._sinks:
                     sink.close(self._hurry)
@@ -3620,17 +3650,37 @@ class Run:
         self._job.unwatch(fd)
         self._reader_gone = True
 
-    def _turn(self, timeout=None):
-        self._terminal.look()
-        results = self._job.poll(SINK_GRACE if self._end else timeout)
+    def _guard(self, step, *args):
+        """Call *step*; stop the run as often as that is asked for.
+
+        An error of the system, such as no memory for epoll, asks for it, too:
+        the hosts that run are stopped and told, the others are not started.
+        """
+        try:
+            step(*args)
+        except (OSError, MemoryError) as error:
+            if not self._faults:
+                self.complain('stopping: %s'
+                              % (_cause(error) or 'out of memory'))
+            self._faults += 1
+        self._heed_stops()
+
+    def _show_finished(self, timeout):
+        """Show what finishes in one turn of the manager."""
+        results = self._job.poll(timeout)
         begun = time.monotonic()
         for result in results:
             try:
                 self._show(result)
-            except MemoryError:
-                self.complain('no memory to show %s' % result.host)
+            except (OSError, MemoryError) as error:
+                self.complain('cannot show %s: %s' % (
+                    result.host, _cause(error) or 'out of memory'))
         # A pager that has us wait is no fault of the hosts.
         self._job.excuse(time.monotonic() - begun)
+
+    def _turn(self, timeout=None):
+        self._terminal.look()
+        self._show_finished(SINK_GRACE if self._end else timeout)
         if self._arriving:
             self._arriving.resume()
             if self._refused_by():
@@ -3639,7 +3689,6 @@ class Run:
         if self._stops.status_wanted:
             self._stops.status_wanted = False
             self._tell()
-        self._heed_stops()
 
     def _heed_stops(self):
         asked, self._asked = self._asked, self._hurry()
@@ -3687,7 +3736,8 @@ class Run:
 
     def _hurry(self):
         """Return how often we were asked to end."""
-        return len(self._stops.caught) + self._reader_left()
+        return (len(self._stops.caught) + self._reader_left()
+                + self._faults)
 
     def _overdue(self):
         return (self._end is not None and not self._job.running
@@ -3714,7 +3764,8 @@ class Run:
         if refused_by:
             self.warn('%s refused the password: it is sent no more' %
                       refused_by)
-        if self._options.quiet and not refused_by or self._reader_left():
+        if (self._options.quiet and not (refused_by or self._faults)
+                or self._reader_left()):
             return
         if not self._options.quiet:
             self.err.write(self.err.safe(self.tally.summary()))
@@ -3860,7 +3911,8 @@ class Arriving:
 
     def close(self):
         self._paused = False
-        self._job.unwatch(0)
+        if self._job is not None:
+            self._job.unwatch(0)
 
 
 # -- The prompt -------------------------------------------------------------

@@ -130,6 +130,56 @@ class LimitTest(WorkTest):
         self.assertEqual(said.status, 0, said)
 
 
+class FaultTest(WorkTest):
+    """What the system refuses in the middle of a run names every host."""
+
+    PROGRAM = '''
+        import errno, itertools, os, selectors, sys, classh
+
+        def refuse(*args):
+            if next(calls) >= first:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return allowed(*args)
+        name, first, calls = sys.argv[1], int(sys.argv[2]), itertools.count()
+        allowed = getattr(selectors.DefaultSelector, name)
+        setattr(selectors.DefaultSelector, name, refuse)
+        classh.FULL_PATIENCE = .1
+        sys.exit(classh.main(sys.argv[3:]))
+        '''
+
+    def check(self, name, first, *args):
+        said = Command(
+            [sys.executable, '-c', textwrap.dedent(self.PROGRAM), name,
+             str(first), '--ssh', FAKE_SSH, '-f4', *args, 'true', 'a[1-4]',
+             'slow', 'b[1-9]'], env={'PYTHONPATH': ROOT},
+            cwd=self.directory).finish()
+        self.assertNotIn('Traceback', said.stderr, said)
+        given = set(classh.expand('a[1-4],slow,b[1-9]'))
+        left = re.search(r'(?m)^\d+ not started: (.*)$', said.stderr)
+        left = set(classh.expand(left.group(1)) if left else ())
+        told = set(re.findall(r'(?m)^(\w+)   -?\d', said.stdout))
+        if '-q' not in args:
+            self.assertEqual((told | left, told & left), (given, set()), said)
+        return said, left
+
+    def test_select(self):
+        for first in 0, 3, 9:
+            for args in (), ('-S', 'good', '-E', '|cat >bad', '-u30'), ('-q',):
+                said, left = self.check('select', first, *args)
+                self.assertIn('classh: stopping: Cannot allocate memory\n',
+                              said.stderr)
+                self.assertEqual(said.status, 1, said)
+                if first == 0:
+                    self.assertTrue(left, said)
+
+    def test_register(self):
+        # That there is no room may pass: what can be started is.
+        for first in 0, 1, 2, 6, 9:
+            for args in (), ('-S', 'good/', '-E', '|cat >bad'):
+                said, left = self.check('register', first, '-u.5', *args)
+                self.assertIn(said.status, (1, 3, 4), said)
+
+
 class HighDescriptorTest(TestCase):
     PROGRAM = '''
         import os, resource, sys
