@@ -1241,7 +1241,8 @@ class SSHJobMan:
     or an *ssh* of no words.
 
     Use one manager from one thread, from its first poll() to its end; each
-    thread may have its own.
+    thread may have its own.  In a child that the program forks meanwhile, it
+    is at its end: it leaves the jobs, which are the parent's, alone.
     """
 
     _given_up = set()   # jobs of any manager that would not die
@@ -1306,6 +1307,7 @@ class SSHJobMan:
         self._notices = None
         self._launcher = None
         self._null = None           # the null device, for stdin
+        self._owner = None          # the process that started the jobs
 
     # What callers use
 
@@ -1374,6 +1376,7 @@ class SSHJobMan:
         Return at once; poll() returns the results.  Called once more, kill
         without waiting.  For the hosts not started see not_started().
         """
+        self._disown_in_child()
         for job in list(self._running.values()):
             if self._ask(job):
                 continue
@@ -1395,6 +1398,7 @@ class SSHJobMan:
     def close(self):
         """stop() and wait for it; let go of all that was held."""
         try:
+            self._disown_in_child()
             for fileobj in list(self._watched):
                 self.unwatch(fileobj)
             if not self._ending:
@@ -1444,6 +1448,7 @@ class SSHJobMan:
 
     def unwatch(self, fileobj):
         """Watch *fileobj* no longer; before it is closed, please."""
+        self._disown_in_child()
         if self._watched.pop(fileobj, None) is not None:
             self._unlisten(fileobj)
         self._holding.discard(fileobj)
@@ -1451,6 +1456,7 @@ class SSHJobMan:
     # One turn
 
     def _turn(self, timeout):
+        self._disown_in_child()
         self._step_begun = self._clock()
         try:
             self._start()
@@ -1893,12 +1899,30 @@ class SSHJobMan:
             self._held = held.pop_all()
         self._null, self._launcher = null, launcher
         self._notices, self._selector = notices, selector
+        self._owner = os.getpid()
+
+    def _disown_in_child(self):
+        """Forget everything, if we are a forked child of its owner.
+
+        The epoll that the selector stands for is shared with the parent:
+        what were unregistered here, it would wait for in vain.
+        """
+        if self._owner in (None, os.getpid()):
+            return
+        self._stopping = self._ending = True
+        for job in self._running.values():
+            job.close_pipes()
+        for held in (self._running, self._hollow, self._hungry, self._watched,
+                     self._holding, self._finished, self._deadlines):
+            held.clear()
+        self._full_since = None
+        self._release()
 
     def _release(self):
         if self._selector is not None:
             self._held.close()
             self._selector = self._notices = None
-            self._launcher = self._null = None
+            self._launcher = self._null = self._owner = None
         self._reap_given_up()
         self._files.clear()
         self._spool.close()
@@ -3009,6 +3033,7 @@ class PasswordAttendant(Attendant):
     def _make_directory(self):
         import socket               # few runs need it
         self._directory = private_directory(runs_programs)
+        self._owner = os.getpid()
         path = os.path.join(self._directory, 'socket')
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
@@ -3044,8 +3069,8 @@ class PasswordAttendant(Attendant):
     def close(self):
         if self._socket:
             self._socket.close()
-        if self._directory:
-            remove_directory(self._directory)
+        if self._directory and self._owner == os.getpid():
+            remove_directory(self._directory)   # not in a forked child
         self._directory = self._socket = None
 
     def _refused_by(self):

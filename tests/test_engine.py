@@ -1873,6 +1873,56 @@ class HostProgramTest(EngineTest):
             self.assertEqual(len(list(job)), 21)
         self.assertEqual(job.results['closer'].exitcode, 7)
 
+    FORKED = '''
+        import os, sys
+        from classh import PasswordAttendant, Gate, SSHJobMan
+
+        def fork(leave):
+            child = os.fork()
+            if not child:
+                leave()
+            if os.waitpid(child, 0)[1]:
+                sys.exit('the child failed')
+
+        class Done(BaseException):
+            pass
+
+        def leave():
+            raise Done
+        way, parent = sys.argv[1], os.getpid()
+        source, writer = os.pipe()
+        attendant = PasswordAttendant(Gate(b'secret'))
+        try:
+            with attendant, SSHJobMan(['h[1-9]'], 'read -r line && echo got',
+                           ssh=os.environ['SSH'], fanout=4, timeout=30,
+                           input=source, attendant=attendant) as job:
+                job.watch(1, 2, lambda fd, events: job.unwatch(1))
+                while len(job.running) < 4:
+                    job.poll(0)
+                fork(dict(leave=leave, close=lambda: job.close() or leave(),
+                          unwatch=lambda: job.unwatch(1) or leave(),
+                          stop=lambda: job.stop() or leave(),
+                          list=lambda: list(job) and sys.exit(1) or leave(),
+                          wait=lambda: job.wait() and leave(),
+                          )[way])
+                os.write(writer, b'line\\n')
+                os.close(writer)
+                print(len([result for result in job
+                           if result.output == 'got\\n']),
+                      os.path.isdir(attendant._directory))
+        except Done:
+            pass
+        if os.getpid() != parent:
+            os._exit(len(job.running))
+        '''
+
+    def test_child_that_it_forks_leaves_the_jobs_alone(self):
+        for way in 'leave', 'close', 'stop', 'unwatch', 'list', 'wait':
+            with self.subTest(way=way):
+                run([sys.executable, '-c', textwrap.dedent(self.FORKED), way],
+                    env={'PYTHONPATH': ROOT, 'SSH': FAKE_SSH}
+                    ).check(0, '9 True\n')
+
     def test_its_own_children_are_not_reaped(self):
         with subprocess.Popen(['sh', '-c', 'exit 9']) as own:
             self.until_children('Z')
