@@ -1165,6 +1165,12 @@ class _Launcher:
                 return self._spawn(argv, environment or os.environ, stdio)
             except NotImplementedError:
                 self._closing = None    # the C library has no setsid
+            except OSError as error:
+                # A descriptor beyond the limit of today, inherited from when
+                # there was a higher one, cannot be closed in this way.
+                if error.errno != errno.EBADF:
+                    raise
+                self._closing = None
         process = subprocess.Popen(
             argv, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
             env=environment, executable=self._program,

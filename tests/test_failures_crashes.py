@@ -195,6 +195,20 @@ class HighDescriptorTest(TestCase):
                 print(result.host, result.outcome, len(result.output))
         '''
 
+    def test_inherited_one_beyond_the_limit(self):
+        # It cannot be closed in the way that others are, and is not passed on.
+        for limit in 32, 64:
+            said = run([sys.executable, '-c', textwrap.dedent('''
+                import os, resource, sys
+                os.dup2(0, 99)
+                hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+                resource.setrlimit(resource.RLIMIT_NOFILE, (%d, %d))
+                os.execv(sys.argv[1], sys.argv[1:])''' % (limit, limit))]
+                + classh_argv('--ssh', FAKE_SSH, '-f2', 'ls /proc/self/fd | '
+                              'xargs', 'a[1-9]'))
+            said.check(0, None)
+            self.assertEqual(said.stdout.count('\n  0 1 2 3\n'), 9, said)
+
     def test_number_over_1023(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if hard != resource.RLIM_INFINITY and hard < 1200:
