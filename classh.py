@@ -859,23 +859,47 @@ def read_shared(fd):
 class _Input:
     """What every job gets on its stdin, each at its own pace.
 
-    A regular file is read in place.  Anything else is copied to a file
-    without a name, as far as the fastest job has come.
+    A regular file is read in place, and must not change meanwhile.  Anything
+    else is copied to a file without a name, as far as the fastest job has
+    come.
     """
 
     def __init__(self, source):
         self.source = source
         self._fd = source if isinstance(source, int) else source.fileno()
-        self.ended = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._version = self._status()
+        self.ended = (stat.S_ISREG(os.fstat(self._fd).st_mode)
+                      and not self._may_block())
         self._start = os.lseek(self._fd, 0, os.SEEK_CUR) if self.ended else 0
         self._copy = None
 
+    def _may_block(self):
+        """Return whether one can wait for what passes for a regular file, as
+        for /proc/kmsg."""
+        with selectors.DefaultSelector() as selector:
+            try:
+                selector.register(self._fd, selectors.EVENT_READ)
+            except PermissionError:
+                return False
+        return True
+
+    def _status(self):
+        status = os.fstat(self._fd)
+        return status.st_size, status.st_mtime_ns
+
     def read(self, offset):
-        """Return what there is at *offset*, b'' if nothing (yet)."""
+        """Return what there is at *offset*, b'' if nothing (yet).
+
+        Raise OSError, also where the file has changed.
+        """
         if self._copy is not None:
             return os.pread(self._copy.fileno(), READ_SIZE, offset)
-        return (os.pread(self._fd, READ_SIZE, self._start + offset)
-                if self.ended else b'')
+        if not self.ended:
+            return b''
+        chunk = os.pread(self._fd, READ_SIZE, self._start + offset)
+        if self._status() != self._version:
+            raise OSError(errno.ESTALE, 'the file has changed')
+        return chunk
 
     def grow(self):
         """Copy some more of a source that is ready.  Raise OSError."""

@@ -1,5 +1,7 @@
 """What comes in on stdin: hosts, as they arrive, or input for every host."""
 
+import contextlib
+import glob
 import os
 import random
 import shlex
@@ -455,6 +457,66 @@ class InputTest(PipelineTest):
                 for host in 'ab':
                     self.assertRegex(ended.stdout, r'(?m)^%s   -15   .*'
                                      'input lost: File too large$' % host)
+
+    def test_file_that_changes_meanwhile_is_input_lost(self):
+        # Half of the input, or half of each, must not pass for all of it.
+        old = b'o' * 3000000
+        changes = {
+            'truncated': 'wb', 'rewritten': 'r+b', 'longer': 'ab'}
+        for name, mode in changes.items():
+            with self.subTest(name=name):
+                path = self.write('file', old)
+                with open(path, 'rb') as source:
+                    command = self.start(
+                        '-I', '-f2', 'if [ $HOST = a ]; then cat; '
+                        'else head -c 9; touch ready-$HOST; %s; cat; fi'
+                        % until('go'), 'a', 'b', 'c', stdin=source)
+                with command:
+                    wait_until(lambda: 'a   0' in command.stdout
+                               and os.path.exists(self.path('ready-b')))
+                    with open(path, mode) as changed:
+                        changed.write(b'n')
+                    self.write('go')
+                    ended = command.finish().check(3, None, None)
+                self.assertIn('o' * len(old), ended.stdout)
+                for host in 'bc':
+                    if host + '   ' in ended.stdout:
+                        self.assertRegex(
+                            ended.stdout, r'(?m)^%s   -15   .*'
+                            'input lost: the file has changed$' % host)
+                for left in 'file', 'go', 'ready-b', 'ready-c':
+                    if os.path.exists(self.path(left)):
+                        os.remove(self.path(left))
+
+    def test_file_that_is_read_as_it_is_made(self):
+        # Its size says 0, or a page, and what it holds is another matter.
+        for path in '/proc/self/cmdline', '/proc/filesystems':
+            with open(path, 'rb') as file:
+                wanted = file.read()
+                file.seek(0)
+                self.classh('-q', '-I', 'cat >got-$HOST', 'a', 'b',
+                            stdin=file).check()
+                self.all_got(wanted, 'a', 'b')
+
+    def test_file_that_never_ends_holds_nobody_up(self):
+        # It passes for a regular file, and waits for the kernel to speak.
+        for fd in glob.glob('/proc/[0-9]*/fd/*'):
+            with contextlib.suppress(OSError):
+                if os.readlink(fd) == '/proc/kmsg':
+                    self.skipTest('somebody else is to read /proc/kmsg')
+        try:
+            file = open('/proc/kmsg', 'rb')
+        except OSError:
+            self.skipTest('may not read /proc/kmsg')
+        with file:
+            self.classh('-q', '-I', 'true', 'a', 'b', stdin=file).check()
+            self.classh('-q', '-I', '-u1', 'cat >/dev/null', 'a', 'b',
+                        stdin=file).check(3)
+            with self.start('-q', '-I', 'touch ran-$HOST; cat >/dev/null',
+                            'a', stdin=file) as command:
+                wait_until(lambda: os.path.exists(self.path('ran-a')))
+                command.signal(signal.SIGINT)
+                command.finish().check(130)
 
     def test_input_that_cannot_be_read(self):
         ended = self.classh('-q', '-I', 'cat', 'a', before='exec 0>out')
