@@ -34,6 +34,7 @@ import binascii
 import collections
 import contextlib
 import errno
+import fcntl
 import fnmatch
 import heapq
 import io
@@ -2232,12 +2233,15 @@ class ProgramSink(_NameSink):
         pid = self._process.pid
         deadline = None
         steps = [signal.SIGTERM, signal.SIGKILL]
+        # It has seen its end of file only now, and has SINK_GRACE for that
+        # unless one more signal comes.
+        patient = max(1, hurry())
         while not os.waitid(os.P_PID, pid,
                             os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if hurry() and deadline is None:
                 deadline = time.monotonic() + SINK_GRACE
             late = deadline and time.monotonic() > deadline
-            if late or deadline and hurry() > 1 and len(steps) > 1:
+            if late or deadline and hurry() > patient and len(steps) > 1:
                 if not steps:
                     self._complain('%s: would not die' % self.label)
                     return
@@ -3695,8 +3699,11 @@ class Run:
         options = self._options
         writes = '-' in (options.good, options.bad) or not (
             options.quiet or options.progress)
-        if writes and stat.S_ISFIFO(os.fstat(1).st_mode):
+        if (writes and stat.S_ISFIFO(os.fstat(1).st_mode)
+                and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE
+                == os.O_WRONLY):
             # Without a reader, the end that one writes to can be read from.
+            # (What was opened for both is its own reader, always.)
             self._reader = os.dup(1)
             self._job.watch(self._reader, selectors.EVENT_READ,
                             self._lose_reader, hold=False)

@@ -17,8 +17,8 @@ import unittest
 from unittest import mock
 
 from support import (FAKE_SSH, ROOT, SIGCHLD_IGNORED, TestCase, WorkTest,
-                     after, classh_argv, kill_leftovers, measured, run,
-                     run_in_pty, until, wait_until)
+                     after, classh_argv, kill_leftovers, leftovers, measured,
+                     run, run_in_pty, until, wait_until)
 import classh
 
 MANY = 'h[1-400].' + 200 * 'x'      # their names are more than a pipe holds
@@ -558,6 +558,19 @@ class EndTest(SinkTest):
         ended = self.ended_with('|' + deaf, 'true', 'a')
         self.assertEqual(ended.stderr, 'classh: %s: ended by SIGKILL\n'
                          'classh: 1 not delivered to %s: a\n' % (deaf, deaf))
+
+    def test_program_has_a_moment_after_the_second_signal_too(self):
+        # Its end of file comes after that: a host ignores the first.
+        take = '|cat >got; sleep .1; echo end >>got'
+        for second in signal.SIGTERM, signal.SIGQUIT:
+            with self.start('-S', take, 'true', 'a', 'hang') as command:
+                wait_until(lambda: self.read('got') == 'a\n' and 'sleep 60'
+                           in [line for _, line in leftovers()])
+                command.signal(signal.SIGINT)
+                command.signal(second)
+                ended = command.finish().check(130, None, None)
+            self.assertEqual(self.read('got'), 'a\nend\n', ended)
+            self.assertNotIn('ended by', ended.stderr, ended)
 
     def test_program_that_names_wait_for_is_ended(self):
         # The shell heeds SIGTERM, what it runs does not.
@@ -1117,6 +1130,20 @@ class StreamTest(SinkTest):
         self.assertEqual(self.read('bad'), 'slow\n')
         self.assertEqual([result.host for result in
                           classh.load(self.path('all'))], ['a', 'slow'])
+
+    def test_fifo_that_is_open_for_both_has_a_reader(self):
+        # Ourselves: that it can be read from does not say that nobody does.
+        os.mkfifo(self.path('fifo'))
+        fd = os.open(self.path('fifo'), os.O_RDWR)
+        try:
+            for args, shown in ((), 2), (('-q', '-S', '-'), 0):
+                with self.start(*args + ('sleep .1', 'a', 'b', '-f1'),
+                                stdout=fd) as command:
+                    command.finish().check(0)
+                said = os.read(fd, 1 << 16).decode()
+                self.assertEqual(len(reported(said)), shown, said)
+        finally:
+            os.close(fd)
 
     def test_reader_that_has_left_does_not_end_a_quiet_run(self):
         ended = self.head('-q', '-S', 'good', '-E', 'bad/', '--pickle', 'all',
