@@ -75,6 +75,8 @@ ROUND = 0.05            # seconds at least between two rounds of asking all
 FIRST_TICK = 0.001      # seconds to wait for a job whose pipes have ended
 LOOK = 1.0              # seconds at most between two, should a signal be lost
 FULL_PATIENCE = 5.0     # seconds to wait for room to start even one job
+PROOF_PATIENCE = 30.0   # seconds in which a host decides on a password,
+                        # before the next one is tried
 SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
                         # its place and line where passwords are asked for
 
@@ -923,7 +925,7 @@ class _Job:
 
     __slots__ = ('host', 'state', 'deadline', 'reason', 'pid', 'exitcode',
                  'pipes', 'output', 'errors', 'started', 'clock_start',
-                 'stdin', 'sent', 'environment', 'talk')
+                 'stdin', 'sent', 'environment', 'talk', 'time_left')
 
     def __init__(self, host, max_output, spool, now):
         self.host = host
@@ -931,6 +933,7 @@ class _Job:
         self.clock_start = now
         self.state = PENDING
         self.deadline = None        # a point on the manager's clock
+        self.time_left = None       # seconds to its deadline, while paused
         self.reason = ''            # why we ended it; noted when we do
         self.pid = None
         self.exitcode = None        # still None when it is over: it is lost
@@ -1228,6 +1231,13 @@ class Attendant:
         """Return what to run in place of *command*."""
         return command
 
+    def room(self, running, now):
+        """Return how many jobs may start *now* besides the *running* ones.
+
+        It is called at least once a second while jobs run.
+        """
+        return sys.maxsize
+
     def prepare(self, job):
         """Get ready for *job*, which is about to start."""
 
@@ -1462,6 +1472,17 @@ class SSHJobMan:
             self._deadlines = [(deadline + seconds, number, job) for
                                deadline, number, job in self._deadlines]
 
+    def pause(self, job):
+        """Charge *job* for no time until resume(job): it waits for us."""
+        if job.state == RUNNING and job.deadline is not None:
+            job.time_left = job.deadline - self._clock()
+            job.deadline = None
+
+    def resume(self, job):
+        if job.state == RUNNING and job.time_left is not None:
+            self._set_deadline(job, self._clock() + job.time_left)
+            job.time_left = None
+
     def watch(self, fileobj, events, callback, hold=True):
         """Call callback(fileobj, events) from poll() when *fileobj* is ready.
 
@@ -1516,15 +1537,11 @@ class SSHJobMan:
 
     def _start(self):
         self._seeking = False
-        if self._running and self._full_since is not None:
-            return                  # until a job ends
         end = self._step_begun + ROUND
-        # Those in _finished could not be started; or else, where none can
-        # be, all hosts would be taken in one turn.
-        while not self._stopping:
+        while self._room() > 0 and not self._stopping:
+            if self._running and self._full_since is not None:
+                return              # until a job ends
             busy = len(self._running) + len(self._finished)
-            if busy >= self.fanout:
-                return
             if busy % BURST == 0 and self._clock() > end:
                 # A large fanout must not keep the running jobs and the
                 # signals waiting: the others are for the next turn.
@@ -1558,6 +1575,14 @@ class SSHJobMan:
                 self._charge_step()
                 if len(self._running) % BURST == 0:
                     self._read_ready(0)
+
+    def _room(self):
+        """Return how many jobs may start now."""
+        running = len(self._running)
+        # Those in _finished could not be started; or else, where none can
+        # be, all hosts would be taken in one turn.
+        return min(self.fanout - running - len(self._finished),
+                   self._attendant.room(running, self._clock()))
 
     def _spawn(self, job):
         """Start the process; our ends of its pipes are the job's."""
@@ -2811,6 +2836,8 @@ def _cut_line(hosts, total, limit):
 # What ssh runs as SSH_ASKPASS, with the prompt, and as LocalCommand, once it
 # is in.  It says so on our socket; an answer goes on to ssh.  Where there is
 # none, ssh must end: it would send an empty password, and be refused for it.
+# The helper ends its own process group, which is the job's: the parent may
+# have ended, and then its pid is that of init or of anybody.
 _HELPER = """\
 #!/bin/sh
 [ "$SSH_ASKPASS_PROMPT" != none ] || exit 0     # no question: touch the key
@@ -2827,7 +2854,7 @@ except OSError:
     answer = b""
 os.write(1, answer)
 if sys.argv[1] == "ask" and not answer:
-    os.kill(os.getppid(), 15)
+    os.kill(0, 15)
 ' %s "$@"
 """
 
@@ -2840,8 +2867,12 @@ _KEY_PROMPT = re.compile(
     r"Enter passphrase for (key )?('.*'|/[^:]*): ?").fullmatch
 _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
                               re.DOTALL).fullmatch
-# What ssh says once it is in at a jump host that cannot reach the host.
-_BEHIND_JUMP_HOST = 'stdio forwarding failed'
+# What ssh says when a password is refused.  A connection that is closed, by
+# LoginGraceTime say, or one that a jump host cannot make, is no refusal.
+_REFUSED = re.compile('Permission denied|Too many authentication failures|'
+                      'Received disconnect')
+# ... and where the server takes passwords, but has seen none or a wrong one.
+_DENIED = re.compile(r'Permission denied \([^)]*(password|keyboard)')
 # What sudo says of a user who may not, whatever the password.
 _NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty|'
                           r'your account locked|Account expired')
@@ -2886,32 +2917,37 @@ class Gate:
     """
 
     def __init__(self, secret, anyway=False):
-        self.refused_by = None      # the host
-        self._secret = secret
+        self.refusal = ''           # which host refused it, and how
+        self.secret = secret
+        self.proven = anyway        # a host took it
         self._anyway = anyway
-        self._proven = anyway
         self._first = None          # the job that tries it out
+        self._limit = None          # until when it is the only one
         self._waiting = {}          # job: what to call with the answer
+
+    @property
+    def decided(self):
+        return self.proven or bool(self.refusal)
 
     def ask(self, job, answer):
         """Call answer(secret) once *job* may have it, answer(None) if not."""
-        if self.refused_by is not None:
+        if self.refusal:
             answer(None)
-        elif self._proven:
-            answer(self._secret)
+        elif self.proven:
+            answer(self.secret)
         elif self._first in (None, job):    # its jump host, and then itself
             self._first = job
-            answer(self._secret)
+            answer(self.secret)
         else:
             self._waiting.setdefault(job, answer)
 
     def accept(self):
-        self._proven = True
+        self.proven = True
         self._go_on()
 
-    def refuse(self, job):
-        if not self._anyway and self.refused_by is None:
-            self.refused_by = job.host
+    def refuse(self, job, how='refused the password'):
+        if not self._anyway and not self.refusal:
+            self.refusal = '%s %s' % (job.host, how)
         self._go_on()
 
     def forget(self, job):
@@ -2919,8 +2955,20 @@ class Gate:
         if job in self._waiting:
             self._waiting.pop(job)(None)
         if self._first is job:
-            self._first = None      # no answer: let another one try
-            self._go_on()
+            self._hand_on()         # no answer: let another one try
+
+    def look(self, now):
+        """Let another job try, if the first one decides nothing in time."""
+        if self._first is None or self.decided:
+            return
+        if self._limit is None:
+            self._limit = now + PROOF_PATIENCE
+        elif now >= self._limit:
+            self._hand_on()
+
+    def _hand_on(self):
+        self._first = self._limit = None
+        self._go_on()
 
     def _go_on(self):
         waiting, self._waiting = self._waiting, {}
@@ -2931,13 +2979,15 @@ class Gate:
 class _Talk:
     """What passed between one job and its attendant."""
 
-    __slots__ = ('place', 'sent_to', 'taken', 'withheld', 'entered',
-                 'other_prompt', 'sudo_sent', 'sudo_asked_again',
+    __slots__ = ('place', 'heard', 'sent_to', 'asked_again', 'taken',
+                 'withheld', 'entered', 'other_prompt', 'sudo_sent', 'sudo_asked_again',
                  'sudo_ran', 'no_sudo')
 
     def __init__(self):
         self.place = None           # a descriptor, held for its helper's line
+        self.heard = False          # its helper can run
         self.sent_to = set()        # the pid of an ssh, and its prompt
+        self.asked_again = False    # after it was sent
         self.taken = False          # and then it asked for something else
         self.withheld = False       # it was asked for, and not sent
         self.entered = False        # ssh is in
@@ -3049,16 +3099,18 @@ class PasswordAttendant(Attendant):
     """
 
     def __init__(self, ssh=None, sudo=None, sudo_user=None, keys=False):
-        self.prompts = ssh is not None
+        self._trying = set()        # jobs that may ask for what is unproven
+        self._silent = set()        # hosts that were in without a question
         self.holds_input = sudo_user is not None
         self._ssh = ssh
-        self._sudo = sudo
+        self._sudo = None if sudo_user is None else sudo
+        self._gates = list(filter(None, (self._ssh, self._sudo)))
         self._sudo_user = sudo_user
         self._keys = keys
         self._manager = None
         self._jobs = {}             # token: job
         self._directory = self._socket = None
-        self._known = None          # who had refused when this run began
+        self._known = ()            # Gates that were refused before this run
         # Nobody who knows one of them knows the others.
         self._asks, self._runs, self._none = (
             'classh-%s%%%s:' % (os.urandom(8).hex(), os.urandom(8).hex())
@@ -3081,8 +3133,13 @@ class PasswordAttendant(Attendant):
         self.options = ('PermitLocalCommand=yes', 'LocalCommand='
                         + shlex.quote(helper).replace('%', '%%'))
 
+    @property
+    def prompts(self):
+        # After a refusal, to be asked and give no answer is one more.
+        return self._ssh is not None and not self._ssh.refusal
+
     def __enter__(self):
-        if self.prompts:
+        if self._ssh:
             try:
                 self._make_directory()
             except BaseException:
@@ -3095,7 +3152,7 @@ class PasswordAttendant(Attendant):
 
     def open(self, manager):
         self._manager = manager
-        self._known = self._refused_by()
+        self._known = [gate for gate in self._gates if gate.refusal]
         if self._socket:
             manager.watch(self._socket, selectors.EVENT_READ, self._connect,
                           hold=False)
@@ -3107,14 +3164,10 @@ class PasswordAttendant(Attendant):
             remove_directory(self._directory)   # not in a forked child
         self._directory = self._socket = None
 
-    def _refused_by(self):
-        return next((gate.refused_by for gate in (self._ssh, self._sudo)
-                     if gate and gate.refused_by is not None), None)
-
-    def refused_by(self):
-        """The first host that refused a password in this run, or None."""
-        host = self._refused_by()
-        return None if host == self._known else host
+    def refusal(self):
+        """Which host refused a password in this run, and how; '' if none."""
+        return next((gate.refusal for gate in self._gates
+                     if gate.refusal and gate not in self._known), '')
 
     # What the manager calls
 
@@ -3125,7 +3178,8 @@ class PasswordAttendant(Attendant):
         # the locale of the login.  The inner shells make all of the command
         # run as that user, after the mark.
         asks, runs, none = map(_written, (self._asks, self._runs, self._none))
-        sudo = ['sudo', *(('-S', '-p', asks) if self._sudo else ('-n',)),
+        asking = self._sudo and not self._sudo.refusal
+        sudo = ['sudo', *(('-S', '-p', asks) if asking else ('-n',)),
                 '-u', self._sudo_user, '--', 'sh', '-c',
                 'printf %s >&2; '
                 'if [ "$LC_ALL" = C ]; then '
@@ -3136,9 +3190,36 @@ class PasswordAttendant(Attendant):
             'set -- "$LC_ALL"; LC_ALL=C; export LC_ALL; exec %s "$1"'
             % (none, ' '.join(map(shlex.quote, sudo))))
 
+    def room(self, running, now):
+        # A job that waits for the password, connected, is closed meanwhile
+        # by its server, and each of those that are then ended at the prompt
+        # is a failed attempt (sudo) or a penalty (sshd).  So they start one
+        # by one until the password is proven.
+        for gate in self._gates:
+            gate.look(now)
+        if any(now - job.clock_start < PROOF_PATIENCE
+               for job in self._trying):
+            return 0
+        return sys.maxsize if self._decided() else 1
+
+    def _decided(self):
+        """Return whether a host took, or refused, each of the passwords."""
+        proven = [gate.secret for gate in self._gates if gate.proven]
+        return all(gate.refusal or gate.secret in proven
+                   for gate in self._gates)
+
+    def _pass(self, job):
+        """Note that *job* can ask no more."""
+        if job in self._trying:
+            self._trying.discard(job)
+            if not self._decided():
+                self._silent.add(job.host)
+
     def prepare(self, job):
         job.talk = _Talk()
-        if self.prompts:
+        if not self._decided() and job.host not in self._silent:
+            self._trying.add(job)
+        if self._ssh:
             token = os.urandom(16).hex()
             self._jobs[token] = job
             # Without REQUIRE, an older ssh wants no terminal and a DISPLAY.
@@ -3170,12 +3251,15 @@ class PasswordAttendant(Attendant):
         if job.talk is None:
             return result           # it could not be prepared
         reason = self._judge_ssh(job, result) or self._judge_sudo(job, result)
-        if self.prompts:
+        if self._ssh:
             self._give_place(job.talk)
             del self._jobs[job.environment['CLASSH_TOKEN']]
-        for gate in filter(None, (self._ssh, self._sudo)):
+        if result.outcome == 'ok' and not reason:
+            self._pass(job)
+        self._trying.discard(job)
+        for gate in self._gates:
             gate.forget(job)
-        if self.refused_by() is not None:
+        if self.refusal():
             self._manager.drain()
         if reason and not job.reason:
             # That the helper ended ssh is an ssh error, too.  Status 0 of a
@@ -3209,14 +3293,21 @@ class PasswordAttendant(Attendant):
             return None
         if talk.entered or job.reason:
             return None
-        if talk.withheld:           # though a jump host may have it
-            return 'was not given the password'
-        if (talk.sent_to and not talk.taken
-                and _BEHIND_JUMP_HOST not in result.errors):
-            # Its words may be lost, or in another language.  Where only the
-            # line was lost, to stop is the safe side.
+        denied = _DENIED.search(result.errors)
+        if talk.withheld or denied and self._ssh in self._known:
+            return 'was not given the password'     # a jump host may have it
+        if talk.asked_again or (
+                talk.sent_to and not talk.taken and result.outcome == 'ssh'
+                and (_REFUSED.search(result.errors) or result.truncated
+                     or not result.errors.strip())):
+            # Where ssh's words are lost, to stop is the safe side.
             self._ssh.refuse(job)
             return 'refused the password'
+        if self._ssh and not talk.heard and (denied or not os.access(
+                job.environment['SSH_ASKPASS'], os.X_OK)):
+            # ssh sends an empty one where it cannot run the helper.
+            self._ssh.refuse(job, 'could not ask for the password')
+            return 'could not ask for the password'
         if talk.other_prompt is not None:
             return 'asked for something else: %s' % talk.other_prompt
         return None
@@ -3237,7 +3328,8 @@ class PasswordAttendant(Attendant):
             if talk.sudo_asked_again and not _WRONG_PASSWORD.search(words):
                 return 'sudo asked again'
             return 'sudo refused the password'
-        if talk.withheld:
+        if talk.withheld or (self._sudo in self._known
+                             and 'password is required' in result.errors):
             return 'was not given the password'
         return 'sudo did not run the command'
 
@@ -3282,9 +3374,11 @@ class PasswordAttendant(Attendant):
             line.close()
         elif word == 'enter':
             line.close()
-            job.talk.entered = True
+            job.talk.heard = job.talk.entered = True
             if job.talk.sent_to:
                 self._ssh.accept()
+            if self._sudo is None:
+                self._pass(job)
         else:
             self._answer(job, prompt, pid, line)
 
@@ -3302,6 +3396,7 @@ class PasswordAttendant(Attendant):
     def _answer(self, job, prompt, pid, line):
         """Answer the *prompt* of the ssh *pid*, the job's or a jump host's."""
         talk = job.talk
+        talk.heard = True
         key = _KEY_PROMPT(prompt)
         # One answer for each ssh, in whatever words it asks again; and one
         # for each prompt, should somebody start ssh again.  A passphrase
@@ -3325,9 +3420,10 @@ class PasswordAttendant(Attendant):
 
         if _PASSWORD_PROMPT(prompt) or key and self._keys:
             if once & talk.sent_to:
+                talk.asked_again = True
                 send(b'')           # it was wrong
             else:
-                self._ssh.ask(job, settle)
+                self._ask(self._ssh, job, settle)
         else:
             talk.other_prompt = ' '.join(prompt.split())[:TEXT_LIMIT]
             # A host key is asked about before a password is: if one was
@@ -3337,6 +3433,15 @@ class PasswordAttendant(Attendant):
             # goes on without that key, or ends.  A server would take it for
             # an answer.
             send(b'\n' if key or _HOST_KEY_PROMPT(prompt) else b'')
+
+    def _ask(self, gate, job, answer):
+        """Ask *gate* for *job*, which is not charged for waiting."""
+        def settle(secret):
+            self._manager.resume(job)
+            answer(secret)
+
+        self._manager.pause(job)
+        gate.ask(job, settle)
 
     def _hear_sudo(self, job):
         talk = job.talk
@@ -3362,7 +3467,7 @@ class PasswordAttendant(Attendant):
             self._sudo.refuse(job)
             self._manager.end_input(job)
         else:
-            self._sudo.ask(job, settle)
+            self._ask(self._sudo, job, settle)
 
     def _hear_none(self, job):
         job.talk.no_sudo = True
@@ -3373,6 +3478,7 @@ class PasswordAttendant(Attendant):
         job.talk.sudo_ran = True
         if job.talk.sudo_sent:
             self._sudo.accept()
+        self._pass(job)
         self._manager.open_input(job)
 
 
@@ -3649,9 +3755,10 @@ class Run:
         options = self._options
         self._arriving = arriving
         self._hosts = hosts
-        _raise_descriptor_limit(5 * options.fanout + SPARE_DESCRIPTORS)
+        fanout = self._fanout()
+        _raise_descriptor_limit(5 * fanout + SPARE_DESCRIPTORS)
         with SSHJobMan(
-                hosts, command, fanout=options.fanout,
+                hosts, command, fanout=fanout,
                 timeout=options.timeout, user=options.user,
                 connect_timeout=options.connect_timeout, ssh=options.ssh,
                 options=options.ssh_option, host_options=self.host_options,
@@ -3677,6 +3784,19 @@ class Run:
                     self._terminal.close()
             self._conclude()
         return self._status()
+
+    def _fanout(self):
+        """Return how many jobs to run at once.  With -A each may have three
+        processes: where its helper cannot run, ssh sends an empty password.
+        """
+        wanted = self._options.fanout
+        if not (self.attendant and self.attendant.prompts):
+            return wanted
+        fanout = max(1, min(wanted, _process_room() // 3))
+        if fanout < wanted:
+            self.warn('no room for %d jobs at once, running %d: ulimit -u'
+                      % (wanted, fanout))
+        return fanout
 
     def _open(self):
         if self.attendant:
@@ -3745,7 +3865,7 @@ class Run:
         self._show_finished(SINK_GRACE if self._end else timeout)
         if self._arriving:
             self._arriving.resume()
-            if self._refused_by():
+            if self._refusal():
                 self._arriving.close()
         self._check_exclusions()
         if self._stops.status_wanted:
@@ -3809,8 +3929,8 @@ class Run:
         return self._reader_gone or self.out.reader_left or any(
             sink.reader_left for sink in self._sinks)
 
-    def _refused_by(self):
-        return self.attendant and self.attendant.refused_by()
+    def _refusal(self):
+        return self.attendant and self.attendant.refusal()
 
     def _conclude(self):
         """Say what failed, what was lost and what was not started."""
@@ -3822,11 +3942,10 @@ class Run:
                     len(lost), sink.label, fold(lost)))
         quiet = self._options.quiet or self._reader_left()
         self._tell_what_is_not_whole(quiet)
-        refused_by = self._refused_by()
-        if refused_by:
-            self.warn('%s refused the password: it is sent no more' %
-                      refused_by)
-        if (self._options.quiet and not (refused_by or self._faults)
+        refusal = self._refusal()
+        if refusal:
+            self.warn(refusal + ': it is sent no more')
+        if (self._options.quiet and not (refusal or self._faults)
                 or self._reader_left()):
             return
         if not self._options.quiet:
@@ -3843,7 +3962,7 @@ class Run:
             self.err.say('%d or more not started' % len(left))
         elif left:
             self.err.say('%d not %s: %s' % (
-                len(left), 'tried' if refused_by else 'started', fold(left)))
+                len(left), 'tried' if refusal else 'started', fold(left)))
 
     def _tell_what_is_not_whole(self, quiet):
         """See that the exit status tells of output that did not come whole
@@ -3882,6 +4001,20 @@ def _tell_idle_exclusions(hosts, say):
     idle = hosts.idle_exclusions()
     if idle:
         say('-x excludes none of these hosts: %s' % _short(','.join(idle)))
+
+
+def _process_room():
+    """Return how many processes more this user may have (ulimit -u)."""
+    import resource                 # few runs need it
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if limit == resource.RLIM_INFINITY or not os.geteuid():
+        return sys.maxsize
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        with contextlib.suppress(OSError):
+            path = '/proc/%s/task' % pid
+            if os.stat(path).st_uid == os.geteuid():
+                limit -= len(os.listdir(path))      # it counts threads
+    return limit
 
 
 def _raise_descriptor_limit(need):

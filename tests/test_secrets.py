@@ -121,10 +121,8 @@ class PlacesTest(SecretTest):
             'echo in; echo err >&2; [ $TARGET != h3 ]', 'h[1-5]')
         terminal.expect('Password for ')
         terminal.type(self.secret + '\n')
+        # The first has it, and no other is started before it has taken it.
         self.asked(1)
-        # The first has it; four helpers wait for their answer.
-        wait_until(lambda: len([line for pid, line in leftovers()
-                                if '-ISc' in line]) == 4)
         self.check()
         self.write('go')
         self.asked(5)
