@@ -3546,7 +3546,7 @@ class StopRequests:
             return function(*args)
         before = signal.signal(signal.SIGALRM, self._break_off)
         # A signal just before the system call that waits does not end it.
-        signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
+        signal.setitimer(signal.ITIMER_REAL, ROUND, LOOK)
         try:
             answer = _call(function, args)
         except BaseException:
@@ -4246,9 +4246,11 @@ class Prompt:
     def _heed_signals(self):
         """Raise SignalExit if a signal asks us to leave.  On a terminal,
         Ctrl-C does not: it has ended a command, or dropped a line."""
-        while self._interactive and signal.SIGINT in self._stops.caught:
-            self._stops.caught.remove(signal.SIGINT)
-        self._stops.check()
+        caught = self._stops.caught
+        for signum in list(caught):
+            if signum != signal.SIGINT or not self._interactive:
+                raise SignalExit(signum)
+            caught.remove(signum)   # in place: another may come meanwhile
 
     def _prompt(self):
         failed = len(self._failed())

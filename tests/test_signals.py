@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 import unittest
+from unittest import mock
 
 from support import (FAKE_SSH, ROOT, SIGCHLD_BLOCKED, Command, WorkTest,
                      after, classh_argv, leftovers, processes, text, until,
@@ -715,6 +716,30 @@ class HandlerTest(unittest.TestCase):
             os.close(writer)
         self.assertEqual(signal.getsignal(signal.SIGALRM), before)
         self.assertEqual(signal.getitimer(signal.ITIMER_REAL), (0, 0))
+
+    def test_ctrl_c_at_the_prompt_is_none_however_late_it_is_noted(self):
+        class Late(list):
+            """Notes a SIGINT as soon as somebody has seen there is none."""
+
+            def __iter__(self):
+                yield from list(super().__iter__())
+                self.append(SIGINT)
+
+            def __contains__(self, signum):
+                found = list.__contains__(self, signum)
+                if not found:
+                    self.append(SIGINT)
+                return found
+
+        with mock.patch('os.isatty', return_value=True):
+            prompt = classh.Prompt(None, [], None, None, None,
+                                   classh.StopRequests(), None)
+        prompt._stops.caught = Late([SIGINT, SIGINT])
+        prompt._heed_signals()
+        prompt._stops.caught += [SIGTERM]
+        with self.assertRaises(classh.SignalExit) as raised:
+            prompt._heed_signals()
+        self.assertEqual(raised.exception.args, (SIGTERM,))
 
     def test_what_does_not_wait_long_is_as_without_it(self):
         with classh.StopRequests() as stops:
