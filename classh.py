@@ -2877,7 +2877,7 @@ _DENIED = re.compile(r'Permission denied \([^)]*(password|keyboard)')
 _NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty|'
                           r'your account locked|Account expired')
 _PASSWORD_EXPIRED = re.compile(r'password is expired|Password expired')
-_WANTS_NEW_PASSWORD = 'sudo wants a new password'
+_WANTS_NEW_PASSWORD = 'wanted a new password for sudo'
 _WRONG_PASSWORD = re.compile(
     r'ry again|ncorrect (password|authentication) attempt')
 
@@ -3295,7 +3295,7 @@ class PasswordAttendant(Attendant):
             return None
         denied = _DENIED.search(result.errors)
         if talk.withheld or denied and self._ssh in self._known:
-            return 'was not given the password'     # a jump host may have it
+            return 'not sent the password'     # a jump host may have it
         if talk.asked_again or (
                 talk.sent_to and not talk.taken and result.outcome == 'ssh'
                 and (_REFUSED.search(result.errors) or result.truncated
@@ -3309,7 +3309,7 @@ class PasswordAttendant(Attendant):
             self._ssh.refuse(job, 'could not ask for the password')
             return 'could not ask for the password'
         if talk.other_prompt is not None:
-            return 'asked for something else: %s' % talk.other_prompt
+            return 'showed an unexpected prompt: %s' % talk.other_prompt
         return None
 
     def _judge_sudo(self, job, result):
@@ -3318,7 +3318,7 @@ class PasswordAttendant(Attendant):
                 or result.outcome not in ('ok', 'error')):
             return None
         if talk.no_sudo:
-            return 'has no sudo'
+            return 'found no sudo'
         words = result.errors + result.output
         if talk.sudo_sent and _PASSWORD_EXPIRED.search(words):
             return _WANTS_NEW_PASSWORD
@@ -3326,12 +3326,12 @@ class PasswordAttendant(Attendant):
                 talk.sudo_sent and not _NOT_ALLOWED.search(words)):
             self._sudo.refuse(job)
             if talk.sudo_asked_again and not _WRONG_PASSWORD.search(words):
-                return 'sudo asked again'
-            return 'sudo refused the password'
+                return 'asked again for sudo'
+            return 'refused the password for sudo'
         if talk.withheld or (self._sudo in self._known
                              and 'password is required' in result.errors):
-            return 'was not given the password'
-        return 'sudo did not run the command'
+            return 'not sent the password'
+        return 'did not run the command under sudo'
 
     def _give_place(self, talk):
         if talk.place is not None:

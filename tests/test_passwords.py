@@ -123,10 +123,10 @@ class PromptTest(PasswordTest):
         self.assertEqual(self.sent(), [], said)
         said.check(4, stdout=None, stderr=None)
         for host, prompt in zip(hosts, OTHER_PROMPTS):
-            reason = 'asked for something else: ' + ' '.join(prompt.split())
+            reason = 'showed an unexpected prompt: ' + ' '.join(prompt.split())
             self.assertRegex(said.stdout, r'(?m)^%s   255   \(\d+\.\d\)   %s'
                              % (host, re.escape(reason.rstrip())), said)
-        self.assertIn('%d of %d asked for something else: p[0-%d]' % (
+        self.assertIn('%d of %d showed an unexpected prompt: p[0-%d]' % (
             len(hosts), len(hosts), len(hosts) - 1), said.stderr, said)
 
     def test_host_key_question_is_answered_no_and_named(self):
@@ -135,7 +135,7 @@ class PromptTest(PasswordTest):
             'ask "$(cat key\\?)"; [ "$answer" = yes ] && send bad; '
             'echo Host key verification failed. >&2; exit 255', 'h')
         said.check(4, stdout=None, stderr=None)
-        self.assertIn("asked for something else: The authenticity of host "
+        self.assertIn("showed an unexpected prompt: The authenticity of host "
                       "'web1 (10.0.0.1)' can't be established.", said.stdout)
         self.assertIn('  Host key verification failed.\n', said.stdout, said)
         self.assertEqual((self.lines('asked'), self.sent()), (['h '], []))
@@ -180,7 +180,7 @@ class PromptTest(PasswordTest):
         said = self.classh('ask "%s"; [ "$answer" ] || deny; enter'
                            % KEY_PROMPT, 'h')
         said.check(4, stdout=None, stderr=None)
-        self.assertIn('asked for something else: ' + KEY_PROMPT.strip(),
+        self.assertIn('showed an unexpected prompt: ' + KEY_PROMPT.strip(),
                       said.stdout, said)
         self.assertEqual(self.lines('asked'), ['h '])
 
@@ -195,7 +195,7 @@ class PromptTest(PasswordTest):
         self.write('h', 'Say "\x1b[2J"\n\n\tand ' + 'more ' * 1000)
         said = self.classh(SEND_FILE, 'h')
         line = said.stdout.splitlines()[0]
-        self.assertIn('   asked for something else: Say "', line, said)
+        self.assertIn('   showed an unexpected prompt: Say "', line, said)
         self.assertLess(len(line), 160, said)
         self.assertEqual(self.sent(), [])
 
@@ -263,7 +263,7 @@ class OnceTest(PasswordTest):
                   'send "(u@h) New password: "; deny ;; esac; ' + LOGIN)
         said = self.classh('-f1', script, 'old', 'h[1-3]')
         said.check(4, stdout=None, stderr=None)
-        self.assertIn('asked for something else: (u@h) New password:',
+        self.assertIn('showed an unexpected prompt: (u@h) New password:',
                       said.stdout, said)
         self.assertEqual(self.sent(), [(host, SECRET) for host in
                                        ('old', 'h1', 'h2', 'h3')], said)
@@ -1174,7 +1174,7 @@ class RealTest(WorkTest):
             'id', self.hosts(2))
         said.check(4, stdout=None, stderr=None)
         self.assertEqual(said.stdout.count(
-            'asked for something else: The authenticity of host'), 2, said)
+            'showed an unexpected prompt: The authenticity of host'), 2, said)
 
     def test_jump_host_that_refuses_it_is_asked_once(self):
         said = self.login('-O', 'ProxyJump=%s@127.0.0.99' % self.users.asked,
@@ -1187,7 +1187,8 @@ class RealTest(WorkTest):
         said = self.login('-f1', 'id -un', self.hosts(1, 'old'),
                           self.hosts(2), port='keyboard')
         said.check(4, stdout=None, stderr=None)
-        self.assertRegex(said.stdout, 'asked for something else: .*password',
+        self.assertRegex(
+            said.stdout, 'showed an unexpected prompt: .*password',
                          said)
         self.assertEqual(self.attempts()[1], [], said)
         self.assertEqual(said.stdout.count('  %s\n' % self.users.asked), 2)
@@ -1198,7 +1199,7 @@ class RealTest(WorkTest):
         said = self.login('-f1', 'id -un', self.hosts(1, 'code'),
                           self.hosts(2), port='keyboard')
         said.check(4, stdout=None, stderr=None)
-        self.assertRegex(said.stdout, r'asked for something else: '
+        self.assertRegex(said.stdout, r'showed an unexpected prompt: '
                          r'(\(.*\) )?Verification code:', said)
         self.assertEqual(said.stdout.count('  %s\n' % self.users.asked), 2)
         # Not even an empty one was sent.
@@ -1209,7 +1210,7 @@ class RealTest(WorkTest):
                           'StrictHostKeyChecking=ask', 'id', self.hosts(3))
         said.check(4, stdout=None, stderr=None)
         self.assertEqual(len(re.findall(
-            "asked for something else: The authenticity of host '\\[?127",
+            "showed an unexpected prompt: The authenticity of host '\\[?127",
             said.stdout)), 3, said)
         self.assertEqual(self.attempts(), ([], []))
 
@@ -1323,7 +1324,7 @@ class EncryptedKeyTest(WorkTest):
     def test_stays_closed_unless_asked_for(self):
         said = self.login('echo in', '127.0.0.[1-2]')
         said.check(4, stdout=None, stderr=None)
-        self.assertIn("asked for something else: Enter passphrase for key",
+        self.assertIn("showed an unexpected prompt: Enter passphrase for key",
                       said.stdout, said)
         self.assertIn(': Permission denied (publickey', said.stdout, said)
 
@@ -1333,7 +1334,7 @@ class EncryptedKeyTest(WorkTest):
                           'echo in', '127.0.0.[1-2]')
         said.check(4, stdout=None, stderr=None)
         self.assertEqual(len(re.findall(
-            "asked for something else: The authenticity of host '\\[?127",
+            "showed an unexpected prompt: The authenticity of host '\\[?127",
             said.stdout)), 2, said)
 
     def test_key_that_is_open_needs_no_password(self):

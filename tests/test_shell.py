@@ -835,7 +835,7 @@ class PasswordTest(ShellTest):
         said.check(4, None, None)
         self.assertEqual(said.stdout.count('  two\n'), 6, said)
         self.assertEqual(self.lines('sent'), ['h1 right'])
-        self.assertEqual(said.stdout.count('   was not given the password\n'),
+        self.assertEqual(said.stdout.count('   not sent the password\n'),
                          1, said)
 
 

@@ -167,7 +167,7 @@ class RightTest(SudoTest):
         said = self.sudo('id -un', self.hosts('free', 1),
                          sudo='--sudo=nobody-of-ours')
         said.check(5, stdout=None, stderr=None)
-        self.assertIn('   sudo did not run the command\n', said.stdout)
+        self.assertIn('   did not run the command under sudo\n', said.stdout)
         self.assertIn('nobody-of-ours', said.stdout)
 
     def test_input_follows_after_the_password(self):
@@ -216,9 +216,10 @@ class WrongTest(SudoTest):
         said.check(5, stdout=None, stderr=None)
         # The password was right: that is no reason to stop.
         self.assertEqual(said.stdout.count(
-            '   sudo did not run the command\n'), 40, said)
+            '   did not run the command under sudo\n'), 40, said)
         self.assertEqual(said.stdout.count(' is not in the sudoers file'), 40)
-        self.assertIn('40 of 40 sudo did not run the command: %s@h[1-40]\n'
+        self.assertIn(
+            '40 of 40 did not run the command under sudo: %s@h[1-40]\n'
                       % self.users.plain, said.stderr)
         self.assertFalse(os.path.exists(self.path('done')))
 
@@ -228,14 +229,15 @@ class WrongTest(SudoTest):
                          secret=self.right, stdin='input')
         said.check(5, stdout=None, stderr=None)
         self.assertEqual(said.stdout.count(
-            '   sudo did not run the command\n'), 3, said)
+            '   did not run the command under sudo\n'), 3, said)
         self.assertEqual(said.stdout.count(' is not allowed to '), 3, said)
 
     def test_wrong_password_is_tried_once(self):
         said = self.sudo('-f10', 'touch done', self.hosts('asked'),
                          secret=self.wrong, cwd=self.directory)
         said.check(5, stdout=None, stderr=None)
-        self.assertEqual(said.stdout.count('   sudo refused the password\n'),
+        self.assertEqual(
+            said.stdout.count('   refused the password for sudo\n'),
                          1, said)
         self.assertIn('39 not tried: %s@h[2-40]\n' % self.users.asked,
                       said.stderr, said)
@@ -249,7 +251,8 @@ class WrongTest(SudoTest):
         said = self.sudo('--askpass-anyway', 'id -un', self.hosts('asked', 3),
                          self.hosts('free', 3), secret=self.wrong)
         said.check(5, stdout=None, stderr=None)
-        self.assertEqual(said.stdout.count('   sudo refused the password\n'),
+        self.assertEqual(
+            said.stdout.count('   refused the password for sudo\n'),
                          3, said)
         self.assertEqual(said.stdout.count('  root\n'), 3, said)
         self.assertEqual(len([line for line in self.log()
@@ -259,7 +262,7 @@ class WrongTest(SudoTest):
         said = self.sudo('id -un', self.hosts('asked', 3))
         said.check(5, stdout=None, stderr=None)
         self.assertEqual(said.stdout.count(
-            '   sudo did not run the command\n'), 3, said)
+            '   did not run the command under sudo\n'), 3, said)
         self.assertEqual(said.stdout.count('password is required'), 3, said)
 
     def test_shell_does_not_try_it_again(self):
@@ -269,13 +272,14 @@ class WrongTest(SudoTest):
         self.assertEqual(len([line for line in self.log()
                               if 'incorrect password attempt' in line]), 1)
         self.assertEqual(said.stdout.count(
-            '   was not given the password\n'), 2, said)
+            '   not sent the password\n'), 2, said)
 
     def test_password_that_has_expired_is_told_at_once(self):
         said = self.sudo('-f1', 'id', self.hosts('asked', 3),
                          sudo='--sudo=' + self.users.old, secret=self.right)
         said.check(5, stdout=None, stderr=None)
-        self.assertEqual(said.stdout.count('   sudo wants a new password\n'),
+        self.assertEqual(
+            said.stdout.count('   wanted a new password for sudo\n'),
                          3, said)
 
     def test_code_that_is_asked_for_too_is_no_refusal(self):
@@ -284,7 +288,8 @@ class WrongTest(SudoTest):
         said = self.sudo('-f1', 'id', self.hosts('code', 3),
                          secret=self.right)
         said.check(5, stdout=None, stderr=None)
-        self.assertEqual(said.stdout.count('   sudo asked again\n'), 1, said)
+        self.assertEqual(
+            said.stdout.count('   asked again for sudo\n'), 1, said)
         self.assertIn('2 not tried', said.stderr)
 
     def test_command_has_the_locale_of_the_login(self):
@@ -298,7 +303,7 @@ class WrongTest(SudoTest):
         said = self.sudo('-I', 'cat', self.hosts('asked', 1),
                          secret=self.wrong, stdin=self.users.password + '\n')
         said.check(5, stdout=None, stderr=None)
-        self.assertIn('   sudo refused the password\n', said.stdout)
+        self.assertIn('   refused the password for sudo\n', said.stdout)
 
     def test_no_sudo_is_said(self):
         place = self.path('bin')
@@ -311,7 +316,7 @@ class WrongTest(SudoTest):
                              secret=secret)
             said.check(5, stdout=None, stderr=None)
             self.assertEqual(len(re.findall(
-                r'h\d   127   \(.*\)   has no sudo\n\n', said.stdout)), 3)
+                r'h\d   127   \(.*\)   found no sudo\n\n', said.stdout)), 3)
 
     def test_ctrl_c_while_it_runs_leaves_nothing(self):
         command = self.start_long()
@@ -471,16 +476,16 @@ go()
         said = self.sudo('say("sudo: no tty present"); sys.exit(1)', 'true',
                          'h')
         said.check(5, stdout=None, stderr=None)
-        self.assertIn('   sudo did not run the command\n', said.stdout)
+        self.assertIn('   did not run the command under sudo\n', said.stdout)
         self.assertEqual(self.given(), [])
 
     def test_second_question_ends_it_and_the_reason_says_why(self):
         for words, reason in (
-                ('Sorry, try again.', 'sudo refused the password'),
+                ('Sorry, try again.', 'refused the password for sudo'),
                 ('Authentication failed, try again.',       # sudo-rs
-                 'sudo refused the password'),
-                ('Nochmal.', 'sudo asked again'),
-                ('', 'sudo asked again')):
+                 'refused the password for sudo'),
+                ('Nochmal.', 'asked again for sudo'),
+                ('', 'asked again for sudo')):
             with self.subTest(words=words):
                 said = self.sudo('''
 say(marker); read(); say('%s\\n' + marker); read(); sys.exit(1)
@@ -496,7 +501,7 @@ say(marker); read(); say('%s\\n' + marker); read(); sys.exit(1)
 say(marker); read()
 say('sudo: 1 saisie de mot de passe incorrecte\\n'); sys.exit(1)
 ''', '-f1', 'true', 'h[1-3]')
-        self.assertIn('   sudo refused the password\n', said.stdout, said)
+        self.assertIn('   refused the password for sudo\n', said.stdout, said)
         self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
 
     def test_stdin_ends_with_the_password_where_there_is_no_input(self):
@@ -515,11 +520,13 @@ sys.exit(1)
 '''
         said = self.sudo(script, '-f1', 'true', 'h[1-3]')
         said.check(5, stdout=None, stderr=None)
-        self.assertEqual(said.stdout.count('   sudo wants a new password\n'),
+        self.assertEqual(
+            said.stdout.count('   wanted a new password for sudo\n'),
                          3, said)
         said = self.sudo(script, '-I', '-u1', 'true', 'h', stdin='in\n')
         said.check(3, stdout=None, stderr=None)
-        self.assertIn('   timed out after 1 s, sudo wants a new password\n',
+        self.assertIn(
+            '   timed out after 1 s, wanted a new password for sudo\n',
                       said.stdout, said)
 
     def test_sudo_speaks_english_and_the_command_has_its_own_locale(self):
@@ -546,7 +553,7 @@ sys.exit(1)
 ''', '-f1', 'true', 'h[1-3]', locale='fr_FR.UTF-8')
         said.check(5, stdout=None, stderr=None)
         self.assertEqual(said.stdout.count(
-            '   sudo did not run the command\n'), 3, said)
+            '   did not run the command under sudo\n'), 3, said)
 
     def test_prompt_of_sudo_rs_is_not_shown(self):
         for ask in 'say(p + marker + q)', (
@@ -587,7 +594,7 @@ say(marker); read(); go()
                                  'h[1-3]', password=password)
                 said.check(5, '', stderr=None)
                 self.assertEqual(len(re.findall(
-                    r'h\d   1   \(.*\)   sudo did not run the command\n',
+                    r'h\d   1   \(.*\)   did not run the command under sudo\n',
                     said.stderr)), 3, said)
                 self.sudo('go()', '--ssh', ssh, '--maxrc', 'true', 'h[1-3]',
                           password=password).check(1, None, None)
@@ -704,7 +711,7 @@ sys.exit(1)
 ''', '--shell', 'h[1-2]', stdin='id\nid\n')
         said.check(5, stdout=None, stderr=None)
         self.assertEqual(self.lines('words'), ['-S', '-n', '-n'])
-        self.assertEqual(said.stdout.count('   was not given the password\n'),
+        self.assertEqual(said.stdout.count('   not sent the password\n'),
                          2, said)
 
     def test_marks_that_come_after_stdin_was_closed_do_no_harm(self):
@@ -718,7 +725,7 @@ go()
         said = self.sudo('go()', 'tr "\\0" "\\n" </proc/$PPID/cmdline >&2',
                          'h')
         said.check(stdout=None)
-        self.assertNotIn('has no sudo', said.stdout, said)
+        self.assertNotIn('found no sudo', said.stdout, said)
 
     def test_no_two_runs_have_the_same_marks(self):
         for _ in range(2):
