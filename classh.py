@@ -2869,8 +2869,8 @@ _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
                               re.DOTALL).fullmatch
 # What ssh says when a password is refused.  A connection that is closed, by
 # LoginGraceTime say, or one that a jump host cannot make, is no refusal.
-_REFUSED = re.compile('Permission denied|Too many authentication failures|'
-                      'Received disconnect')
+_PASSWORD_REFUSED = re.compile(
+    'Permission denied|Too many authentication failures|Received disconnect')
 # ... and where the server takes passwords, but has seen none or a wrong one.
 _DENIED = re.compile(r'Permission denied \([^)]*(password|keyboard)')
 # What sudo says of a user who may not, whatever the password.
@@ -3298,7 +3298,7 @@ class PasswordAttendant(Attendant):
             return 'not sent the password'     # a jump host may have it
         if talk.asked_again or (
                 talk.sent_to and not talk.taken and result.outcome == 'ssh'
-                and (_REFUSED.search(result.errors) or result.truncated
+                and (_PASSWORD_REFUSED.search(result.errors) or result.truncated
                      or not result.errors.strip())):
             # Where ssh's words are lost, to stop is the safe side.
             self._ssh.refuse(job)
