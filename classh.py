@@ -39,6 +39,7 @@ import fnmatch
 import heapq
 import io
 import itertools
+import math
 import os
 import re
 import select
@@ -51,7 +52,7 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['Attendant', 'ClasshError', 'Gate', 'HostFileError', 'HostStream',
+__all__ = ['JobHooks', 'ClasshError', 'Gate', 'HostFileError', 'HostQueue',
            'Output', 'PasswordAttendant', 'PatternError', 'RecordError',
            'Result', 'SSHJobMan', 'TargetError', 'UsageError', 'expand',
            'fold', 'load', 'main', 'patterns_from', 'report', 'ssh_argv']
@@ -66,17 +67,6 @@ MAX_OUTPUT = 8 << 20    # bytes kept of each stream of a job
 KILL_GRACE = 5.0        # seconds from SIGTERM to SIGKILL, and on to giving up
 
 READ_SIZE = 1 << 16     # bytes a pipe a turn, so that no host starves the rest
-SWEEP_LIMIT = 1 << 20   # bytes that a pipe can hold (Linux, pipe-max-size)
-BLOCK = 1 << 18         # bytes of a stream in memory; more goes to disk
-TURN_LIMIT = 1 << 24    # characters of results after which a turn ends
-BURST = 4               # jobs to start at a time, before we read again: what
-                        # they do beside us takes an eighth off the wall time
-ROUND = 0.05            # seconds at least between two rounds of asking all
-FIRST_TICK = 0.001      # seconds to wait for a job whose pipes have ended
-LOOK = 1.0              # seconds at most between two, should a signal be lost
-FULL_PATIENCE = 5.0     # seconds to wait for room to start even one job
-PROOF_PATIENCE = 30.0   # seconds in which a host decides on a password,
-                        # before the next one is tried
 SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
                         # its place and line where passwords are asked for
 
@@ -84,7 +74,7 @@ SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 COUNT_LIMIT = 10 ** 5   # hosts to make of what may name any number
 NUMBERS_FOLDED = 16     # numbers in a name that fold() looks at
-LOOK_AHEAD = 10 ** 4    # hosts to pass over before we look at anything else
+SKIP_BATCH = 10 ** 4    # hosts to pass over before we look at anything else
 LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
 BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
 TEXT_LIMIT = 80         # characters to show of a prompt or a bad host
@@ -167,6 +157,22 @@ class RecordError(ClasshError, ValueError):
 
 class UsageError(ClasshError):
     """The command line cannot be carried out."""
+
+
+def _cause(error):
+    """Return what *error* says to a person."""
+    if isinstance(error, MemoryError):
+        return 'out of memory'
+    words = getattr(error, 'strerror', None) or str(error)
+    name = getattr(error, 'filename', None)
+    return '%s: %s' % (name, words) if name else words
+
+
+def _signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return 'signal %d' % number
 
 
 # -- Host patterns ----------------------------------------------------------
@@ -491,7 +497,7 @@ class HostSet:
             _makes(parts, host) for parts in self._vast)
 
 
-class HostStream:
+class HostQueue:
     """The hosts of a run: each once, in the order given, made when taken.
 
     *hosts* is one str or an iterable of them; each is a host or, unless
@@ -502,17 +508,30 @@ class HostStream:
     """
 
     def __init__(self, hosts=(), expand=True, exclude=()):
-        self.exhausted = False      # until more are added
         self._expand = expand
         self._exclude = [exclude] if isinstance(exclude, str) else list(
             exclude or ())
         # To be passed over: what is excluded, and what was taken.
-        self._past = HostSet(self._exclude, expand)
-        self._passed = set()        # hosts that were, if any are excluded
+        self._seen = HostSet(self._exclude, expand)
+        self._excluded = set()      # hosts that were, if any are excluded
         self._sources = collections.deque()
+        self._sources_ended = False     # until more are added
         self._expansion = iter(())
-        self._returned = []
+        self._put_back = []
+        self._delayed = []          # a heap of (due, number, host)
+        self._numbers = itertools.count()
         self.add(hosts)
+
+    @property
+    def exhausted(self):
+        """True if no host is left, until more are added or put back."""
+        return (self._sources_ended and not self._put_back
+                and not self._delayed)
+
+    @property
+    def next_due(self):
+        """When the first of the delayed hosts is due; None: none is."""
+        return self._delayed[0][0] if self._delayed else None
 
     def add(self, hosts):
         """Append *hosts*, which may repeat what was there before."""
@@ -522,39 +541,50 @@ class HostStream:
             for pattern in hosts:
                 self._names(pattern)
         self._sources.append(iter(hosts))
-        self.exhausted = False
+        self._sources_ended = False
 
-    def put_back(self, host):
-        """Let *host* be the next one to be taken."""
-        self._returned.append(host)
-        self.exhausted = False
+    def put_back(self, host, due=None):
+        """Let *host* be the next one to be taken; not before *due*, a point
+        on the clock that take() is called with, unless that is None."""
+        if due is None:
+            self._put_back.append(host)
+        else:
+            heapq.heappush(self._delayed, (due, next(self._numbers), host))
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        host = self.look()
+        host = self.take()
         while host is None:
             if self.exhausted:
                 raise StopIteration
-            host = self.look()
+            host = self.take()
         return host
 
-    def look(self):
-        """Return the next host; None at the end, or if it is far off."""
-        if self._returned:
-            return self._returned.pop()
-        for _ in range(LOOK_AHEAD):
+    def take(self, now=math.inf):
+        """Remove and return the next host, of the delayed ones those that
+        are due *now*.
+
+        Return None at the end (.exhausted), if the only hosts left are
+        delayed (.next_due), or after SKIP_BATCH duplicates, so that the
+        caller is not kept waiting; call again.
+        """
+        if self._put_back:
+            return self._put_back.pop()
+        if self._delayed and self._delayed[0][0] <= now:
+            return heapq.heappop(self._delayed)[2]
+        for _ in range(SKIP_BATCH):
             host = next(self._expansion, None)
             if host is not None:
-                if host not in self._past:
-                    self._past.add(host)
+                if host not in self._seen:
+                    self._seen.add(host)
                     return host
                 if self._exclude:
-                    self._passed.add(host)
+                    self._excluded.add(host)
                 continue
             if not self._sources:
-                self.exhausted = True
+                self._sources_ended = True
                 return None
             for pattern in self._sources[0]:
                 self._expansion = iter(self._names(pattern))
@@ -563,19 +593,24 @@ class HostStream:
                 self._sources.popleft()
         return None
 
+    @property
+    def pending(self):
+        """True if take() may give a host at once, after a None."""
+        return not self._sources_ended or bool(self._put_back)
+
     def idle_exclusions(self):
         """Return the parts of *exclude* that no host so far belongs to."""
         return [text for pattern in self._exclude
                 for text in _LITERAL.findall(pattern)
-                if not self._has_passed(text)]
+                if not self._has_excluded(text)]
 
-    def _has_passed(self, text):
+    def _has_excluded(self, text):
         if _PLAIN(text) or not self._expand:
-            return text in self._passed
+            return text in self._excluded
         parts, = _parse(text)
         if _count(parts) < COUNT_LIMIT:
-            return not self._passed.isdisjoint(_generate([parts]))
-        return any(_makes(parts, host) for host in self._passed)
+            return not self._excluded.isdisjoint(_generate([parts]))
+        return any(_makes(parts, host) for host in self._excluded)
 
     def _names(self, pattern):
         return (expand if self._expand else _take_literally)(pattern)
@@ -632,16 +667,204 @@ def patterns_from(arguments, expand_them=True):
     return patterns
 
 
-# -- The ssh command --------------------------------------------------------
+# -- Results ----------------------------------------------------------------
+
+# Why a host failed: one word for programs, a few for a person.
+CAUSES = {
+    'start': 'ssh could not be started',
+    'ssh': 'ssh failed',
+    'status-lost': 'exit status lost',      # another part reaped the process
+    'timeout': 'timed out',
+    'stopped': 'stopped',
+    'signal': 'ended by a signal',          # ssh itself, by somebody else
+    'input': 'input lost',
+    'output-lost': 'output lost',           # no memory, no disk
+}
+
+# Field: its types.  The last four were added in version 2 of the records.
+_FIELDS = {
+    'host': str, 'exitcode': int, 'output': str, 'errors': str,
+    'started': float, 'stopped': float, 'outcome': str, 'reason': str,
+    'truncated': bool,
+    'cause': str, 'ran': str, 'login': (float, type(None)), 'tries': int}
+_ADDED = {'cause': '', 'ran': 'unknown', 'login': None, 'tries': 1}
+
+
+class Result(collections.namedtuple('Result', _FIELDS)):
+    """What became of one host.
+
+    host        as it was named, str
+    exitcode    int; negative: the signal that ended ssh itself
+    output      its standard output, str: UTF-8 with surrogateescape, so
+                .encode('utf-8', 'surrogateescape') gives back every byte
+    errors      its standard error, likewise
+    started     seconds since the epoch, float
+    stopped     started plus what passed on a clock that never jumps
+    outcome     'ok': exit status 0; 'error': any other of the remote
+                command; 'ssh': 255 from ssh, or ssh could not be started;
+                'killed': timed out, stopped, or ended by a signal
+    reason      a few words for a person, '' where the status says it all
+    truncated   True if output or errors is not whole: it went beyond
+                max_output and was cut, or could not be kept and is ''
+    cause       '', or a word of CAUSES
+    ran         whether the command has started: 'yes', 'no' or 'unknown'
+    login       seconds from start to login; None: unknown
+    tries       how often ssh was started for it, 1 or more
+    """
+
+    __slots__ = ()
+
+    @property
+    def elapsed(self):
+        """Seconds from start to stop, float."""
+        return self.stopped - self.started
+
+
+Result.__new__.__defaults__ = tuple(_ADDED.values())
+
+
+def _is_lost(result):
+    return result.cause == 'output-lost'
+
+
+def _is_cut(result):
+    """Return whether *result* has no more output than its user wanted."""
+    return result.truncated and not _is_lost(result)
+
+
+# Before the pickle of a record stand its length, its checksum, and a checksum
+# of these two: a damaged length would make all that follows pass for a record
+# cut short.  To an unpickler they are a text that is dropped at once, so that
+# the whole is a pickle, too.
+_HEAD_SIZE = 48
+
+
+def _record_head(size, checksum):
+    head = b'\x80\x04\x8c\x2bclassh 2 %016x %08x ' % (size, checksum)
+    return head + b'%08x0' % binascii.crc32(head)
+
+
+def load(path):
+    """Yield the Results in the file *path*, as --pickle wrote them.
+
+    A record that a crash cut short at the very end is left out.  Raise
+    RecordError where there is anything but results, or a record is damaged,
+    and OSError where the file cannot be read.  No code is run, whatever the
+    file holds.
+    """
+    unpickler = _make_unpickler()
+    with open(path, 'rb') as file:
+        for number in itertools.count(1):
+            try:
+                source = _next_record(file)
+            except ValueError:
+                raise RecordError('%s: record %d is damaged'
+                                  % (path, number)) from None
+            record = source and _load_record(path, source, unpickler)
+            if record is None:
+                return
+            yield Result(*record)
+
+
+def _next_record(file):
+    """Return what to read the next record of *file* from: itself, if an
+    older version wrote it.  None: there is none, or it is cut short.
+
+    Raise ValueError if it is damaged.
+    """
+    head = file.read(_HEAD_SIZE)
+    if not (head[:3] == b'\x80\x04\x8c' or head[4:13] == b'classh 2 '):
+        file.seek(-len(head), os.SEEK_CUR)
+        return file if head else None
+    if len(head) < _HEAD_SIZE:
+        return None
+    size, checksum = int(head[13:29], 16), int(head[30:38], 16)
+    if head != _record_head(size, checksum):
+        raise ValueError
+    if size > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    octets = file.read(size)
+    if binascii.crc32(octets) != checksum:
+        raise ValueError
+    return io.BytesIO(octets)
+
+
+def _load_record(path, source, unpickler):
+    """Return the fields of a Result; None where they are cut short."""
+    whole = isinstance(source, io.BytesIO)
+    # Every pickle begins with this mark, cut short or not.
+    begun = not whole and source.peek(1)[:1] == b'\x80'
+    try:
+        record = _unpickle(source, unpickler)
+    except OSError:
+        raise
+    except Exception as error:
+        # There is no end to what a broken file can bring about.
+        if isinstance(error, MemoryError) and whole:
+            raise
+        if begun and not source.peek(1) and not isinstance(
+                error, (RecordError, MemoryError)):
+            return None
+        # Its text may hold what the file does.
+        raise RecordError('%s: not a result: %s'
+                          % (path, _short(str(error)))) from None
+    if not _is_result(record):
+        raise RecordError('%s: not a result' % path)
+    return record
+
+
+# What a pickle of a Result, or of its fields, is made of.  None of these
+# calls anything but Result, or takes memory that is not in the file.
+_OPCODES = frozenset('''
+    PROTO FRAME MARK TUPLE MEMOIZE BINPUT BINGET BININT BININT1 BININT2 LONG1
+    BINFLOAT NONE NEWTRUE NEWFALSE SHORT_BINUNICODE BINUNICODE BINUNICODE8
+    GLOBAL STACK_GLOBAL NEWOBJ STOP'''.split())
+
+
+def _make_unpickler():
+    import pickle                   # few programs need it
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            if name != 'Result' or module not in ('classh', '__main__'):
+                raise RecordError('%s.%s' % (module, name))
+            return Result
+
+    return Unpickler
+
+
+def _unpickle(file, unpickler):
+    """Return the next value of *file*, only ever a plain one or a Result."""
+    import pickletools
+    start = file.tell()
+    for opcode, argument, position in pickletools.genops(file):
+        if opcode.name not in _OPCODES:
+            raise RecordError('opcode %s' % opcode.name)
+    file.seek(start)
+    return unpickler(file).load()
+
+
+def _is_result(record):
+    return isinstance(record, tuple) and len(record) in (
+        len(_FIELDS), len(_FIELDS) - len(_ADDED)) and all(
+            map(isinstance, record, _FIELDS.values()))
+
+
+# -- Transports -------------------------------------------------------------
+
+# Where ssh has no terminal, it asks if one of these is set.
+_ASKPASS_TRIGGERS = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
+
 
 def ssh_argv(host, command, *, ssh=('ssh',), user=None,
-             connect_timeout=CONNECT_TIMEOUT, options=(), prompts=False):
+             connect_timeout=CONNECT_TIMEOUT, options=(), may_prompt=False):
     """Return the argument list that runs *command* on *host*.
 
     *host* is [user@]name[:port], [user@][v6]:port or a v6 address; its
     user goes before *user*.  *ssh* is a list, *options* an iterable of
     'KEY=VALUE' for ssh's -o; *connect_timeout* is in whole seconds, and 0
-    leaves it to ssh_config.  If *prompts*, ssh may ask for a password, once.
+    leaves it to ssh_config.  If *may_prompt*, ssh may ask for a password,
+    once.
 
     >>> ssh_argv('web1:2222', 'date', options=['Compression=yes'])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -665,7 +888,7 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
         argv += ['-o', option]
     if user is not None and '@' not in host:
         argv += ['-l', user]
-    if prompts:
+    if may_prompt:
         argv += ['-o', 'BatchMode=no', '-o', 'NumberOfPasswordPrompts=1']
     else:
         argv += ['-o', 'BatchMode=yes']
@@ -685,7 +908,68 @@ def find_program(name):
     return None
 
 
-# -- Jobs -------------------------------------------------------------------
+class Ssh:
+    """The system's ssh as the way to a host.
+
+    A transport has .program, the program to run; argv(host, command), its
+    arguments; environment(), a dict or None for ours; and explain(job),
+    which says what became of a job that is over.
+    """
+
+    def __init__(self, ssh='ssh', *, options=(), host_options=None,
+                 **settings):
+        """*ssh* is a str, split as a shell would, or a list; *host_options*
+        is a function of a host that returns more *options*; *settings* are
+        the others of ssh_argv().  Raise ValueError if *ssh* has no words."""
+        self._options = tuple(options)
+        self._host_options = host_options or (lambda host: ())
+        self._settings = settings
+        self._words = shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+        if not self._words:
+            raise ValueError('ssh is empty')
+        self.program = self._words[0]
+        # BatchMode does not reach the ssh of a jump host: it would ask where
+        # there is a display.  (To hand an environment over takes as long as
+        # all else that we do for a start, so it is not done without need.)
+        self._environment = None
+        if not _ASKPASS_TRIGGERS.isdisjoint(os.environ):
+            self._environment = dict(os.environ, SSH_ASKPASS_REQUIRE='never')
+
+    def argv(self, host, command):
+        return ssh_argv(
+            host, command, ssh=self._words,
+            options=(*self._options, *self._host_options(host)),
+            **self._settings)
+
+    def environment(self):
+        return self._environment
+
+    def explain(self, job):
+        """Return the outcome, cause, ran and reason of *job*, as in Result."""
+        if job.exitcode == 255 and not job.cause:
+            return 'ssh', 'ssh', 'unknown', CAUSES['ssh']
+        return explain_exit(job)
+
+
+def explain_exit(job):
+    """Return the outcome, cause, ran and reason of *job*, whose exit status
+    is that of its command."""
+    if job.cause:                   # we ended it
+        return 'killed', job.cause, 'unknown', job.reason
+    if job.exitcode is None:
+        return 'ssh', 'status-lost', 'unknown', CAUSES['status-lost']
+    if job.exitcode < 0:
+        return ('killed', 'signal', 'unknown',
+                'ended by ' + _signal_name(-job.exitcode))
+    return 'error' if job.exitcode else 'ok', '', 'yes', ''
+
+
+# -- Jobs ---------------------------------------------------------------------
+
+SPOOL_SIZE = 1 << 18    # bytes of a stream in memory; more goes to disk
+FIND_LIMIT = 1.0        # seconds to look for a process whose pid is unknown
+FIND_INTERVAL = 0.001   # seconds between two looks
+
 
 PENDING, RUNNING, TERMINATING, KILLING, FINISHED = (
     'pending', 'running', 'terminating', 'killing', 'finished')
@@ -699,47 +983,6 @@ _NEXT = {                               # state: states that may follow it
 }
 
 
-class Result(collections.namedtuple('Result', [
-        'host', 'exitcode', 'output', 'errors', 'started', 'stopped',
-        'outcome', 'reason', 'truncated'])):
-    """What became of one host.
-
-    host        as it was named, str
-    exitcode    int; negative: the signal that ended ssh itself
-    output      its standard output, str: UTF-8 with surrogateescape, so
-                .encode('utf-8', 'surrogateescape') gives back every byte
-    errors      its standard error, likewise
-    started     seconds since the epoch, float
-    stopped     started plus what passed on a clock that never jumps
-    outcome     'ok': exit status 0; 'error': any other of the remote
-                command; 'ssh': 255 from ssh, or ssh could not be started;
-                'killed': timed out, stopped, or ended by a signal
-    reason      a few words for a person, '' where the status says it all
-    truncated   True if output or errors is not whole: it went beyond
-                max_output and was cut, or could not be kept; the reason
-                then begins with 'output lost', and it is ''
-    """
-
-    __slots__ = ()
-
-    @property
-    def elapsed(self):
-        """Seconds from start to stop, float."""
-        return self.stopped - self.started
-
-
-_OUTPUT_LOST = 'output lost'    # a reason that begins so tells of it
-
-
-def _is_lost(result):
-    return result.reason.startswith(_OUTPUT_LOST)
-
-
-def _is_cut(result):
-    """Return whether *result* has no more output than its user wanted."""
-    return result.truncated and not _is_lost(result)
-
-
 class _Spool:
     """A file without a name, in blocks that are used again and again: loud
     hosts must not take the memory, nor more of the disk than they hold."""
@@ -750,22 +993,22 @@ class _Spool:
         self._free = []
 
     def put(self, block):
-        """Keep BLOCK bytes; return their place.  Raise OSError."""
+        """Keep SPOOL_SIZE bytes; return their place.  Raise OSError."""
         if self._file is None:
             import tempfile         # few runs need it
             self._file = tempfile.TemporaryFile(buffering=0)
         place = self._free.pop() if self._free else self._end
-        if os.pwrite(self._file.fileno(), block, place) < BLOCK:
+        if os.pwrite(self._file.fileno(), block, place) < SPOOL_SIZE:
             self._free.append(place)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._end = max(self._end, place + BLOCK)
+        self._end = max(self._end, place + SPOOL_SIZE)
         return place
 
     def get(self, place):
         """Return the block that was put at *place*.  Raise OSError."""
-        block = os.pread(self._file.fileno(), BLOCK, place)
-        while len(block) < BLOCK:
-            more = os.pread(self._file.fileno(), BLOCK - len(block),
+        block = os.pread(self._file.fileno(), SPOOL_SIZE, place)
+        while len(block) < SPOOL_SIZE:
+            more = os.pread(self._file.fileno(), SPOOL_SIZE - len(block),
                             place + len(block))
             if not more:            # somebody has made the file shorter
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -810,13 +1053,13 @@ class _Capture:
             self._rest += chunk
         except MemoryError as error:
             self.lose(error)
-        if len(self._rest) >= BLOCK and self._spooling:
+        if len(self._rest) >= SPOOL_SIZE and self._spooling:
             try:
-                self._places.append(self._spool.put(self._rest[:BLOCK]))
+                self._places.append(self._spool.put(self._rest[:SPOOL_SIZE]))
             except (OSError, MemoryError):
                 self._spooling = False      # then what there is has to do
             else:
-                del self._rest[:BLOCK]
+                del self._rest[:SPOOL_SIZE]
 
     def take(self):
         """Return it as str, '' if it is lost, and keep nothing."""
@@ -871,9 +1114,10 @@ class _Input:
         self.source = source
         self._fd = source if isinstance(source, int) else source.fileno()
         self._version = self._status()
-        self.ended = (stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self.complete = (stat.S_ISREG(os.fstat(self._fd).st_mode)
                       and not self._may_block())
-        self._start = os.lseek(self._fd, 0, os.SEEK_CUR) if self.ended else 0
+        self._start = (os.lseek(self._fd, 0, os.SEEK_CUR) if self.complete
+                       else 0)
         self._copy = None
 
     def _may_block(self):
@@ -897,20 +1141,20 @@ class _Input:
         """
         if self._copy is not None:
             return os.pread(self._copy.fileno(), READ_SIZE, offset)
-        if not self.ended:
+        if not self.complete:
             return b''
         chunk = os.pread(self._fd, READ_SIZE, self._start + offset)
         if self._status() != self._version:
             raise OSError(errno.ESTALE, 'the file has changed')
         return chunk
 
-    def grow(self):
+    def fill(self):
         """Copy some more of a source that is ready.  Raise OSError."""
         if self._copy is None:
             import tempfile         # few runs need it
             self._copy = tempfile.TemporaryFile(buffering=0)
         chunk = read_shared(self._fd)
-        self.ended = not chunk
+        self.complete = not chunk
         while chunk:
             chunk = chunk[self._copy.write(chunk):]
 
@@ -920,36 +1164,91 @@ class _Input:
 
 
 class _Job:
-    """One ssh process and what came out of it.  It is passive: the
-    manager starts it, reads its pipes and decides when it is over."""
+    """One process and what came out of it.
 
-    __slots__ = ('host', 'state', 'deadline', 'reason', 'pid', 'exitcode',
-                 'pipes', 'output', 'errors', 'started', 'clock_start',
-                 'stdin', 'sent', 'environment', 'talk', 'time_left')
+    A job is passive: the pool starts it, reads its pipes and decides when
+    it is over.
+    """
+
+    __slots__ = ('host', 'state', 'deadline', 'timeout', 'time_left', 'cause',
+                 'reason', 'pid', 'exitcode', 'pipes', 'output', 'errors',
+                 'started', 'clock_start', 'stdin', 'sent', 'environment',
+                 'auth')
 
     def __init__(self, host, max_output, spool, now):
         self.host = host
         self.started = time.time()
         self.clock_start = now
         self.state = PENDING
-        self.deadline = None        # a point on the manager's clock
-        self.time_left = None       # seconds to its deadline, while paused
-        self.reason = ''            # why we ended it; noted when we do
+        self.timeout = 0            # seconds; 0: no limit
+        self.deadline = None        # a timer of the loop
+        self.time_left = None       # seconds to the deadline, while paused
+        self.cause = ''             # why we ended it, a word of CAUSES
+        self.reason = ''            # ... and for a person; set when we do
         self.pid = None
         self.exitcode = None        # still None when it is over: it is lost
         self.pipes = {}             # open pipe: its _Capture
         self.output = _Capture(max_output, spool)
         self.errors = _Capture(max_output, spool)
-        self.stdin = None           # the pipe, where there is input
+        self.stdin = None           # our end of the pipe, if there is input
         self.sent = 0               # bytes of the input that it took
-        self.environment = None     # None: the manager's
-        self.talk = None            # what its attendant remembers of it
+        self.environment = None     # a dict; None: ours
+        self.auth = None            # what the hooks for passwords know of it
 
     def become(self, state):
         if state not in _NEXT[self.state]:
             raise AssertionError('a job cannot go from %s to %s'
                                  % (self.state, state))
         self.state = state
+
+    def start(self, launcher, argv, with_stdin, watch):
+        """Start the process; our ends of its pipes are the job's.
+
+        watch(pipe, job) is called for each pipe before the process starts:
+        where there is no room to watch it, nothing has started yet.
+        """
+        # Popen's own pipes would do, but for two things: before Python 3.11
+        # it leaks some of them when there is no room for the others, and it
+        # opens the null device for each child.
+        theirs = []                 # the child's ends of the pipes
+        try:
+            for capture in self.output, self.errors:
+                reader, writer = os.pipe()
+                self.pipes[reader] = capture
+                theirs.append(writer)
+                os.set_blocking(reader, False)
+                watch(reader, self)
+            stdin = launcher.null
+            if with_stdin:
+                stdin, self.stdin = os.pipe()
+                theirs.append(stdin)
+                os.set_blocking(self.stdin, False)
+            self.pid = launcher.start(argv, self.environment,
+                                      (stdin, theirs[0], theirs[1]))
+        finally:
+            for fd in theirs:
+                os.close(fd)
+
+    def find_process(self):
+        """Return the pid of the process whose stdout is our pipe, or None
+        where that has ended, or there is no /proc.  May take FIND_LIMIT
+        seconds."""
+        if not self.pipes:
+            return None
+        name = 'pipe:[%d]' % os.fstat(next(iter(self.pipes))).st_ino
+        end = time.monotonic() + FIND_LIMIT
+        while time.monotonic() < end:   # a forked child has our stdout first
+            try:
+                pids = map(int, filter(str.isdigit, os.listdir('/proc')))
+            except OSError:
+                break
+            for pid in pids:
+                with contextlib.suppress(OSError):
+                    if (os.readlink('/proc/%d/fd/1' % pid) == name
+                            and os.getsid(pid) == pid):
+                        return pid
+            time.sleep(FIND_INTERVAL)
+        return None
 
     def read(self, pipe, size=READ_SIZE):
         """Read once from *pipe*; return how much came, None at its end."""
@@ -976,37 +1275,18 @@ class _Job:
         for pipe in pipes:
             os.close(pipe)
 
-    def find_process(self):
-        """Return the pid of the process whose stdout is our pipe, or None
-        where that has ended, or there is no /proc.  May take LOOK seconds."""
-        if not self.pipes:
-            return None
-        name = 'pipe:[%d]' % os.fstat(next(iter(self.pipes))).st_ino
-        end = time.monotonic() + LOOK
-        while time.monotonic() < end:       # what was forked takes a moment
-            try:
-                pids = map(int, filter(str.isdigit, os.listdir('/proc')))
-            except OSError:
-                break
-            for pid in pids:
-                with contextlib.suppress(OSError):
-                    if (os.readlink('/proc/%d/fd/1' % pid) == name
-                            and os.getsid(pid) == pid):
-                        return pid
-            time.sleep(FIRST_TICK)
-        return None
-
     def kill(self, signum):
         """Send *signum* to the process group; only before it is reaped."""
         _kill_group(self.pid, signum)
 
-    def has_ended(self):
+    def reap(self):
         """Reap the process if it has ended; return whether it has."""
         try:
-            if self.reason and os.waitid(
+            if self.cause and os.waitid(
                     os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                # We ended it: no one of its group shall outlive it.  Until
-                # it is reaped, the group's number can be no one else's.
+                # We terminated this job, so kill what is left of its process
+                # group.  That is safe only before waitpid(): until then the
+                # number of the group cannot be used again.
                 self.kill(signal.SIGKILL)
             asked, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
@@ -1016,81 +1296,36 @@ class _Job:
                              else os.WEXITSTATUS(status))
         return bool(asked)
 
-    def result(self, stopped):
-        """The Result, when there is no more to come."""
-        exitcode = self.exitcode
-        if self.reason:
-            outcome, reason = 'killed', self.reason
-        elif exitcode is None:
-            outcome, reason = 'ssh', 'exit status lost'
-        elif exitcode < 0:
-            outcome, reason = 'killed', 'ended by ' + _signal_name(-exitcode)
-        elif exitcode == 255:
-            outcome, reason = 'ssh', 'ssh failed'
-        else:
-            outcome, reason = 'error' if exitcode else 'ok', ''
-        return Result(self.host, 255 if exitcode is None else exitcode,
-                      self.output.take(), self.errors.take(), self.started,
-                      stopped, outcome, reason,
-                      self.output.cut or self.errors.cut)
-
-    def with_loss(self, result):
-        """Return *result*, with why it lacks output if that is lost."""
-        error = self.output.error or self.errors.error
-        if error is None:
-            return result
-        reason = '%s: %s' % (_OUTPUT_LOST, _cause(error))
-        return result._replace(truncated=True, reason=', '.join(
-            filter(None, [reason, result.reason])))
-
-    def failure(self, problem):
-        """The Result where ssh could not be started."""
-        return Result(self.host, 255, '', '', self.started, self.started,
-                      'ssh', 'ssh could not be started: ' + _cause(problem),
-                      False)
-
 
 def _kill_group(pid, signum):
-    """Send *signum* to the process group that *pid* leads, if we may.
+    """Send *signum* to the process group that *pid* leads.
 
-    Where we may not, as with sudo, the next deadline tries harder.
+    EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
     """
     with contextlib.suppress(OSError):
         os.killpg(pid, signum)
 
 
-def _cause(error):
-    """Return what *error* says to a person."""
-    if isinstance(error, MemoryError):
-        return 'out of memory'
-    words = getattr(error, 'strerror', None) or str(error)
-    name = getattr(error, 'filename', None)
-    return '%s: %s' % (name, words) if name else words
+# -- Event loop -------------------------------------------------------------
+
+REAP_INTERVAL = 0.05    # seconds between two waitpid() passes over all jobs
+REAP_INTERVAL_MAX = 1.0     # ... where no SIGCHLD came: one may be lost
+STOPPED_MIN = 1.0       # seconds by which a wait is late if we were stopped
 
 
-def _signal_name(number):
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return 'signal %d' % number
+class _ChildWatcher:
+    """Tells when a child may have exited: on SIGCHLD if a handler may be
+    installed, else by polling every REAP_INTERVAL seconds.
 
-
-# -- Exit notices -----------------------------------------------------------
-
-class _Notices:
-    """Says when a child may have ended: at SIGCHLD where that may be had,
-    at every tick where not.
-
-    It may be had in the main thread of a program that neither handles nor
-    blocks SIGCHLD and has no wakeup descriptor.  (Where the signal is
-    ignored, every exit status would be lost.)  A handler that does nothing
-    makes the interpreter write to that descriptor, for this signal and for
-    any other that has a handler.
+    A handler is installed in the main thread of a program that neither
+    handles nor blocks SIGCHLD and has no wakeup descriptor.  (Where the
+    signal is ignored, every exit status would be lost.)  It does nothing,
+    but the interpreter then writes to the wakeup descriptor, for this
+    signal and for any other that has a handler.
     """
 
     def __init__(self):
-        self.pipe = None            # readable after a signal
-        self.patience = ROUND       # seconds to go without a notice
+        self.fd = None              # readable after a signal; None: poll
         self._wakeup = None
         self._before = signal.getsignal(signal.SIGCHLD)
         if (threading.current_thread() is threading.main_thread()
@@ -1101,8 +1336,8 @@ class _Notices:
 
     def _install(self):
         try:
-            pipe, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:             # no room: then we tick
+            reader, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:             # no descriptors left: poll
             return
         try:
             # A full pipe will wake us all the same.
@@ -1111,25 +1346,24 @@ class _Notices:
             taken = signal.set_wakeup_fd(wakeup)
         if taken != -1:
             signal.set_wakeup_fd(taken)
-            os.close(pipe)
+            os.close(reader)
             os.close(wakeup)
             return
         signal.signal(signal.SIGCHLD, _do_nothing)
         signal.siginterrupt(signal.SIGCHLD, False)
-        self.pipe, self._wakeup = pipe, wakeup
-        self.patience = LOOK
+        self.fd, self._wakeup = reader, wakeup
 
     def clear(self):
-        """Forget the notices so far."""
+        """Forget the signals so far."""
         try:
-            while len(os.read(self.pipe, READ_SIZE)) == READ_SIZE:
+            while len(os.read(self.fd, READ_SIZE)) == READ_SIZE:
                 pass
         except BlockingIOError:
             pass
 
     def close(self):
-        """Put back what was there, unless somebody else has taken it."""
-        if self.pipe is None:
+        """Restore what was there before, unless somebody has replaced it."""
+        if self.fd is None:
             return
         if threading.current_thread() is not threading.main_thread():
             return                  # only the main thread may
@@ -1138,30 +1372,293 @@ class _Notices:
         taken = signal.set_wakeup_fd(-1)
         if taken != self._wakeup:
             signal.set_wakeup_fd(taken)
-        os.close(self.pipe)
+        os.close(self.fd)
         os.close(self._wakeup)
-        self.pipe = None
+        self.fd = None
 
 
 def _do_nothing(signum, frame):
     pass
 
 
-# -- The job manager --------------------------------------------------------
+class _Loop:
+    """Waits for descriptors, for signals and for points in time, and calls
+    back.
 
-# Not a fault of the host: there is no room for one more process just now, or
-# for its pipes (ENOSPC: in epoll, see epoll(7), max_user_watches).
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM,
-            errno.ENOSPC)
-
-# Where ssh has no terminal, it asks if one of these is set.
-_ASKS_BY = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
-
-
-def _is_failure(error):
-    """Return whether *error* is of a start, not of a signal's handler: one
-    that the system reports has a number, unlike the TimeoutError of an alarm.
+    It holds descriptors from open() to close() only.  A callback may
+    register and unregister anything: one that was unregistered earlier in
+    the same turn is not called.
     """
+
+    def __init__(self, clock):
+        self._clock = clock
+        self._lost = 0.0            # seconds that count for nobody
+        self._step_begun = 0.0      # when now() was last compared
+        self.child_exited = False   # perhaps: SIGCHLD came, or none can
+        self._selector = None
+        self._watcher = None
+        self._entries = {}          # fileobj: its (callback, data)
+        self._always_ready = {}     # regular files: their events
+        self._timers = []           # a heap of [when, number, callback, data]
+        self._cancelled = 0         # of them
+        self._numbers = itertools.count()
+
+    @property
+    def is_open(self):
+        return self._selector is not None
+
+    @property
+    def has_signals(self):
+        """Whether a child that exits ends the wait."""
+        return self._watcher.fd is not None
+
+    def open(self):
+        """Take hold of the descriptors, or, where OSError is raised, of
+        none."""
+        self._watcher = _ChildWatcher()
+        try:
+            self._selector = selectors.DefaultSelector()
+            if self.has_signals:
+                self.register(self._watcher.fd, selectors.EVENT_READ,
+                              self._on_signal)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        """Let go of them, and forget all that was registered."""
+        if self._watcher is not None:
+            self._watcher.close()
+        if self._selector is not None:
+            self._selector.close()
+        self._selector = self._watcher = None
+        self._entries.clear()
+        self._always_ready.clear()
+
+    def register(self, fileobj, events, callback, data=None):
+        """Call callback(fileobj, events, data) whenever *fileobj* is ready."""
+        entry = (callback, data)
+        try:
+            self._selector.register(fileobj, events, entry)
+        except PermissionError:     # epoll takes no regular file
+            self._always_ready[fileobj] = events
+        self._entries[fileobj] = entry
+
+    def unregister(self, fileobj):
+        """Wait for *fileobj* no longer, if it is registered."""
+        if self._entries.pop(fileobj, None) is None:
+            return
+        if self._always_ready.pop(fileobj, None) is None:
+            self._selector.unregister(fileobj)
+
+    def call_at(self, when, callback, data=None):
+        """Call callback(data) once, at *when* on the clock or soon after.
+
+        Return the timer, for cancel().
+        """
+        timer = [when, next(self._numbers), callback, data]
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def cancel(self, timer):
+        """Do not call *timer*, if it has not been called yet."""
+        if timer[2] is None:
+            return
+        timer[2] = None
+        self._cancelled += 1
+        # They stay in the heap until they are due: not more than the others.
+        if self._cancelled > len(self._timers) // 2 + 32:
+            self._timers = [timer for timer in self._timers if timer[2]]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
+
+    def now(self):
+        """Return the time, in seconds, less what was discounted.
+
+        All that is due at a time is due on this clock.
+        """
+        return self._clock() - self._lost
+
+    def discount(self, seconds):
+        """Charge nobody for the last *seconds*, if they are many."""
+        if seconds > STOPPED_MIN:
+            self._lost += seconds
+
+    def begin_turn(self):
+        self._step_begun = self.now()
+
+    def discount_step(self, waited=0):
+        """End a step of a turn, in which a wait had *waited* seconds.
+
+        No other step takes STOPPED_MIN seconds, unless this process was
+        stopped (SIGTSTP).
+        """
+        self.discount(self.now() - self._step_begun - waited)
+        self._step_begun = self.now()
+
+    def run_once(self, until=None):
+        """Wait until something is ready, a signal comes, a timer is due or
+        the clock shows *until*; call back for what is ready."""
+        wake = [] if until is None else [until]
+        if self._timers:
+            wake.append(self._timers[0][0])
+        if not self.has_signals:
+            wake.append(self.now() + REAP_INTERVAL)
+            self.child_exited = True
+        self.dispatch(0 if self._always_ready else
+                      max(0, min(wake) - self.now()) if wake else None)
+        for fileobj, events in list(self._always_ready.items()):
+            entry = self._entries.get(fileobj)
+            if entry is not None:
+                entry[0](fileobj, events, entry[1])
+
+    def dispatch(self, timeout):
+        """Wait *timeout* seconds at most; call back for what is ready."""
+        ready = self._selector.select(timeout)
+        self.discount_step(math.inf if timeout is None else timeout)
+        for key, events in ready:
+            entry = key.data
+            if self._entries.get(key.fileobj) is entry:
+                entry[0](key.fileobj, events, entry[1])
+                self.discount_step()
+
+    def _on_signal(self, fileobj, events, data):
+        self._watcher.clear()
+        self.child_exited = True
+
+    def run_timers(self):
+        """Call the timers that are due."""
+        now = self.now()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)
+            callback, timer[2] = timer[2], None
+            if callback is None:
+                self._cancelled -= 1
+            else:
+                callback(timer[3])
+
+
+class _Feeder:
+    """Writes the input of a run to the stdin of each job, at the pace at
+    which that job reads.
+
+    *on_lost(error, jobs)* is called with the jobs that cannot have all of
+    it; .lost then tells whether no other job can either.
+    """
+
+    def __init__(self, loop, source, on_lost):
+        self.lost = False
+        self._loop = loop
+        self._on_lost = on_lost
+        self._input = None if source is None else _Input(source)
+        self._writing = set()           # jobs that are written to
+        self._awaiting_input = set()    # jobs that have had all there is
+
+    @property
+    def has_input(self):
+        return self._input is not None
+
+    def begin(self, job):
+        """Feed *job* from now on; without input, close its stdin."""
+        if self._input and job.stdin is not None and job.state == RUNNING:
+            self._write_to(job)
+        else:
+            self.end(job)
+
+    def end(self, job):
+        """Close the stdin of *job*, if it is open."""
+        if job.stdin is None:
+            return
+        if job in self._writing:
+            self._writing.discard(job)
+            self._loop.unregister(job.stdin)
+        elif job in self._awaiting_input:
+            self._awaiting_input.discard(job)
+            if not self._awaiting_input:
+                self._loop.unregister(self._input.source)
+        pipe, job.stdin = job.stdin, None
+        os.close(pipe)
+
+    def close(self):
+        if self._input:
+            self._input.close()
+
+    def _write_to(self, job):
+        try:
+            self._loop.register(job.stdin, selectors.EVENT_WRITE,
+                                self._write, job)
+        except OSError as error:    # no room in epoll
+            self._on_lost(error, [job])
+        else:
+            self._writing.add(job)
+
+    def _write(self, pipe, events, job):
+        try:
+            chunk = self._input.read(job.sent)
+        except OSError as error:
+            self._lose(error)
+            return
+        try:
+            job.sent += os.write(pipe, chunk)
+        except BlockingIOError:
+            return
+        except OSError:             # the job does not read: not an error
+            self.end(job)
+            return
+        if not chunk and self._input.complete:
+            self.end(job)
+        elif not chunk:
+            self._await_more(job)
+
+    def _await_more(self, job):
+        self._writing.discard(job)
+        self._loop.unregister(job.stdin)
+        if not self._awaiting_input:
+            try:
+                self._loop.register(self._input.source, selectors.EVENT_READ,
+                                    self._fill)
+            except OSError as error:
+                self._lose(error)
+                return
+        self._awaiting_input.add(job)
+
+    def _fill(self, source, events, data):
+        try:
+            self._input.fill()
+        except BlockingIOError:     # another process has read it
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        self._loop.unregister(source)
+        waiting, self._awaiting_input = self._awaiting_input, set()
+        for job in waiting:
+            self._write_to(job)
+
+    def _lose(self, error):
+        self.lost = True
+        self._loop.unregister(self._input.source)
+        for job in self._writing:
+            self._loop.unregister(job.stdin)
+        jobs = self._writing | self._awaiting_input
+        self._writing = set()
+        self._awaiting_input = set()
+        self._on_lost(error, jobs)
+
+
+# -- Pool -------------------------------------------------------------------
+
+REAP_BACKOFF = 0.001    # seconds to the first look at a job that has ended
+                        # its output; doubled up to REAP_INTERVAL
+SWEEP_LIMIT = 1 << 20   # bytes that a pipe can hold (Linux, pipe-max-size)
+MAX_TURN_CHARS = 1 << 24    # characters of results that a turn may make
+ABORT_LIMIT = 1.0       # seconds that a killed job may take to go
+
+
+def _is_start_error(error):
+    """Return whether *error* comes from starting a process rather than from
+    a signal handler that raised: an OSError of the system has an errno, a
+    TimeoutError that a handler raises has none."""
     return (isinstance(error, ValueError)
             or getattr(error, 'errno', None) is not None)
 
@@ -1172,33 +1669,38 @@ class _Launcher:
 
     def __init__(self, program):
         self._program = find_program(program)
-        self._closing = None        # what a spawned one closes; None: fork
+        self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._inheritable = None    # what a spawned child closes; None: fork
         # Before Python 3.10 Popen forks, and the child closes all that may
         # be open: three times the wall time (3.8, fanout 100).
         if sys.version_info < (3, 10) and hasattr(os, 'posix_spawn'):
             try:
                 # What Python opens from here on is closed by exec (PEP 446).
-                self._closing = [fd for fd in map(int, os.listdir('/dev/fd'))
-                                 if fd > 2]
+                self._inheritable = [
+                    fd for fd in map(int, os.listdir('/dev/fd')) if fd > 2]
             except OSError:
                 pass
+
+    def close(self):
+        os.close(self.null)
 
     def start(self, argv, environment, stdio):
         """Start it as *argv*; return its pid.  Raise OSError, ValueError.
 
         *environment* is a dict, None: ours.  *stdio* is three descriptors.
         """
-        if self._program and self._closing is not None and min(stdio) > 2:
+        if (self._program and self._inheritable is not None
+                and min(stdio) > 2):
             try:
                 return self._spawn(argv, environment or os.environ, stdio)
             except NotImplementedError:
-                self._closing = None    # the C library has no setsid
+                self._inheritable = None    # the C library has no setsid
             except OSError as error:
                 # A descriptor beyond the limit of today, inherited from when
                 # there was a higher one, cannot be closed in this way.
                 if error.errno != errno.EBADF:
                     raise
-                self._closing = None
+                self._inheritable = None
         process = subprocess.Popen(
             argv, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
             env=environment, executable=self._program,
@@ -1211,28 +1713,263 @@ class _Launcher:
         # of our pipes may have its number by now.
         actions = [(os.POSIX_SPAWN_DUP2, fd, number)
                    for number, fd in enumerate(stdio)]
-        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in self._closing]
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in self._inheritable]
         return os.posix_spawn(
             self._program, argv, environment, file_actions=actions,
             setsid=True, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
 
 
-class Attendant:
-    """Who answers when ssh or sudo ask for a password: nobody.
+class _Pool:
+    """The jobs that run: reads their pipes, reaps them, and ends those whose
+    time is up by SIGTERM, SIGKILL and at last by giving up.
 
-    The manager calls these; a subclass may know the answers.
+    *on_exit(job)* is called once for each, when it has ended and all that
+    it wrote is read, and returns how many characters its result has.
+    *grace* is in seconds, from one step to the next.
     """
 
-    prompts = False         # True: ssh may ask, through job.environment
+    _given_up = set()               # jobs of any pool that would not die
+
+    def __init__(self, loop, grace, on_exit):
+        self.running = {}           # pid: its _Job
+        self._loop = loop
+        self._grace = grace
+        self._on_exit = on_exit
+        self._awaiting_exit = set()     # jobs whose pipes have both ended
+        self._backoff = REAP_BACKOFF
+        self._last_reap = 0.0       # when all jobs were asked
+        self._turn_chars = 0        # characters of this turn's results
+
+    def start(self, job, launcher, argv, timeout, with_stdin):
+        """Start *job*; end it when it has run for *timeout* seconds, 0: never.
+
+        Where that raises, job.pid is None and nothing is left of it, or its
+        process runs and is taken in all the same.
+        """
+        deadline = self._loop.now() + timeout if timeout > 0 else None
+        try:
+            job.start(launcher, argv, with_stdin, self._watch)
+        except BaseException as error:
+            if job.pid is None and not _is_start_error(error):
+                # The handler of a signal raised (KeyboardInterrupt), perhaps
+                # after the process was started and before its pid was known.
+                job.pid = job.find_process()
+            if job.pid is not None:
+                self._add(job, timeout, deadline)
+            raise
+        finally:
+            if job.pid is None:
+                self._close_pipes(job)
+        self._add(job, timeout, deadline)
+
+    def _watch(self, pipe, job):
+        self._loop.register(pipe, selectors.EVENT_READ, self._read, job)
+
+    def _add(self, job, timeout, deadline):
+        job.become(RUNNING)
+        job.timeout = timeout
+        self.running[job.pid] = job
+        if deadline is not None:
+            self._set_deadline(job, deadline)
+
+    def pause(self, job):
+        """Charge *job* for no time until resume(job)."""
+        if job.state == RUNNING and job.deadline:
+            job.time_left = job.deadline[0] - self._loop.now()
+            self._loop.cancel(job.deadline)
+            job.deadline = None
+
+    def resume(self, job):
+        if job.state == RUNNING and job.time_left is not None:
+            self._set_deadline(job, self._loop.now() + job.time_left)
+            job.time_left = None
+
+    def next_reap(self):
+        """Return until when a wait may last, a point on the clock; None:
+        until something happens."""
+        if self._turn_chars > MAX_TURN_CHARS:
+            return self._loop.now()    # there is more
+        if not self.running:
+            return None
+        if not self._awaiting_exit or self._loop.has_signals:
+            return self._next_pass()
+        # No signal will come, but the exit is most likely near.
+        backoff, self._backoff = self._backoff, min(2 * self._backoff,
+                                                    REAP_INTERVAL)
+        return min(self._next_pass(), self._loop.now() + backoff)
+
+    def _next_pass(self):
+        return self._last_reap + (
+            REAP_INTERVAL if self._loop.child_exited else REAP_INTERVAL_MAX)
+
+    def reap(self):
+        """Finish the jobs that have ended.
+
+        Big results are left for the next turn: together they could take all
+        memory.
+        """
+        self._turn_chars = 0
+        for job in list(self._awaiting_exit):
+            if self._turn_chars <= MAX_TURN_CHARS:
+                self._reap_job(job)
+        now = self._loop.now()
+        if self.running and now >= self._next_pass():
+            self._last_reap = now
+            for job in list(self.running.values()):
+                if self._turn_chars <= MAX_TURN_CHARS:
+                    self._reap_job(job)
+            self._loop.child_exited = self._turn_chars > MAX_TURN_CHARS
+            self.reap_given_up()
+
+    def reap_given_up(self):
+        for job in list(self._given_up):
+            if job.reap():
+                self._given_up.discard(job)
+
+    def stop(self, hard):
+        """End what runs: SIGTERM first; if *hard*, kill what had that."""
+        for job in list(self.running.values()):
+            if self._reap_job(job):
+                continue
+            if job.state == RUNNING:
+                self.terminate(job, 'stopped', 'stopped')
+            elif hard and job.state == TERMINATING:
+                self._kill(job)
+
+    def terminate(self, job, cause, reason):
+        """End *job*, which is running; *cause* and *reason* say why."""
+        job.cause, job.reason = cause, reason
+        job.become(TERMINATING)
+        job.kill(signal.SIGTERM)
+        job.kill(signal.SIGCONT)    # a stopped process would not hear it
+        self._set_deadline(job, self._loop.now() + self._grace)
+
+    def abort(self):
+        """Kill what runs, and forget it."""
+        jobs = list(self.running.values())
+        for job in jobs:
+            job.kill(signal.SIGKILL)
+        self.running.clear()
+        for job in jobs:
+            job.close_pipes()
+        end = time.monotonic() + ABORT_LIMIT
+        while jobs and time.monotonic() < end:
+            time.sleep(REAP_BACKOFF)
+            jobs = [job for job in jobs if not job.reap()]
+        self._given_up.update(jobs)
+
+    def forget(self):
+        """Let go of everything, and leave the processes alone."""
+        for job in self.running.values():
+            job.close_pipes()
+        self.running.clear()
+        self._awaiting_exit.clear()
+
+    def _kill(self, job):
+        job.become(KILLING)
+        job.kill(signal.SIGKILL)
+        self._set_deadline(job, self._loop.now() + self._grace)
+
+    def _set_deadline(self, job, deadline):
+        if job.deadline:
+            self._loop.cancel(job.deadline)
+        job.deadline = self._loop.call_at(deadline, self._expire, job)
+
+    def _expire(self, job):
+        """Do what is due to *job*, whose deadline has come."""
+        if self._turn_chars > MAX_TURN_CHARS:       # in another turn
+            self._set_deadline(job, self._loop.now() + REAP_BACKOFF)
+        elif self._reap_job(job):
+            return
+        elif job.state == RUNNING:
+            self.terminate(job, 'timeout',
+                           'timed out after %.10g s' % job.timeout)
+        elif job.state == TERMINATING:
+            self._kill(job)
+        else:
+            job.reason += ', would not die'
+            job.exitcode = -signal.SIGKILL
+            self._given_up.add(job)
+            self._finish(job)
+
+    def _read(self, pipe, events, job):
+        if job.read(pipe) is None:
+            self._close_pipe(job, pipe)
+
+    def _close_pipes(self, job):
+        for pipe in job.pipes:
+            self._loop.unregister(pipe)
+        job.close_pipes()
+
+    def _close_pipe(self, job, pipe):
+        self._loop.unregister(pipe)
+        del job.pipes[pipe]
+        os.close(pipe)
+        if not job.pipes:
+            self._awaiting_exit.add(job)
+            self._backoff = REAP_BACKOFF
+
+    def _reap_job(self, job):
+        """Finish *job* if its process has ended; return whether it has."""
+        ended = job.reap()
+        if ended:
+            self._finish(job)
+        return ended
+
+    def _finish(self, job):
+        """Read what is left in the pipes of *job*, and free its place."""
+        # EOF is not exit, and exit is not EOF: a ControlPersist master may
+        # hold stderr for hours.  What the process itself wrote is in the
+        # pipe by now; what goes beyond a pipe's size is somebody else's.
+        for pipe in list(job.pipes):
+            room = SWEEP_LIMIT
+            while room > 0:
+                count = job.read(pipe)
+                if not count:
+                    break
+                room -= count
+            self._close_pipe(job, pipe)
+        del self.running[job.pid]
+        self._awaiting_exit.discard(job)
+        if job.deadline:
+            self._loop.cancel(job.deadline)
+        job.become(FINISHED)
+        self._turn_chars += self._on_exit(job)
+
+
+# -- Job manager ------------------------------------------------------------
+
+START_LIMIT = 0.05      # seconds of a turn that go to starting jobs
+START_BATCH = 4         # jobs started between two reads of the pipes.
+                        # Measured: an eighth less wall time than all at once
+NO_ROOM_TIMEOUT = 5.0   # seconds that a host waits for room to start
+NO_ROOM_INTERVAL = 0.05     # seconds between two tries
+
+# Not a fault of the host: there is no room for one more process just now, or
+# for its pipes (ENOSPC: in epoll, see epoll(7), max_user_watches).
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM,
+                     errno.ENOSPC)
+
+# The phases of a manager.
+_OPEN, _DRAINING, _STOPPING = range(3)
+
+
+class JobHooks:
+    """What a manager calls around each job; here, every one does nothing.
+
+    Several hooks are called in the order given, finished() in reverse.
+    """
+
+    may_prompt = False      # True: ssh may ask, through job.environment
     options = ()            # for ssh's -o, before those of the user
-    holds_input = False     # True: it will call manager.open_input(job)
+    defers_stdin = False    # True: it calls manager.open_input(job) itself
 
     def wrap(self, command):
         """Return what to run in place of *command*."""
         return command
 
     def room(self, running, now):
-        """Return how many jobs may start *now* besides the *running* ones.
+        """Return how many jobs may start *now* beside the *running* ones.
 
         It is called at least once a second while jobs run.
         """
@@ -1241,9 +1978,372 @@ class Attendant:
     def prepare(self, job):
         """Get ready for *job*, which is about to start."""
 
-    def judge(self, job, result):
-        """Return the *result* of *job*, or a better one."""
+    def started(self, job):
+        """The process of *job* runs."""
+
+    def finished(self, job, result):
+        """Return the *result* of *job*, which is over, or a better one.
+
+        It is called once for each job that was prepared, started or not.
+        """
         return result
+
+
+class _HookChain(JobHooks):
+    """Several hooks as one."""
+
+    def __init__(self, hooks):
+        self._hooks = hooks = tuple(hooks)
+        self.options = tuple(itertools.chain.from_iterable(
+            hook.options for hook in hooks))
+        self.may_prompt = any(hook.may_prompt for hook in hooks)
+        self.defers_stdin = any(hook.defers_stdin for hook in hooks)
+
+    def wrap(self, command):
+        for hook in self._hooks:
+            command = hook.wrap(command)
+        return command
+
+    def room(self, running, now):
+        return min((hook.room(running, now) for hook in self._hooks),
+                   default=sys.maxsize)
+
+    def prepare(self, job):
+        for hook in self._hooks:
+            hook.prepare(job)
+
+    def started(self, job):
+        for hook in self._hooks:
+            hook.started(job)
+
+    def finished(self, job, result):
+        for hook in reversed(self._hooks):
+            result = hook.finished(job, result)
+        return result
+
+
+class Pace:
+    """Says how many jobs may start now, and when to start no more."""
+
+    def __init__(self, fanout=FANOUT):
+        if fanout < 1:
+            raise ValueError('fanout must be 1 or more, not %r' % fanout)
+        self.fanout = fanout
+        self._no_room_since = None  # a point on the manager's clock
+
+    def room(self, running, now):
+        """Return how many jobs may start beside the *running* ones."""
+        # Where there was no room for one more, a job has to end first.
+        return (0 if running and self.awaits_room
+                else self.fanout - running)
+
+    def started(self):
+        """A job has been started."""
+        self._no_room_since = None
+
+    def finished(self, result):
+        """Take note of a *result*.  Return None, or, in a few words, why no
+        more jobs are to be started."""
+        self._no_room_since = None
+
+    @property
+    def awaits_room(self):
+        """Whether there was no room for the job that was started last."""
+        return self._no_room_since is not None
+
+    def no_room(self, running, now):
+        """There was no room for one more.  Return whether to wait for it:
+        while something runs, and then NO_ROOM_TIMEOUT seconds, since other
+        programs may have taken it for a moment."""
+        if self._no_room_since is None:
+            self._no_room_since = now
+        elif not running and now - self._no_room_since > NO_ROOM_TIMEOUT:
+            self._no_room_since = None      # the next host may wait as long
+            return False
+        return True
+
+
+class _Work:
+    """What is to be done on each host: makes a job of a host, and a Result of
+    a job."""
+
+    def __init__(self, command, transport, hooks, feeder, max_output, clock):
+        self.command = command
+        self._transport = transport
+        self._hooks = hooks
+        self._feeder = feeder
+        self._max_output = max_output
+        self._clock = clock
+        self._spool = _Spool()
+
+    def job(self, host):
+        """Return a job for *host*, which is not started."""
+        job = _Job(host, self._max_output, self._spool, self._clock())
+        job.environment = self._transport.environment()
+        return job
+
+    def start(self, job, pool, launcher, timeout):
+        """Start *job* in *pool*; raise what pool.start() raises."""
+        self._hooks.prepare(job)
+        pool.start(
+            job, launcher,
+            self._transport.argv(job.host, self._hooks.wrap(self.command)),
+            timeout, self._feeder.has_input or self._hooks.defers_stdin)
+
+    def started(self, job):
+        self._hooks.started(job)
+        if not self._hooks.defers_stdin:
+            self._feeder.begin(job)
+
+    def failure(self, job, error):
+        """Return the Result of *job*, which could not be started."""
+        return self._hooks.finished(job, Result(
+            job.host, 255, '', '', job.started, job.started, 'ssh',
+            '%s: %s' % (CAUSES['start'], _cause(error)), False, 'start',
+            'no'))
+
+    def result(self, job):
+        """Return the Result of *job*, which has ended."""
+        self._feeder.end(job)
+        outcome, cause, ran, reason = self._transport.explain(job)
+        result = self._hooks.finished(job, Result(
+            job.host, 255 if job.exitcode is None else job.exitcode,
+            job.output.take(), job.errors.take(), job.started,
+            job.started + self._clock() - job.clock_start, outcome, reason,
+            job.output.cut or job.errors.cut, cause, ran))
+        error = job.output.error or job.errors.error
+        if error is None:
+            return result
+        lost = '%s: %s' % (CAUSES['output-lost'], _cause(error))
+        return result._replace(
+            truncated=True, cause='output-lost',
+            reason=', '.join(filter(None, [lost, result.reason])))
+
+    def release(self):
+        """Let go of what is held while there is work."""
+        self._spool.close()
+
+
+class _Dispatcher:
+    """Turns hosts into results: takes hosts from the queue, starts a job on
+    each as the pace and the hooks allow, and makes a Result of each job that
+    is over.
+
+    Descriptors are held only while there is work.
+    """
+
+    def __init__(self, hosts, command, *, transport, hooks, pace, timeout,
+                 max_output, input, grace, keep, warn, clock):
+        self.hosts = hosts
+        self.pace = pace
+        self.timeout = timeout      # seconds a job may take; 0: no limit
+        self.loop = _Loop(clock)
+        self.feeder = _Feeder(self.loop, input, self._input_lost)
+        self.pool = _Pool(self.loop, grace, self._job_exited)
+        self.work = _Work(command, transport, hooks, self.feeder, max_output,
+                          clock)
+        self.finished = collections.deque()     # results not yet returned
+        self.results = {}           # host: its Result
+        self.watched = {}           # fileobj: whether it keeps us going
+        self.phase = _OPEN
+        self.stopped_why = None     # what the pace said, in a few words
+        self._hooks = hooks
+        self._program = transport.program
+        self._keep = keep
+        self._warn = warn           # None once it was called
+        self._hosts_pending = False     # more can be started at once
+        self._launcher = None       # while there is work
+        self._owner = None          # the pid of the process that started it
+
+    @property
+    def done(self):
+        return not (self.pool.running or self.finished
+                    or any(self.watched.values())) and self._starts_ended
+
+    @property
+    def _starts_ended(self):
+        return self.phase != _OPEN or self.hosts.exhausted
+
+    def stop(self):
+        self.disown_in_child()
+        hard = self.phase == _STOPPING
+        self.phase = _STOPPING
+        self.pool.stop(hard)
+
+    def drain(self):
+        self.phase = max(self.phase, _DRAINING)
+
+    def close(self):
+        try:
+            if self.phase != _STOPPING:
+                self.stop()
+            while self.pool.running:
+                self.turn(None)
+        finally:                    # interrupted: no more patience
+            self.pool.abort()
+            self.release()
+            self.feeder.close()
+
+    def turn(self, timeout):
+        self.disown_in_child()
+        self.loop.begin_turn()
+        try:
+            self._start_jobs()
+            self._wait(timeout)
+        except (OSError, MemoryError):
+            # Of select(), say.  The next turn may fare no better, but what
+            # runs must come to its end.
+            self.pool.reap()
+            self.loop.run_timers()
+            raise
+        self.pool.reap()
+        self.loop.discount_step()
+        self.loop.run_timers()
+        if not (self.pool.running or self.watched) and self._starts_ended:
+            self.release()
+
+    def _start_jobs(self):
+        self._hosts_pending = False
+        end = self.loop.now() + START_LIMIT
+        while self.phase == _OPEN:
+            now = self.loop.now()
+            running = len(self.pool.running)
+            # Results not yet returned count as well: if no job can be
+            # started, each host yields one at once, and all hosts would be
+            # taken in one turn.
+            if min(self.pace.room(running + len(self.finished), now),
+                   self._hooks.room(running, now)) <= 0:
+                return
+            # A large fanout must not keep the running jobs and the signals
+            # waiting: the others are for the next turn.
+            host = self.hosts.take(now) if now <= end else None
+            if host is None:
+                self._hosts_pending = now > end or self.hosts.pending
+                return
+            if not self._start(self.work.job(host)):
+                return
+
+    def _start(self, job):
+        """Start *job*; return False where there is no room.  Whatever breaks
+        the start off, neither a process nor a host is lost."""
+        try:
+            self.acquire()
+            self.work.start(job, self.pool, self._launcher, self.timeout)
+        except BaseException as error:
+            if job.pid is None:
+                return self._not_started(job, error)
+            self._started(job)      # a signal's handler raised, say
+            raise
+        self._started(job)
+        self.loop.discount_step()
+        if len(self.pool.running) % START_BATCH == 0:
+            self.loop.dispatch(0)
+        return True
+
+    def _started(self, job):
+        self.pace.started()
+        self.work.started(job)
+        if self.phase == _STOPPING and job.state == RUNNING:
+            # A signal's handler called stop() during the start.
+            self.pool.terminate(job, 'stopped', 'stopped')
+
+    def _not_started(self, job, error):
+        """Recover from a broken start; return False where there is no room.
+        Raise *error* again unless it comes from the start."""
+        result = self.work.failure(job, error)
+        if not _is_start_error(error):
+            self.hosts.put_back(job.host)
+            raise error
+        if (getattr(error, 'errno', None) in _OUT_OF_RESOURCES
+                and self.pace.no_room(len(self.pool.running),
+                                       self.loop.now())):
+            self.hosts.put_back(job.host)
+            if self._warn:
+                self._warn('no room for %d jobs at once, running fewer: %s'
+                           % (self.pace.fanout, error.strerror))
+                self._warn = None
+            return False
+        self._emit(result)
+        return True
+
+    def _wait(self, timeout):
+        """Wait until something happens, and read what is ready."""
+        if not self.loop.is_open:
+            if self.pace.awaits_room:
+                time.sleep(NO_ROOM_INTERVAL)    # no room to wait with, even
+            return
+        now = self.loop.now()
+        if self.done or self._hosts_pending or self.finished:
+            wake = [now]
+        else:
+            wake = [self.pool.next_reap(), self.hosts.next_due,
+                    None if timeout is None else now + timeout]
+            if (not self.pool.running and self.phase == _OPEN
+                    and self.hosts.pending):
+                # Nothing but the clock will say that there is room.
+                wake.append(now + NO_ROOM_INTERVAL)
+        self.loop.run_once(min((when for when in wake if when is not None),
+                                default=None))
+
+    def _input_lost(self, error, jobs):
+        """End *jobs*, which have not had all: half must not pass for all."""
+        if self.feeder.lost:
+            self.drain()
+        for job in jobs:
+            if job.state == RUNNING:
+                self.pool.terminate(job, 'input', '%s: %s' % (
+                    CAUSES['input'], error.strerror))
+
+    def _job_exited(self, job):
+        """Emit the result of *job*; return how many characters it has."""
+        result = self.work.result(job)
+        self._emit(result)
+        return len(result.output) + len(result.errors)
+
+    def _emit(self, result):
+        why = self.pace.finished(result)
+        if why:
+            self.stopped_why = self.stopped_why or why
+            self.drain()
+        self.finished.append(result)
+        if self._keep:
+            self.results[result.host] = result
+
+    # What is held while there is work
+
+    def acquire(self):
+        """Take hold of all of it, or, where OSError is raised, of nothing."""
+        if not self.loop.is_open:
+            launcher = _Launcher(self._program)
+            try:
+                self.loop.open()
+            except BaseException:
+                launcher.close()
+                raise
+            self._launcher = launcher
+            self._owner = os.getpid()
+
+    def release(self):
+        if self.loop.is_open:
+            self.loop.close()
+            self._launcher.close()
+            self._owner = None
+        self.pool.reap_given_up()
+        self.work.release()
+
+    def disown_in_child(self):
+        """Forget everything in a forked child of the owner.
+
+        The epoll instance of the selector is shared with the parent: what
+        the child unregistered, the parent would wait for in vain.
+        """
+        if self._owner in (None, os.getpid()):
+            return
+        self.phase = _STOPPING
+        self.pool.forget()
+        self.finished.clear()
+        self.watched.clear()
+        self.release()
 
 
 class SSHJobMan:
@@ -1266,7 +2366,9 @@ class SSHJobMan:
     keep             False: .results stays empty, and memory flat
     max_output       bytes to keep of each stream of a job; 0: no limit
     grace            seconds from SIGTERM to SIGKILL to giving up on a job
-    attendant        an Attendant, who answers what ssh and sudo ask
+    hooks            JobHooks, called around each job
+    pace             a Pace in place of one that knows *fanout* alone
+    transport        what reaches a host in place of an Ssh of the above
     warn             called with a line of text when there is no room for
                      *fanout* jobs, once
     clock            returns seconds; for tests of time alone
@@ -1274,7 +2376,7 @@ class SSHJobMan:
     Iteration gives each Result as its host finishes.  .results maps host
     to Result in order of finishing.  Leaving a with block, or the
     iteration, before the end stops what runs and leaves nothing behind;
-    who does without them calls close().
+    otherwise call close().
 
     Raise PatternError for a bad host: at once if *hosts* is a str, list or
     tuple, else from the poll() that reads it, after which one may go on
@@ -1282,105 +2384,84 @@ class SSHJobMan:
     or an *ssh* of no words.
 
     Use one manager from one thread, from its first poll() to its end; each
-    thread may have its own.  In a child that the program forks meanwhile, it
-    is at its end: it leaves the jobs, which are the parent's, alone.
+    thread may have its own.  In a child that the program forks meanwhile,
+    the manager is at its end: it leaves the jobs of the parent alone.
     """
-
-    _given_up = set()   # jobs of any manager that would not die
 
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
                  options=(), host_options=None, expand=True, exclude=(),
                  input=None, keep=True, max_output=MAX_OUTPUT,
-                 grace=KILL_GRACE, attendant=None, warn=None,
-                 clock=time.monotonic):
-        if fanout < 1:
-            raise ValueError('fanout must be 1 or more, not %r' % fanout)
-        self.command = command
-        self.fanout = fanout
-        self.timeout = timeout or 0
-        self.results = {}
-        self._hosts = (hosts if isinstance(hosts, HostStream)
-                       else HostStream(hosts, expand, exclude))
-        self._attendant = attendant or Attendant()
-        self._ssh = dict(ssh=shlex.split(ssh) if isinstance(ssh, str)
-                         else list(ssh), user=user,
-                         options=(*self._attendant.options, *(
-                             [options] if isinstance(options, str)
-                             else options)),
-                         connect_timeout=connect_timeout,
-                         prompts=self._attendant.prompts)
-        self._host_options = host_options
-        if not self._ssh['ssh']:
-            raise ValueError('ssh is empty')
-        # BatchMode does not reach the ssh of a jump host: it would ask where
-        # there is a display.  (To hand an environment over takes as long as
-        # all else that we do for a start, so it is not done without need.)
-        self._environment = None
-        if not _ASKS_BY.isdisjoint(os.environ):
-            self._environment = dict(os.environ, SSH_ASKPASS_REQUIRE='never')
-        self._keep = keep
-        self._max_output = max_output or sys.maxsize
-        self._grace = grace
-        self._warn = warn
+                 grace=KILL_GRACE, hooks=(), pace=None, transport=None,
+                 warn=None, clock=time.monotonic):
+        hooks = _HookChain(hooks)
+        if transport is None:
+            transport = Ssh(
+                ssh, user=user, connect_timeout=connect_timeout,
+                options=(*hooks.options, *(
+                    [options] if isinstance(options, str) else options)),
+                host_options=host_options, may_prompt=hooks.may_prompt)
+        self._dispatcher = _Dispatcher(
+            hosts if isinstance(hosts, HostQueue)
+            else HostQueue(hosts, expand, exclude), command,
+            transport=transport, hooks=hooks, pace=pace or Pace(fanout),
+            timeout=timeout or 0, max_output=max_output or sys.maxsize,
+            input=input, grace=grace, keep=keep, warn=warn, clock=clock)
+        self.results = self._dispatcher.results
         self._clock = clock
-        self._running = {}          # pid: its _Job
-        self._hollow = set()        # jobs whose pipes have both ended
-        self._input = None if input is None else _Input(input)
-        self._hungry = set()        # jobs that wait for more of it
-        self._spool = _Spool()
-        self._weight = 0            # characters in the results of a turn
-        self._finished = collections.deque()    # results for poll() to return
-        self._deadlines = []        # heap of (deadline, number, job)
-        self._numbers = itertools.count()
-        self._last_round = 0.0      # when all running jobs were asked
-        self._tick = FIRST_TICK     # how long to wait for a hollow job
-        self._noticed = False       # a child may have ended since then
-        self._full_since = None     # when there was no room for one more
-        self._seeking = False       # more can be started at once
-        self._step_begun = 0.0      # see _charge_step()
-        self._stopping = False      # start nothing more
-        self._ending = False        # and end what runs
-        self._watched = {}          # fileobj: callback
-        self._holding = set()       # those of them that keep us going
-        self._files = {}            # always ready: what to call, about what
-        self._selector = None       # these four only while there is work
-        self._notices = None
-        self._launcher = None
-        self._null = None           # the null device, for stdin
-        self._owner = None          # the process that started the jobs
 
     # What callers use
+
+    @property
+    def command(self):
+        return self._dispatcher.work.command
+
+    @property
+    def fanout(self):
+        return self._dispatcher.pace.fanout
+
+    @fanout.setter
+    def fanout(self, fanout):
+        self._dispatcher.pace.fanout = fanout
+
+    @property
+    def timeout(self):
+        return self._dispatcher.timeout
+
+    @property
+    def stopped_why(self):
+        """What the pace gave as the reason to start no more, or None."""
+        return self._dispatcher.stopped_why
 
     @property
     def done(self):
         """True when no job runs, no host is left to start, no result to
         return, and nothing that holds is watched."""
-        return not (self._running or self._finished or self._holding) and (
-            self._stopping or self._hosts.exhausted)
+        return self._dispatcher.done
 
     @property
     def running(self):
         """A dict of the hosts that run now: seconds so far, longest first."""
         now = self._clock()
         return {job.host: now - job.clock_start
-                for job in self._running.values()}
+                for job in self._dispatcher.pool.running.values()}
 
     def add(self, hosts):
         """Run on *hosts* too; PatternError as for the constructor."""
-        self._hosts.add(hosts)
+        self._dispatcher.hosts.add(hosts)
 
     def poll(self, timeout=None):
         """Do one turn; return the list of results that it finished.
 
-        Start what fits, but for a moment only, wait for something to happen,
-        read, reap, end what is over its time.  Wait for *timeout* seconds at most; None: until
-        something happens, be it only a signal or a limit that is due.
+        Start what fits, but for a moment only, wait for something to
+        happen, read, reap, end what is over its time.  Wait for *timeout*
+        seconds at most; None: until something happens, be it only a signal
+        or a limit that is due.
         """
-        if not self._finished:      # as after a turn that raised
-            self._turn(timeout)
-        finished = list(self._finished)
-        self._finished.clear()
+        if not self._dispatcher.finished:   # as after a turn that raised
+            self._dispatcher.turn(timeout)
+        finished = list(self._dispatcher.finished)
+        self._dispatcher.finished.clear()
         return finished
 
     def wait(self, timeout=None):
@@ -1402,11 +2483,12 @@ class SSHJobMan:
 
     def __iter__(self):
         try:
+            finished = self._dispatcher.finished
             while not self.done:
-                if not self._finished:
-                    self._turn(None)
-                while self._finished:
-                    yield self._finished.popleft()
+                if not finished:
+                    self._dispatcher.turn(None)
+                while finished:
+                    yield finished.popleft()
         except BaseException:
             self.close()
             raise
@@ -1417,40 +2499,24 @@ class SSHJobMan:
         Return at once; poll() returns the results.  Called once more, kill
         without waiting.  For the hosts not started see not_started().
         """
-        self._disown_in_child()
-        for job in list(self._running.values()):
-            if self._ask(job):
-                continue
-            if job.state == RUNNING:
-                self._terminate(job, 'stopped')
-            elif self._ending and job.state == TERMINATING:
-                self._kill(job)
-        self._ending = True
-        self.drain()
+        self._dispatcher.stop()
 
     def drain(self):
         """Start nothing more; what runs may come to its end."""
-        self._stopping = True
+        self._dispatcher.drain()
 
     def not_started(self):
         """Return an iterator that takes the hosts that stop() left over."""
-        return self._hosts
+        return self._dispatcher.hosts
 
     def close(self):
         """stop() and wait for it; let go of all that was held."""
         try:
-            self._disown_in_child()
-            for fileobj in list(self._watched):
+            self._dispatcher.disown_in_child()
+            for fileobj in list(self._dispatcher.watched):
                 self.unwatch(fileobj)
-            if not self._ending:
-                self.stop()
-            while self._running:
-                self._turn(None)
-        finally:                    # interrupted: no more patience
-            self._drop_all()
-            self._release()
-            if self._input:
-                self._input.close()
+        finally:
+            self._dispatcher.close()
 
     def __enter__(self):
         return self
@@ -1458,30 +2524,13 @@ class SSHJobMan:
     def __exit__(self, *exc_info):
         self.close()
 
-    def excuse(self, seconds):
-        """Charge no job for *seconds*, a good while, of ours or the caller's.
+    def extend_deadlines(self, seconds):
+        """Charge no job for *seconds* in which the caller was busy, if they
+        are more than STOPPED_MIN.
 
         poll() does so for a time in which we were stopped (SIGTSTP).
         """
-        if seconds > LOOK:
-            if self._full_since is not None:
-                self._full_since += seconds
-            for job in self._running.values():
-                if job.deadline is not None:
-                    job.deadline += seconds
-            self._deadlines = [(deadline + seconds, number, job) for
-                               deadline, number, job in self._deadlines]
-
-    def pause(self, job):
-        """Charge *job* for no time until resume(job): it waits for us."""
-        if job.state == RUNNING and job.deadline is not None:
-            job.time_left = job.deadline - self._clock()
-            job.deadline = None
-
-    def resume(self, job):
-        if job.state == RUNNING and job.time_left is not None:
-            self._set_deadline(job, self._clock() + job.time_left)
-            job.time_left = None
+        self._dispatcher.loop.discount(seconds)
 
     def watch(self, fileobj, events, callback, hold=True):
         """Call callback(fileobj, events) from poll() when *fileobj* is ready.
@@ -1492,510 +2541,42 @@ class SSHJobMan:
         raises comes out of poll(), which may be called again.
         """
         self.unwatch(fileobj)
-        self._acquire()
-        self._listen(fileobj, events, self._call, callback)
-        self._watched[fileobj] = callback
-        if hold:
-            self._holding.add(fileobj)
+        self._dispatcher.acquire()
+        self._dispatcher.loop.register(fileobj, events, _call_watcher,
+                                       callback)
+        self._dispatcher.watched[fileobj] = hold
 
     def unwatch(self, fileobj):
-        """Watch *fileobj* no longer; before it is closed, please."""
-        self._disown_in_child()
-        if self._watched.pop(fileobj, None) is not None:
-            self._unlisten(fileobj)
-        self._holding.discard(fileobj)
+        """Watch *fileobj* no longer; to be called before it is closed."""
+        self._dispatcher.disown_in_child()
+        if self._dispatcher.watched.pop(fileobj, None) is not None:
+            self._dispatcher.loop.unregister(fileobj)
 
-    # One turn
-
-    def _turn(self, timeout):
-        self._disown_in_child()
-        self._step_begun = self._clock()
-        try:
-            self._start()
-            self._wait(timeout)
-        except (OSError, MemoryError):
-            # Of select(), say.  The next turn may fare no better, but what
-            # runs must come to its end.
-            self._reap()
-            self._expire()
-            raise
-        self._reap()
-        self._charge_step()
-        self._expire()
-        if not (self._running or self._watched) and (
-                self._stopping or self._hosts.exhausted):
-            self._release()
-
-    def _charge_step(self, waited=0):
-        """End a step of a turn, in which select() may have *waited* seconds.
-
-        No other step takes LOOK seconds, unless this process was stopped.
-        """
-        now = self._clock()
-        self.excuse(now - self._step_begun - waited)
-        self._step_begun = now
-
-    def _start(self):
-        self._seeking = False
-        end = self._step_begun + ROUND
-        while self._room() > 0 and not self._stopping:
-            if self._running and self._full_since is not None:
-                return              # until a job ends
-            busy = len(self._running) + len(self._finished)
-            if busy % BURST == 0 and self._clock() > end:
-                # A large fanout must not keep the running jobs and the
-                # signals waiting: the others are for the next turn.
-                self._seeking = True
-                return
-            host = self._hosts.look()
-            if host is None:
-                self._seeking = not self._hosts.exhausted
-                return
-            job = _Job(host, self._max_output, self._spool, self._clock())
-            try:
-                self._acquire()
-                self._attendant.prepare(job)
-                self._spawn(job)
-                self._admit(job)
-            except BaseException as error:
-                if not _is_failure(error):
-                    self._adopt(job, error)
-                    raise
-                self._close_pipes(job)
-                result = self._attendant.judge(job, job.failure(error))
-                if (getattr(error, 'errno', None) in _NO_ROOM
-                        and self._make_do(error)):
-                    self._hosts.put_back(host)
-                    return
-                self._full_since = None     # the next host may wait as long
-                self._deliver(job, result)
-            else:
-                self._full_since = None
-                self._run(job)
-                self._charge_step()
-                if len(self._running) % BURST == 0:
-                    self._read_ready(0)
-
-    def _room(self):
-        """Return how many jobs may start now."""
-        running = len(self._running)
-        # Those in _finished could not be started; or else, where none can
-        # be, all hosts would be taken in one turn.
-        return min(self.fanout - running - len(self._finished),
-                   self._attendant.room(running, self._clock()))
-
-    def _spawn(self, job):
-        """Start the process; our ends of its pipes are the job's."""
-        # Popen's own pipes would do, but for two things: before Python 3.11
-        # it leaks some of them when there is no room for the others, and it
-        # opens the null device for each child.
-        theirs = []                 # the child's ends of the pipes
-        command = self._attendant.wrap(self.command)
-        try:
-            for capture in job.output, job.errors:
-                reader, writer = os.pipe()
-                job.pipes[reader] = capture
-                theirs.append(writer)
-                os.set_blocking(reader, False)
-                # Where there is no room to listen, nothing has started yet.
-                self._listen(reader, selectors.EVENT_READ, self._read, job)
-            stdin = self._null
-            if self._input or self._attendant.holds_input:
-                stdin, job.stdin = os.pipe()
-                theirs.append(stdin)
-                os.set_blocking(job.stdin, False)
-            job.pid = self._launcher.start(
-                ssh_argv(job.host, command, **self._ssh_settings(job.host)),
-                job.environment or self._environment,
-                (stdin, theirs[0], theirs[1]))
-        finally:
-            for fd in theirs:
-                os.close(fd)
-
-    def _ssh_settings(self, host):
-        if self._host_options is None:
-            return self._ssh
-        return dict(self._ssh, options=(*self._ssh['options'],
-                                        *self._host_options(host)))
-
-    def _admit(self, job):
-        if job.state == PENDING:
-            job.become(RUNNING)
-        self._running[job.pid] = job
-
-    def _adopt(self, job, error):
-        """Take in *job*, whose start *error* broke off, Ctrl-C say: its
-        process may run, though nobody has told us its pid."""
-        try:
-            if job.pid is None:
-                job.pid = job.find_process()
-        finally:
-            if job.pid is None:
-                self._close_pipes(job)
-                self._attendant.judge(job, job.failure(error))
-                self._hosts.put_back(job.host)
-        if job.pid is not None:
-            self._admit(job)
-            self._run(job)
-
-    def _run(self, job):
-        if self.timeout > 0:
-            self._set_deadline(job, job.clock_start + self.timeout)
-        if job.stdin is not None and not self._attendant.holds_input:
-            self.open_input(job)
-        if self._ending and job.state == RUNNING:
-            self._terminate(job, 'stopped')     # a signal's handler said so
-
-    def _make_do(self, error):
-        """Return whether to wait for room: while something runs, and then
-        a little longer, since others may have taken it for a moment."""
-        now = self._clock()
-        if self._full_since is None:
-            self._full_since = now
-        if not self._running and now - self._full_since > FULL_PATIENCE:
-            return False
-        if self._warn:
-            self._warn('no room for %d jobs at once, running fewer: %s'
-                       % (self.fanout, error.strerror))
-            self._warn = None
-        return True
-
-    def _wait(self, timeout):
-        """Wait until something is ready, and read what is."""
-        if self._selector is None:
-            if self._full_since is not None:
-                time.sleep(ROUND)   # there was no room to wait with, even
-            return
-        if self._running or self._holding or self._full_since is not None:
-            self._read_ready(self._patience(timeout))
-        for fileobj, (events, ready, about) in list(self._files.items()):
-            ready(fileobj, events, about)
-
-    def _read_ready(self, timeout):
-        happened = self._selector.select(timeout)
-        self._charge_step(float('inf') if timeout is None else timeout)
-        for key, events in happened:
-            ready, about = key.data
-            ready(key.fileobj, events, about)
-            self._charge_step()
-
-    def _patience(self, timeout):
-        """Return how long a wait may last, None for ever."""
-        if (self._finished or self._files or self._seeking
-                or self._weight > TURN_LIMIT):
-            return 0
-        ends = []
-        now = self._clock()
-        if timeout is not None:
-            ends.append(now + timeout)
-        if self._running:
-            ends.append(self._next_round())
-            if self._hollow and self._notices.pipe is None:
-                # No notice will come, but its exit is most likely near.
-                ends.append(now + self._tick)
-                self._tick = min(2 * self._tick, ROUND)
-        elif self._full_since is not None or self._notices.pipe is None:
-            ends.append(now + ROUND)    # no signal will wake us, or no job
-        if self._deadlines:
-            ends.append(self._deadlines[0][0])
-        return max(0, min(ends) - now) if ends else None
-
-    def _call(self, fileobj, events, callback):
-        # An earlier callback of this turn may have ended the watch.
-        if self._watched.get(fileobj) is callback:
-            callback(fileobj, events)
-
-    def _read(self, pipe, events, job):
-        # A callback of this turn may have stopped and finished the job.
-        if pipe in job.pipes and job.read(pipe) is None:
-            self._drop(job, pipe)
-
-    def _close_pipes(self, job):
-        """Let go of the pipes of *job*, which was not started."""
-        for pipe in job.pipes:
-            self._unlisten(pipe)
-        job.close_pipes()
-
-    def _drop(self, job, pipe):
-        self._unlisten(pipe)
-        del job.pipes[pipe]
-        os.close(pipe)
-        if not job.pipes:
-            self._hollow.add(job)
-            self._tick = FIRST_TICK
-
-    @property
-    def has_input(self):
-        """True if the jobs are fed with what there is on stdin, say."""
-        return self._input is not None
+    # What hooks use
 
     def open_input(self, job):
-        """Begin to feed *job*; for an Attendant that holds its input."""
-        if self._input and job.stdin is not None and job.state == RUNNING:
-            self._feed_when_ready(job)
-        else:
-            self.end_input(job)
-
-    def _feed_when_ready(self, job):
-        try:
-            self._listen(job.stdin, selectors.EVENT_WRITE, self._feed, job)
-        except OSError as error:    # no room in epoll
-            self._lose_input_of(job, error)
-
-    def _feed(self, pipe, events, job):
-        """Write to the stdin of *job* some of what is there for it."""
-        if job.stdin != pipe:
-            return                  # finished by a callback of this turn
-        try:
-            chunk = self._input.read(job.sent)
-        except OSError as error:
-            self._lose_input(error)
-            return
-        try:
-            job.sent += os.write(pipe, chunk)
-        except BlockingIOError:
-            return
-        except OSError:             # it does not read: no fault of anybody
-            self.end_input(job)
-            return
-        if not chunk and self._input.ended:
-            self.end_input(job)
-        elif not chunk:
-            self._unlisten(pipe)
-            if not self._hungry:
-                try:
-                    self._listen(self._input.source, selectors.EVENT_READ,
-                                 self._grow, None)
-                except OSError as error:
-                    self._lose_input(error)
-                    return
-            self._hungry.add(job)
-
-    def _grow(self, source, events, about):
-        if not self._hungry:
-            return                  # finished by a callback of this turn
-        try:
-            self._input.grow()
-        except BlockingIOError:     # somebody else has read it
-            return
-        except OSError as error:
-            self._lose_input(error)
-            return
-        self._unlisten(source)
-        hungry, self._hungry = self._hungry, set()
-        for job in hungry:
-            self._feed_when_ready(job)
-
-    def _lose_input(self, error):
-        """End what has not had all: half of it must not pass for all."""
-        self.drain()
-        self._unlisten(self._input.source)
-        self._hungry.clear()
-        for job in self._running.values():
-            if job.stdin is not None:
-                self._unlisten(job.stdin)
-                self._lose_input_of(job, error)
-
-    def _lose_input_of(self, job, error):
-        if job.state == RUNNING:
-            self._terminate(job, 'input lost: %s' % error.strerror)
+        """Begin to feed *job*; for hooks that defer its stdin."""
+        self._dispatcher.feeder.begin(job)
 
     def end_input(self, job):
         """Close the stdin of *job*, if it is open."""
-        if job.stdin is None:
-            return
-        if job not in self._hungry:
-            self._unlisten(job.stdin)
-        elif len(self._hungry) == 1:
-            self._unlisten(self._input.source)
-        self._hungry.discard(job)
-        pipe, job.stdin = job.stdin, None
-        os.close(pipe)
+        self._dispatcher.feeder.end(job)
 
-    def _note(self, fileobj, events, about):
-        if self._notices is not None:       # closed by a callback
-            self._notices.clear()
-        self._noticed = True
+    @property
+    def has_input(self):
+        """True if the jobs are fed with something on stdin."""
+        return self._dispatcher.feeder.has_input
 
-    def _next_round(self):
-        return self._last_round + (ROUND if self._noticed
-                                   else self._notices.patience)
+    def pause(self, job):
+        """Charge *job* for no time until resume(job): it waits for us."""
+        self._dispatcher.pool.pause(job)
 
-    def _reap(self):
-        """Ask the jobs that may have ended whether they have.
+    def resume(self, job):
+        self._dispatcher.pool.resume(job)
 
-        Big results are left for the next turn: they would all be in memory.
-        """
-        self._weight = 0
-        for job in list(self._hollow):
-            if self._weight <= TURN_LIMIT:
-                self._ask(job)
-        if self._running and self._clock() >= self._next_round():
-            self._last_round = self._clock()
-            for job in list(self._running.values()):
-                if self._weight <= TURN_LIMIT:
-                    self._ask(job)
-            self._noticed = self._weight > TURN_LIMIT
-            self._reap_given_up()
 
-    def _reap_given_up(self):
-        for job in list(self._given_up):
-            if job.has_ended():
-                self._given_up.discard(job)
-
-    def _ask(self, job):
-        """Finish *job* if its process has ended; return whether it has."""
-        ended = job.has_ended()
-        if ended:
-            self._finish(job)
-        return ended
-
-    def _expire(self):
-        """Do what is due to each job whose deadline has come."""
-        now = self._clock()
-        while (self._deadlines and self._deadlines[0][0] <= now
-               and self._weight <= TURN_LIMIT):
-            deadline, number, job = heapq.heappop(self._deadlines)
-            if job.deadline != deadline or self._ask(job):
-                continue
-            if job.state == RUNNING:
-                self._terminate(job, 'timed out after %.10g s' % self.timeout)
-            elif job.state == TERMINATING:
-                self._kill(job)
-            else:
-                job.reason += ', would not die'
-                job.exitcode = -signal.SIGKILL
-                self._given_up.add(job)
-                self._finish(job)
-
-    # One job's way
-
-    def _terminate(self, job, reason):
-        job.reason = reason
-        job.become(TERMINATING)
-        job.kill(signal.SIGTERM)
-        job.kill(signal.SIGCONT)    # a stopped process would not hear it
-        self._set_deadline(job, self._clock() + self._grace)
-
-    def _kill(self, job):
-        job.become(KILLING)
-        job.kill(signal.SIGKILL)
-        self._set_deadline(job, self._clock() + self._grace)
-
-    def _finish(self, job):
-        """Sweep up what *job* has said, free its slot, make its Result."""
-        # EOF is not exit, and exit is not EOF: a ControlPersist master may
-        # hold stderr for hours.  What ssh itself wrote is in the pipe by
-        # now; what goes beyond a pipe's size was written by somebody else.
-        for pipe in list(job.pipes):
-            room = SWEEP_LIMIT
-            while room > 0:
-                count = job.read(pipe)
-                if not count:
-                    break
-                room -= count
-            self._drop(job, pipe)
-        self.end_input(job)
-        del self._running[job.pid]
-        self._hollow.discard(job)
-        self._full_since = None
-        stopped = job.started + self._clock() - job.clock_start
-        self._deliver(job, job.with_loss(self._attendant.judge(
-            job, job.result(stopped))))
-
-    def _deliver(self, job, result):
-        job.become(FINISHED)
-        job.deadline = None
-        self._finished.append(result)
-        self._weight += len(result.output) + len(result.errors)
-        if self._keep:
-            self.results[result.host] = result
-
-    def _drop_all(self):
-        """Kill what still runs, and forget it."""
-        jobs = list(self._running.values())
-        for job in jobs:
-            job.kill(signal.SIGKILL)
-        self._running.clear()
-        for job in jobs:
-            job.close_pipes()
-        end = time.monotonic() + LOOK
-        while jobs and time.monotonic() < end:
-            time.sleep(FIRST_TICK)
-            jobs = [job for job in jobs if not job.has_ended()]
-        self._given_up.update(jobs)
-
-    def _set_deadline(self, job, deadline):
-        job.deadline = deadline
-        heapq.heappush(self._deadlines, (deadline, next(self._numbers), job))
-        # Entries of finished jobs stay in the heap until they are due; do
-        # not let them outnumber the living.
-        if len(self._deadlines) > 2 * len(self._running) + 64:
-            self._deadlines = [entry for entry in self._deadlines
-                               if entry[2].deadline == entry[0]]
-            heapq.heapify(self._deadlines)
-
-    # What is held while there is work
-
-    def _acquire(self):
-        """Take hold of all of it, or, where OSError is raised, of nothing."""
-        if self._selector is not None:
-            return
-        with contextlib.ExitStack() as held:
-            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            held.callback(os.close, null)
-            launcher = _Launcher(self._ssh['ssh'][0])
-            notices = _Notices()
-            held.callback(notices.close)
-            selector = selectors.DefaultSelector()
-            held.callback(selector.close)
-            if notices.pipe is not None:
-                selector.register(notices.pipe, selectors.EVENT_READ,
-                                  (self._note, None))
-            self._held = held.pop_all()
-        self._null, self._launcher = null, launcher
-        self._notices, self._selector = notices, selector
-        self._owner = os.getpid()
-
-    def _disown_in_child(self):
-        """Forget everything, if we are a forked child of its owner.
-
-        The epoll that the selector stands for is shared with the parent:
-        what were unregistered here, it would wait for in vain.
-        """
-        if self._owner in (None, os.getpid()):
-            return
-        self._stopping = self._ending = True
-        for job in self._running.values():
-            job.close_pipes()
-        for held in (self._running, self._hollow, self._hungry, self._watched,
-                     self._holding, self._finished, self._deadlines):
-            held.clear()
-        self._full_since = None
-        self._release()
-
-    def _release(self):
-        if self._selector is not None:
-            self._held.close()
-            self._selector = self._notices = None
-            self._launcher = self._null = self._owner = None
-        self._reap_given_up()
-        self._files.clear()
-        self._spool.close()
-
-    def _listen(self, fileobj, events, ready, about):
-        try:
-            self._selector.register(fileobj, events, (ready, about))
-        except PermissionError:     # a regular file: always ready
-            self._files[fileobj] = (events, ready, about)
-
-    def _unlisten(self, fileobj):
-        """Listen no more, if we did."""
-        if self._files.pop(fileobj, None) is None:
-            try:
-                self._selector.unregister(fileobj)
-            except KeyError:
-                pass
+def _call_watcher(fileobj, events, callback):
+    callback(fileobj, events)
 
 
 # -- Sinks ------------------------------------------------------------------
@@ -2273,7 +2854,7 @@ class ProgramSink(_NameSink):
                 _kill_group(pid, steps.pop(0))
                 deadline = time.monotonic() + SINK_GRACE
             # The program may take its time: we only look now and then.
-            time.sleep(ROUND)
+            time.sleep(REAP_INTERVAL)
         if deadline:
             _kill_group(pid, signal.SIGKILL)    # what the shell left behind
         self._process.wait()
@@ -2449,126 +3030,6 @@ class PickleSink(_ResultSink):
             os.lseek(self._fd, self._end, os.SEEK_SET)
         except OSError:
             pass                    # not a regular file
-
-
-# Before the pickle of a record stand its length, its checksum, and a checksum
-# of these two: a damaged length would make all that follows pass for a record
-# cut short.  To an unpickler they are a text that is dropped at once, so that
-# the whole is a pickle, too.
-_HEAD_SIZE = 48
-
-
-def _record_head(size, checksum):
-    head = b'\x80\x04\x8c\x2bclassh 2 %016x %08x ' % (size, checksum)
-    return head + b'%08x0' % binascii.crc32(head)
-
-
-def load(path):
-    """Yield the Results in the file *path*, as --pickle wrote them.
-
-    A record that a crash cut short at the very end is left out.  Raise
-    RecordError where there is anything but results, or a record is damaged,
-    and OSError where the file cannot be read.  No code is run, whatever the
-    file holds.
-    """
-    unpickler = _make_unpickler()
-    with open(path, 'rb') as file:
-        for number in itertools.count(1):
-            try:
-                source = _next_record(file)
-            except ValueError:
-                raise RecordError('%s: record %d is damaged'
-                                  % (path, number)) from None
-            record = source and _load_record(path, source, unpickler)
-            if record is None:
-                return
-            yield Result(*record)
-
-
-def _next_record(file):
-    """Return what to read the next record of *file* from: itself, if an
-    older version wrote it.  None: there is none, or it is cut short.
-
-    Raise ValueError if it is damaged.
-    """
-    head = file.read(_HEAD_SIZE)
-    if not (head[:3] == b'\x80\x04\x8c' or head[4:13] == b'classh 2 '):
-        file.seek(-len(head), os.SEEK_CUR)
-        return file if head else None
-    if len(head) < _HEAD_SIZE:
-        return None
-    size, checksum = int(head[13:29], 16), int(head[30:38], 16)
-    if head != _record_head(size, checksum):
-        raise ValueError
-    if size > os.fstat(file.fileno()).st_size - file.tell():
-        return None
-    octets = file.read(size)
-    if binascii.crc32(octets) != checksum:
-        raise ValueError
-    return io.BytesIO(octets)
-
-
-def _load_record(path, source, unpickler):
-    """Return the fields of a Result; None where they are cut short."""
-    whole = isinstance(source, io.BytesIO)
-    # Every pickle begins with this mark, cut short or not.
-    begun = not whole and source.peek(1)[:1] == b'\x80'
-    try:
-        record = _unpickle(source, unpickler)
-    except OSError:
-        raise
-    except Exception as error:
-        # There is no end to what a broken file can bring about.
-        if isinstance(error, MemoryError) and whole:
-            raise
-        if begun and not source.peek(1) and not isinstance(
-                error, (RecordError, MemoryError)):
-            return None
-        # Its text may hold what the file does.
-        raise RecordError('%s: not a result: %s'
-                          % (path, _short(str(error)))) from None
-    if not _is_result(record):
-        raise RecordError('%s: not a result' % path)
-    return record
-
-
-# What a pickle of a Result, or of its fields, is made of.  None of these
-# calls anything but Result, or takes memory that is not in the file.
-_OPCODES = frozenset('''
-    PROTO FRAME MARK TUPLE MEMOIZE BINPUT BINGET BININT BININT1 BININT2 LONG1
-    BINFLOAT NEWTRUE NEWFALSE SHORT_BINUNICODE BINUNICODE BINUNICODE8 GLOBAL
-    STACK_GLOBAL NEWOBJ STOP'''.split())
-
-
-def _make_unpickler():
-    import pickle                   # few programs need it
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module, name):
-            if name != 'Result' or module not in ('classh', '__main__'):
-                raise RecordError('%s.%s' % (module, name))
-            return Result
-
-    return Unpickler
-
-
-def _unpickle(file, unpickler):
-    """Return the next value of *file*, only ever a plain one or a Result."""
-    import pickletools
-    start = file.tell()
-    for opcode, argument, position in pickletools.genops(file):
-        if opcode.name not in _OPCODES:
-            raise RecordError('opcode %s' % opcode.name)
-    file.seek(start)
-    return unpickler(file).load()
-
-
-_FIELD_TYPES = (str, int, str, str, float, float, str, str, bool)
-
-
-def _is_result(record):
-    return (isinstance(record, tuple) and len(record) == len(_FIELD_TYPES)
-            and all(map(isinstance, record, _FIELD_TYPES)))
 
 
 def choose_sink(target, complain, stdout=None, hint=''):
@@ -2833,6 +3294,9 @@ def _cut_line(hosts, total, limit):
 
 # -- Passwords --------------------------------------------------------------
 
+PROOF_TIMEOUT = 30.0     # seconds in which a host decides on a password,
+                        # before the next one is tried
+
 # What ssh runs as SSH_ASKPASS, with the prompt, and as LocalCommand, once it
 # is in.  It says so on our socket; an answer goes on to ssh.  Where there is
 # none, ssh must end: it would send an empty password, and be refused for it.
@@ -2962,7 +3426,7 @@ class Gate:
         if self._first is None or self.decided:
             return
         if self._limit is None:
-            self._limit = now + PROOF_PATIENCE
+            self._limit = now + PROOF_TIMEOUT
         elif now >= self._limit:
             self._hand_on()
 
@@ -3089,7 +3553,7 @@ def remove_directory(path):
     shutil.rmtree(path, ignore_errors=True)
 
 
-class PasswordAttendant(Attendant):
+class PasswordAttendant(JobHooks):
     """Answers the password prompts of ssh and of sudo.
 
     *ssh* and *sudo* are Gates, or None where there is no password for that;
@@ -3101,7 +3565,7 @@ class PasswordAttendant(Attendant):
     def __init__(self, ssh=None, sudo=None, sudo_user=None, keys=False):
         self._trying = set()        # jobs that may ask for what is unproven
         self._silent = set()        # hosts that were in without a question
-        self.holds_input = sudo_user is not None
+        self.defers_stdin = sudo_user is not None
         self._ssh = ssh
         self._sudo = None if sudo_user is None else sudo
         self._gates = list(filter(None, (self._ssh, self._sudo)))
@@ -3134,7 +3598,7 @@ class PasswordAttendant(Attendant):
                         + shlex.quote(helper).replace('%', '%%'))
 
     @property
-    def prompts(self):
+    def may_prompt(self):
         # After a refusal, to be asked and give no answer is one more.
         return self._ssh is not None and not self._ssh.refusal
 
@@ -3197,7 +3661,7 @@ class PasswordAttendant(Attendant):
         # by one until the password is proven.
         for gate in self._gates:
             gate.look(now)
-        if any(now - job.clock_start < PROOF_PATIENCE
+        if any(now - job.clock_start < PROOF_TIMEOUT
                for job in self._trying):
             return 0
         return sys.maxsize if self._decided() else 1
@@ -3216,7 +3680,7 @@ class PasswordAttendant(Attendant):
                 self._silent.add(job.host)
 
     def prepare(self, job):
-        job.talk = _Talk()
+        job.auth = _Talk()
         if not self._decided() and job.host not in self._silent:
             self._trying.add(job)
         if self._ssh:
@@ -3233,7 +3697,7 @@ class PasswordAttendant(Attendant):
                 # ssh runs our LocalCommand by it; $SHELL may run nothing.
                 SHELL='/bin/sh')
             # Its helper will need a descriptor, when there may be none left.
-            job.talk.place = os.dup(self._socket.fileno())
+            job.auth.place = os.dup(self._socket.fileno())
         if self._sudo_user is not None:
             calls = {self._asks: lambda: self._hear_sudo(job),
                      self._runs: lambda: self._hear_run(job),
@@ -3247,12 +3711,12 @@ class PasswordAttendant(Attendant):
             job.output = _Heeder(job.output, calls)
             job.errors = _Heeder(job.errors, calls)
 
-    def judge(self, job, result):
-        if job.talk is None:
+    def finished(self, job, result):
+        if job.auth is None:
             return result           # it could not be prepared
         reason = self._judge_ssh(job, result) or self._judge_sudo(job, result)
         if self._ssh:
-            self._give_place(job.talk)
+            self._give_place(job.auth)
             del self._jobs[job.environment['CLASSH_TOKEN']]
         if result.outcome == 'ok' and not reason:
             self._pass(job)
@@ -3275,9 +3739,9 @@ class PasswordAttendant(Attendant):
     def _add_question(self, job, result):
         """Name in the reason what sudo wanted when its limit ended it."""
         prompt = (result.errors or result.output).rpartition('\n')[2].split()
-        if job.talk.sudo_ran:
+        if job.auth.sudo_ran:
             return result
-        if job.talk.sudo_sent and _PASSWORD_EXPIRED.search(result.errors):
+        if job.auth.sudo_sent and _PASSWORD_EXPIRED.search(result.errors):
             question = _WANTS_NEW_PASSWORD
         elif prompt:
             question = 'sudo asked: ' + ' '.join(prompt)[:TEXT_LIMIT]
@@ -3286,7 +3750,7 @@ class PasswordAttendant(Attendant):
         return result._replace(reason='%s, %s' % (result.reason, question))
 
     def _judge_ssh(self, job, result):
-        talk = job.talk
+        talk = job.auth
         if result.outcome in ('ok', 'error'):
             if talk.sent_to:
                 self._ssh.accept()
@@ -3313,7 +3777,7 @@ class PasswordAttendant(Attendant):
         return None
 
     def _judge_sudo(self, job, result):
-        talk = job.talk
+        talk = job.auth
         if (self._sudo_user is None or talk.sudo_ran
                 or result.outcome not in ('ok', 'error')):
             return None
@@ -3342,8 +3806,8 @@ class PasswordAttendant(Attendant):
 
     def _connect(self, listener, events):
         # Any job's place will do: the places are as many as the lines.
-        talk = next((job.talk for job in self._jobs.values()
-                     if job.talk.place is not None), None)
+        talk = next((job.auth for job in self._jobs.values()
+                     if job.auth.place is not None), None)
         if talk:
             self._give_place(talk)
         try:
@@ -3374,8 +3838,8 @@ class PasswordAttendant(Attendant):
             line.close()
         elif word == 'enter':
             line.close()
-            job.talk.heard = job.talk.entered = True
-            if job.talk.sent_to:
+            job.auth.heard = job.auth.entered = True
+            if job.auth.sent_to:
                 self._ssh.accept()
             if self._sudo is None:
                 self._pass(job)
@@ -3395,7 +3859,7 @@ class PasswordAttendant(Attendant):
 
     def _answer(self, job, prompt, pid, line):
         """Answer the *prompt* of the ssh *pid*, the job's or a jump host's."""
-        talk = job.talk
+        talk = job.auth
         talk.heard = True
         key = _KEY_PROMPT(prompt)
         # One answer for each ssh, in whatever words it asks again; and one
@@ -3444,7 +3908,7 @@ class PasswordAttendant(Attendant):
         gate.ask(job, settle)
 
     def _hear_sudo(self, job):
-        talk = job.talk
+        talk = job.auth
         if self._sudo is None or talk.sudo_ran:
             return                  # that was not sudo
 
@@ -3470,13 +3934,13 @@ class PasswordAttendant(Attendant):
             self._ask(self._sudo, job, settle)
 
     def _hear_none(self, job):
-        job.talk.no_sudo = True
+        job.auth.no_sudo = True
 
     def _hear_run(self, job):
-        if job.talk.sudo_ran:
+        if job.auth.sudo_ran:
             return                  # somebody has read the mark
-        job.talk.sudo_ran = True
-        if job.talk.sudo_sent:
+        job.auth.sudo_ran = True
+        if job.auth.sudo_sent:
             self._sudo.accept()
         self._pass(job)
         self._manager.open_input(job)
@@ -3546,7 +4010,7 @@ class StopRequests:
             return function(*args)
         before = signal.signal(signal.SIGALRM, self._break_off)
         # A signal just before the system call that waits does not end it.
-        signal.setitimer(signal.ITIMER_REAL, ROUND, LOOK)
+        signal.setitimer(signal.ITIMER_REAL, REAP_INTERVAL, REAP_INTERVAL_MAX)
         try:
             answer = _call(function, args)
         except BaseException:
@@ -3764,7 +4228,8 @@ class Run:
                 options=options.ssh_option, host_options=self.host_options,
                 keep=False,
                 input=0 if options.send_input else None,
-                max_output=options.max_output, attendant=self.attendant,
+                max_output=options.max_output,
+                hooks=[self.attendant] if self.attendant else (),
                 warn=self.warn) as self._job:
             try:
                 self._guard(self._open)
@@ -3790,7 +4255,7 @@ class Run:
         processes: where its helper cannot run, ssh sends an empty password.
         """
         wanted = self._options.fanout
-        if not (self.attendant and self.attendant.prompts):
+        if not (self.attendant and self.attendant.may_prompt):
             return wanted
         fanout = max(1, min(wanted, _process_room() // 3))
         if fanout < wanted:
@@ -3858,7 +4323,7 @@ class Run:
                 self.complain('cannot show %s: %s' % (
                     result.host, _cause(error) or 'out of memory'))
         # A pager that has us wait is no fault of the hosts.
-        self._job.excuse(time.monotonic() - begun)
+        self._job.extend_deadlines(time.monotonic() - begun)
 
     def _turn(self, timeout=None):
         self._terminal.look()
@@ -3956,7 +4421,7 @@ class Run:
         end = time.monotonic() + SINK_GRACE
         while (not hosts.exhausted and len(left) < COUNT_LIMIT
                and time.monotonic() < end):
-            left += filter(None, [hosts.look()])
+            left += filter(None, [hosts.take()])
         self._check_exclusions()
         if not hosts.exhausted:
             self.err.say('%d or more not started' % len(left))
@@ -4301,7 +4766,7 @@ class Prompt:
                   self._attendant)
         run.results = self._results
         run.host_options = self._shared.options
-        self.status = run.drive(HostStream(hosts, expand=False), line)
+        self.status = run.drive(HostQueue(hosts, expand=False), line)
         # Over a connection that is dead, each command would take that long.
         self._shared.end([host for host, result in self._results.heads.items()
                           if result.reason.startswith('timed out')])
@@ -4423,7 +4888,7 @@ class Prompt:
         """Return its exit status; end it if a signal asks us to leave."""
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(ROUND)
+                return process.wait(REAP_INTERVAL)
             # Ctrl-C on a terminal reaches it without us, and may be its own.
             if set(self._stops.caught) - {
                     signal.SIGINT if self._interactive else None}:
@@ -4524,7 +4989,7 @@ class SharedConnections:
                     process.wait()
         while (any(map(os.path.exists, paths))
                and time.monotonic() < deadline):
-            time.sleep(ROUND)       # each takes its socket away
+            time.sleep(REAP_INTERVAL)       # each takes its socket away
 
 
 # -- Command line -----------------------------------------------------------
@@ -4766,7 +5231,7 @@ def _print_hosts(hosts, arriving, out):
     ready = select.poll()
     ready.register(0, select.POLLIN)
     while not out.error:
-        host = hosts.look()
+        host = hosts.take()
         if host is not None:
             # As it came, be it UTF-8 or not, but for a terminal.
             out.write(out.safe(os.fsencode(host).decode(
@@ -4781,7 +5246,7 @@ def _print_hosts(hosts, arriving, out):
 
 
 def _number_of_hosts(hosts):
-    """Return how many the HostStream *hosts* holds, None if too many."""
+    """Return how many the HostQueue *hosts* holds, None if too many."""
     taken = list(itertools.islice(iter(hosts.look, None), COUNT_LIMIT))
     number = len(taken) if hosts.exhausted else None
     for host in reversed(taken):
@@ -4792,7 +5257,7 @@ def _number_of_hosts(hosts):
 def _attendant_for(options, hosts):
     """Return the PasswordAttendant that *options* want; ask what it needs.
 
-    *hosts* is their HostStream, or None where they are not known yet.
+    *hosts* is their HostQueue, or None where they are not known yet.
     """
     asked = options.askpass or options.askpass_file is not None
     for given, needed, names in (
@@ -4908,12 +5373,12 @@ def _checked_secret(line, source):
 
 
 def _host_stream(options, operands):
-    """Return the HostStream of the HOST operands but for '-', without -x."""
+    """Return the HostQueue of the HOST operands but for '-', without -x."""
     if '-' in options.exclude:
         raise UsageError('-x cannot come from stdin')
     expanding = not options.noexpand
     # As iterators, since they were checked already.
-    return HostStream(
+    return HostQueue(
         iter(patterns_from([host for host in operands if host != '-'],
                            expanding)),
         expanding, patterns_from(options.exclude, expanding))

@@ -287,7 +287,7 @@ class Round(WorkTest):
                             elif end == 'stop twice':
                                 job.stop()
                                 job.stop()
-                            after = len(job._running) + 10 ** 9
+                            after = len(job._dispatcher.pool.running) + 10 ** 9
         except KeyError:
             pass
         return results + job.poll()

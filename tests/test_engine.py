@@ -206,7 +206,7 @@ class EndTest(EngineTest):
     def test_status_0_is_ok(self):
         result = self.run_one('web1', 'echo out; echo err >&2')
         self.assertEqual(result[:4], ('web1', 0, 'out\n', 'err\n'))
-        self.assertEqual(result[6:], ('ok', '', False))
+        self.assertEqual(result[6:9], ('ok', '', False))
 
     def test_other_status_is_an_error_of_the_command(self):
         for status in (1, 7, 254):
@@ -304,7 +304,7 @@ class LimitTest(EngineTest):
     def test_sigterm_comes_at_the_limit(self):
         result = self.expire('slow', 99, 1)
         self.assertEqual(result[1:4], (-signal.SIGTERM, '', ''))
-        self.assertEqual(result[6:],
+        self.assertEqual(result[6:9],
                          ('killed', 'timed out after 100 s', False))
         self.assertGreaterEqual(result.elapsed, 100)
 
@@ -466,7 +466,7 @@ class LimitTest(EngineTest):
                 clock.advance(200)
                 return function(*args)
             return call
-        for name in ('_Launcher.start', '_Job.read', '_Job.has_ended'):
+        for name in ('_Launcher.start', '_Job.read', '_Job.reap'):
             clock = StillClock()
             with self.subTest(name=name), self.manager(
                     ['early[1-2]'], timeout=100, clock=clock) as job:
@@ -480,7 +480,7 @@ class LimitTest(EngineTest):
                                        stopped(getattr(owner, method))):
                     self.assertEqual(job.poll(0), [])
                 self.assertEqual([running.state for running
-                                  in job._running.values()],
+                                  in job._dispatcher.pool.running.values()],
                                  [classh.RUNNING] * 2)
                 clock.advance(101)      # but they do hold
                 self.assertEqual({result.reason for result
@@ -1895,7 +1895,7 @@ class HostProgramTest(EngineTest):
         try:
             with attendant, SSHJobMan(['h[1-9]'], 'read -r line && echo got',
                            ssh=os.environ['SSH'], fanout=4, timeout=30,
-                           input=source, attendant=attendant) as job:
+                           input=source, hooks=[attendant]) as job:
                 job.watch(1, 2, lambda fd, events: job.unwatch(1))
                 while len(job.running) < 4:
                     job.poll(0)
@@ -2073,7 +2073,7 @@ class HostProgramTest(EngineTest):
 
     def test_error_while_getting_ready_leaves_nothing_open(self):
         # Not even for as long as the manager is there.
-        for name in ('classh._Launcher', 'classh._Notices',
+        for name in ('classh._Launcher', 'classh._ChildWatcher',
                      'selectors.DefaultSelector'):
             with self.subTest(name=name):
                 before = os.listdir('/proc/self/fd')
@@ -2178,7 +2178,7 @@ class HostProgramTest(EngineTest):
     def test_no_descriptor_at_all_fails_the_hosts_and_leaks_none(self):
         # Each host waits a while; here, as briefly as it can.
         impatient = ('import classh\n'
-                     'classh.FULL_PATIENCE = classh.ROUND = .001\n')
+                     'classh.NO_ROOM_TIMEOUT = classh.REAP_INTERVAL = .001\n')
         program = impatient + textwrap.dedent(self.LOW)
         for spare in '135':
             mark = os.path.join(self.scratch(), 'warned')

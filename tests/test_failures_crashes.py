@@ -114,7 +114,7 @@ class LimitTest(WorkTest):
 
     def test_no_room_for_even_one_is_a_result_of_each_host(self):
         # It waits a while before it believes that; here it does not.
-        impatient = ('import sys, classh; classh.FULL_PATIENCE = .1; '
+        impatient = ('import sys, classh; classh.NO_ROOM_TIMEOUT = .1; '
                      'sys.exit(classh.main())')
         for count in 5, 7, 10, 13, 16:
             said = Command(
@@ -143,7 +143,7 @@ class FaultTest(WorkTest):
         name, first, calls = sys.argv[1], int(sys.argv[2]), itertools.count()
         allowed = getattr(selectors.DefaultSelector, name)
         setattr(selectors.DefaultSelector, name, refuse)
-        classh.FULL_PATIENCE = .1
+        classh.NO_ROOM_TIMEOUT = .1
         sys.exit(classh.main(sys.argv[3:]))
         '''
 

@@ -253,7 +253,7 @@ class PatternTest(FuzzTest):
         # Made, or only asked for, as it is with those that name very many.
         limit = dice.choice([1, 3, 9999])
         with mock.patch.object(classh, 'COUNT_LIMIT', limit):
-            stream = list(classh.HostStream(patterns, exclude=without))
+            stream = list(classh.HostQueue(patterns, exclude=without))
         self.assertEqual(stream, [
             host for host in dict.fromkeys(wanted)
             if host not in set(excluded)])

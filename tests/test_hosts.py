@@ -12,7 +12,7 @@ from unittest import mock
 from support import (FAKE_SSH, Command, TestCase, classh_argv, run,
                      run_classh, wait_until)
 import classh
-from classh import (HostFileError, HostStream, PatternError, expand, fold,
+from classh import (HostFileError, HostQueue, PatternError, expand, fold,
                     patterns_from, ssh_argv)
 
 SSH_G = ['ssh', '-G', '-F', '/dev/null']    # ssh says what it understood
@@ -90,7 +90,7 @@ class ExpandTest(TestCase):
         huge = 'n[0-999999999999999999]'
         self.assertEqual(first(2, expand(huge + 'x' + huge)),
                          ['n0xn0', 'n0xn1'])
-        self.assertEqual(first(2, HostStream([huge] * 3)), ['n0', 'n1'])
+        self.assertEqual(first(2, HostQueue([huge] * 3)), ['n0', 'n1'])
 
     def test_result_is_an_iterator(self):
         hosts = expand('a,b')
@@ -370,20 +370,20 @@ class RandomHosts:
 
 class HostStreamTest(TestCase):
     def test_each_host_once_in_the_order_given(self):
-        self.assertEqual(list(HostStream(['b', 'a[1-2]', 'a2,b,c'])),
+        self.assertEqual(list(HostQueue(['b', 'a[1-2]', 'a2,b,c'])),
                          ['b', 'a1', 'a2', 'c'])
 
     def test_user_and_port_make_another_host(self):
         hosts = ['h', 'u@h', 'h:22', 'u@h:22', 'h1', 'h01']
-        self.assertEqual(list(HostStream(hosts)), hosts)
+        self.assertEqual(list(HostQueue(hosts)), hosts)
 
     def test_one_str_will_do(self):
-        self.assertEqual(list(HostStream('web[1-2],db')),
+        self.assertEqual(list(HostQueue('web[1-2],db')),
                          ['web1', 'web2', 'db'])
 
     def test_excluded_hosts_are_passed_over(self):
         self.assertEqual(
-            list(HostStream(['a[1-5]'], exclude=['a2', 'a4', 'x'])),
+            list(HostQueue(['a[1-5]'], exclude=['a2', 'a4', 'x'])),
             ['a1', 'a3', 'a5'])
 
     def test_exclusion_that_excludes_no_host_is_known(self):
@@ -394,17 +394,17 @@ class HostStreamTest(TestCase):
                 (['web01', 'u@web01', 'web01:22'], ['u@web01', 'web01:22']),
                 ('web[1-999999999]', ['web[1-999999999]']),
                 ('web[01-999999999]', []), ((), [])):
-            stream = HostStream('web[01-06],web01', exclude=exclude)
+            stream = HostQueue('web[01-06],web01', exclude=exclude)
             list(stream)
             self.assertEqual(stream.idle_exclusions(), idle)
-        stream = HostStream('a[1],b', expand=False, exclude='a[1],b[2],c')
+        stream = HostQueue('a[1],b', expand=False, exclude='a[1],b[2],c')
         self.assertEqual(list(stream), ['b'])
         self.assertEqual(stream.idle_exclusions(), ['b[2]', 'c'])
 
     def test_exclude_may_be_what_hosts_may_be(self):
         for exclude in ('a[2-3],b', ['a[2-3]', 'b'], iter(['a2', 'a3', 'b']),
-                        HostStream('a[2-3],b')):
-            stream = HostStream('a[1-4],b', exclude=exclude)
+                        HostQueue('a[2-3],b')):
+            stream = HostQueue('a[1-4],b', exclude=exclude)
             self.assertEqual(list(stream), ['a1', 'a4'])
 
     def test_exclude_may_name_more_than_memory_would_hold(self):
@@ -420,29 +420,29 @@ class HostStreamTest(TestCase):
                 ('n[0-99999999][n,3]x,n[1-99999999]n[1-9],n[x,y]',
                  ['n7', 'n07', 'n007', 'n0', 'n10', 'n', 'n1n23',
                   'n%d' % 10 ** 17, 'n%d' % 10 ** 18, 'n-7', 'n7.'])):
-            self.assertEqual(list(HostStream(hosts, exclude=exclude)), spared)
+            self.assertEqual(list(HostQueue(hosts, exclude=exclude)), spared)
 
     def test_exclude_may_name_some_hosts_twice(self):
         with mock.patch('classh.COUNT_LIMIT', 4):
-            stream = HostStream('n[1-9],a',
+            stream = HostQueue('n[1-9],a',
                                 exclude='n[1,1,1],n[2-3],n[2-7],n[3-8],a')
             self.assertEqual(list(stream), ['n9'])
 
     def test_next_host_may_be_far_off(self):
         # Nobody waits until it is found; and it is not the end.
-        with mock.patch('classh.LOOK_AHEAD', 5):
-            stream = HostStream('n[1-20],m', exclude='n[2-19]')
+        with mock.patch('classh.SKIP_BATCH', 5):
+            stream = HostQueue('n[1-20],m', exclude='n[2-19]')
             looks = []
             while not stream.exhausted:
-                looks.append(stream.look())
+                looks.append(stream.take())
             self.assertEqual([host for host in looks if host],
                              ['n1', 'n20', 'm'])
             self.assertGreaterEqual(looks.count(None), 4)
-            stream = HostStream('n[1-20],m', exclude='n[2-19]')
+            stream = HostQueue('n[1-20],m', exclude='n[2-19]')
             self.assertEqual(list(stream), ['n1', 'n20', 'm'])
 
     def test_host_that_is_put_back_comes_next(self):
-        stream = HostStream('a[1-3]')
+        stream = HostQueue('a[1-3]')
         self.assertEqual(first(2, stream), ['a1', 'a2'])
         stream.put_back('a2')
         self.assertEqual(list(stream), ['a2', 'a3'])
@@ -452,7 +452,7 @@ class HostStreamTest(TestCase):
         self.assertEqual(list(stream), ['a3'])
 
     def test_it_is_exhausted_until_more_are_added(self):
-        stream = HostStream('a')
+        stream = HostQueue('a')
         self.assertFalse(stream.exhausted)
         self.assertEqual(list(stream), ['a'])
         self.assertTrue(stream.exhausted)
@@ -470,7 +470,7 @@ class HostStreamTest(TestCase):
             for pattern in ('a', 'b[1-99999999]', 'c'):
                 read.append(pattern)
                 yield pattern
-        stream = HostStream(source())
+        stream = HostQueue(source())
         self.assertEqual(read, [])
         self.assertEqual(first(1, stream), ['a'])
         self.assertEqual(read, ['a'])
@@ -480,14 +480,14 @@ class HostStreamTest(TestCase):
     def test_bad_one_in_a_list_is_refused_at_once(self):
         for hosts in ('a,b[', ['a', 'b['], ('a', 'b[')):
             with self.assertRaises(PatternError):
-                HostStream(hosts)
-        stream = HostStream('a')
+                HostQueue(hosts)
+        stream = HostQueue('a')
         with self.assertRaises(PatternError):
             stream.add(['b', 'b['])
         self.assertEqual(list(stream), ['a'])
 
     def test_bad_one_that_comes_late_is_passed_over(self):
-        stream = HostStream(iter(['a', 'b[', 'c', '-x', 'd']))
+        stream = HostQueue(iter(['a', 'b[', 'c', '-x', 'd']))
         self.assertEqual(next(stream), 'a')
         self.assertRaises(PatternError, next, stream)
         self.assertEqual(next(stream), 'c')
@@ -496,12 +496,12 @@ class HostStreamTest(TestCase):
 
     def test_brackets_may_be_taken_literally(self):
         self.assertEqual(
-            list(HostStream(['a[1-2],b', 'c[1,2]', 'd[', '[::1]:22'],
+            list(HostQueue(['a[1-2],b', 'c[1,2]', 'd[', '[::1]:22'],
                             expand=False)),
             ['a[1-2]', 'b', 'c[1,2]', 'd[', '[::1]:22'])
         for host in ('-x', 'a b', 'a/b', '-x[1-2]', 'a:x'):
             with self.assertRaises(PatternError, msg=host):
-                HostStream([host], expand=False)
+                HostQueue([host], expand=False)
 
 
 class HostFileTest(TestCase):
@@ -513,7 +513,7 @@ class HostFileTest(TestCase):
         with open(self.path, 'wb') as file:
             file.write(octets)
         patterns = patterns_from((self.path,) + arguments, expand_them)
-        return list(HostStream(patterns, expand_them))
+        return list(HostQueue(patterns, expand_them))
 
     def refused(self, octets):
         with self.assertRaises(HostFileError) as caught:

@@ -1041,7 +1041,7 @@ class PlaceTest(PasswordTest):
         full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         with PasswordAttendant(Gate(b'x')) as attendant, SSHJobMan(
                 ['h1', 'exit7'], 'true', ssh=FAKE_SSH,
-                attendant=attendant) as job:
+                hooks=[attendant]) as job:
             attendant.open(job)
             with mock.patch('os.dup', side_effect=full):
                 self.assertEqual(job.poll(0), [])
