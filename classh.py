@@ -5247,7 +5247,7 @@ def _print_hosts(hosts, arriving, out):
 
 def _number_of_hosts(hosts):
     """Return how many the HostQueue *hosts* holds, None if too many."""
-    taken = list(itertools.islice(iter(hosts.look, None), COUNT_LIMIT))
+    taken = list(itertools.islice(iter(hosts.take, None), COUNT_LIMIT))
     number = len(taken) if hosts.exhausted else None
     for host in reversed(taken):
         hosts.put_back(host)
