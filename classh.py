@@ -2579,6 +2579,209 @@ def _call_watcher(fileobj, events, callback):
     callback(fileobj, events)
 
 
+# -- Views ------------------------------------------------------------------
+
+class Output:
+    """A standard stream to write str to; it never raises.
+
+    The first error is kept in .error, and what comes after it is dropped:
+    a full disk or a reader who went away must not end the run.  On a
+    terminal, what could drive it is shown escaped.
+    """
+
+    def __init__(self, stream):
+        self.hurry = lambda: 0      # set by a Run: how often to end was asked
+        self._held = bytearray()
+        self.error = None
+        self.terminal = stream is not None and stream.isatty()
+        self._stream = stream
+        if stream is None:          # as sys.stdout is where it was closed
+            self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
+            return
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()          # what a host program has printed
+
+    def write(self, text, flush=True):
+        if self.terminal:
+            self._held += text.encode(self._stream.encoding,
+                                      'backslashreplace')
+        else:
+            self._held += text.encode('utf-8', 'surrogateescape')
+        if flush or len(self._held) > READ_SIZE:
+            held, self._held = self._held, bytearray()
+            try:
+                if self.error is None:
+                    self._write(held)
+            except OSError as error:
+                self.error = error
+
+    def _write(self, held):
+        try:
+            fd = self._stream.fileno()
+        except io.UnsupportedOperation:     # main() called with a StringIO
+            self._stream.write(held.decode('utf-8', 'backslashreplace'))
+            return
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        left = memoryview(held)
+        while left:
+            if ready.poll(1000 * SINK_GRACE):
+                with contextlib.suppress(BlockingIOError):
+                    # This much does not block where it is ready.
+                    left = left[os.write(fd, left[:select.PIPE_BUF]):]
+            elif self.hurry():
+                raise OSError(errno.ETIMEDOUT,
+                              'blocked, its reader does not read')
+
+    @property
+    def reader_left(self):
+        return isinstance(self.error, BrokenPipeError)
+
+    def say(self, text):
+        """Write *text*, of ours, as one line, whatever names it holds."""
+        self.write(self.safe(text.translate(_LINE_ESCAPES)) + '\n')
+
+    def safe(self, text):
+        """Return remote *text* as it may be written."""
+        if not self.terminal:
+            return text
+        # ssh ends its own messages with CR LF: that may pass.
+        return text.replace('\r\n', '\n').translate(_TERMINAL_ESCAPES)
+
+
+    def safe_lines(self, text):
+        """As safe(); and what a terminal has no room for in a line goes to
+        lines with an indent, since it would put that at its left edge, where
+        it could pass for a line of ours.
+        """
+        if not self.terminal:
+            return text
+        encoding = self._stream.encoding
+        text = self.safe(text).encode(encoding, 'backslashreplace').decode(
+            encoding)
+        try:
+            width = os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:
+            width = 0
+        width = max(width or 80, 20)
+        # Most characters take one column, none more than the 8 of a tab.
+        least = width // 8 if _WIDE(text) else width + 1
+        return re.sub('(?m)^[^\n]{%d,}' % least,
+                      lambda found: _fold_line(found.group(), width), text)
+
+
+def _fold_line(line, width):
+    """Return *line* in pieces of *width* columns at most, all but the first
+    with an indent."""
+    if len(line) <= width and not _WIDE(line):
+        return line
+    pieces, begin, column = [], 0, 0
+    for index, char in enumerate(line):
+        # Beyond those letters, a character may take two columns.
+        size = (8 - column % 8 if char == '\t'
+                else 1 if char < '\u1100' else 2)
+        if column + size > width:
+            pieces.append(line[begin:index])
+            begin, column = index, 2
+        column += size
+    return '\n  '.join(pieces + [line[begin:]])
+
+
+_WIDE = re.compile('[\t\u1100-\U0010ffff]').search
+_LINE_ESCAPES = {code: '\\x%02x' % code
+                 for code in (*range(0x20), *range(0x7f, 0xa0))}
+# But for newline and tab, and with bytes that could not be decoded and the
+# marks that turn the direction of text.
+_TERMINAL_ESCAPES = {
+    **_LINE_ESCAPES, 0x0a: '\n', 0x09: '\t',
+    **{0xdc00 + byte: '\\x%02x' % byte for byte in range(0x80, 0x100)},
+    **{code: '\\u%04x' % code for code in (
+        0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
+        *range(0x2066, 0x206a))}}
+
+
+def report(result):
+    """Return the few lines that show *result* to a person, as str.
+
+    Lines of remote text are indented, so that none can pass for ours.
+    """
+    notes = [result.reason] if result.reason else []
+    if _is_cut(result):
+        notes.append('output cut at its limit')
+    head = '%s   %d   (%.1f)' % (result.host, result.exitcode, result.elapsed)
+    parts = [head + ('   ' + ', '.join(notes) if notes else '')]
+    for title, text in ('Error', result.errors), ('Output', result.output):
+        if text:
+            parts.append('  %s:\n\n%s' % (title, _indent(text)))
+    return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
+
+
+def _indent(text):
+    """Return the lines of *text* two columns to the right, blank ones not.
+
+    A million short lines, as a list, would take fifty times their size.
+    """
+    text = ('\n' + text).replace('\n', '\n  ')
+    for _ in range(2):              # the matches would overlap
+        text = text.replace('\n  \n', '\n\n')
+    return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
+
+
+class Tally:
+    """Counts results: for the summary at the end and the exit status."""
+
+    MARKS = {'ok': '.', 'error': '?', 'ssh': '~', 'killed': '!'}
+
+    def __init__(self):
+        self.outcomes = collections.Counter()
+        self.max_status = 0
+        self.cut = []               # hosts that printed more than we keep
+        self.lost = []              # hosts whose output could not be kept
+        self._causes = collections.defaultdict(list)
+
+    def add(self, result):
+        self.outcomes[result.outcome] += 1
+        if result.outcome in ('ssh', 'killed'):
+            self.max_status = 255
+        else:
+            self.max_status = max(self.max_status, result.exitcode)
+        if _is_cut(result):
+            self.cut.append(result.host)
+        if _is_lost(result):
+            self.lost.append(result.host)
+        if result.outcome != 'ok' or _is_lost(result):
+            cause = result.reason or 'exited with %d' % result.exitcode
+            self._causes[re.split(' after |: ', cause)[0]].append(
+                result.host)
+
+    def summary(self):
+        """Return a line a cause of failure, as str, most hosts first."""
+        total = sum(self.outcomes.values())
+        return ''.join('%d of %d %s: %s\n' % (len(hosts), total, cause,
+                                              fold(hosts))
+                       for cause, hosts in sorted(
+                           self._causes.items(),
+                           key=lambda item: -len(item[1])))
+
+    def status(self):
+        """Return the exit status that tells the gravest outcome."""
+        for outcome, status in ('killed', 3), ('ssh', 4), ('error', 5):
+            if self.outcomes[outcome]:
+                return status
+        return 0
+
+
+def _cut_line(hosts, total, limit):
+    """Return the line that tells of *hosts* whose output was cut."""
+    size, unit = limit, ' bytes'
+    for larger in 'KMG':
+        if size % 1024 == 0:
+            size, unit = size // 1024, larger
+    return '%d of %d printed more than %d%s and %s cut (--max-output): %s' % (
+        len(hosts), total, size, unit, 'was' if len(hosts) == 1 else 'were',
+        fold(hosts))
+
+
 # -- Sinks ------------------------------------------------------------------
 
 class _Sink:
@@ -3087,209 +3290,6 @@ def _is_script(path):
             return file.read(2) == b'#!'
     except OSError:
         return False
-
-
-# -- Views ------------------------------------------------------------------
-
-class Output:
-    """A standard stream to write str to; it never raises.
-
-    The first error is kept in .error, and what comes after it is dropped:
-    a full disk or a reader who went away must not end the run.  On a
-    terminal, what could drive it is shown escaped.
-    """
-
-    def __init__(self, stream):
-        self.hurry = lambda: 0      # set by a Run: how often to end was asked
-        self._held = bytearray()
-        self.error = None
-        self.terminal = stream is not None and stream.isatty()
-        self._stream = stream
-        if stream is None:          # as sys.stdout is where it was closed
-            self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
-            return
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()          # what a host program has printed
-
-    def write(self, text, flush=True):
-        if self.terminal:
-            self._held += text.encode(self._stream.encoding,
-                                      'backslashreplace')
-        else:
-            self._held += text.encode('utf-8', 'surrogateescape')
-        if flush or len(self._held) > READ_SIZE:
-            held, self._held = self._held, bytearray()
-            try:
-                if self.error is None:
-                    self._write(held)
-            except OSError as error:
-                self.error = error
-
-    def _write(self, held):
-        try:
-            fd = self._stream.fileno()
-        except io.UnsupportedOperation:     # main() called with a StringIO
-            self._stream.write(held.decode('utf-8', 'backslashreplace'))
-            return
-        ready = select.poll()
-        ready.register(fd, select.POLLOUT)
-        left = memoryview(held)
-        while left:
-            if ready.poll(1000 * SINK_GRACE):
-                with contextlib.suppress(BlockingIOError):
-                    # This much does not block where it is ready.
-                    left = left[os.write(fd, left[:select.PIPE_BUF]):]
-            elif self.hurry():
-                raise OSError(errno.ETIMEDOUT,
-                              'blocked, its reader does not read')
-
-    @property
-    def reader_left(self):
-        return isinstance(self.error, BrokenPipeError)
-
-    def say(self, text):
-        """Write *text*, of ours, as one line, whatever names it holds."""
-        self.write(self.safe(text.translate(_LINE_ESCAPES)) + '\n')
-
-    def safe(self, text):
-        """Return remote *text* as it may be written."""
-        if not self.terminal:
-            return text
-        # ssh ends its own messages with CR LF: that may pass.
-        return text.replace('\r\n', '\n').translate(_TERMINAL_ESCAPES)
-
-
-    def safe_lines(self, text):
-        """As safe(); and what a terminal has no room for in a line goes to
-        lines with an indent, since it would put that at its left edge, where
-        it could pass for a line of ours.
-        """
-        if not self.terminal:
-            return text
-        encoding = self._stream.encoding
-        text = self.safe(text).encode(encoding, 'backslashreplace').decode(
-            encoding)
-        try:
-            width = os.get_terminal_size(self._stream.fileno()).columns
-        except OSError:
-            width = 0
-        width = max(width or 80, 20)
-        # Most characters take one column, none more than the 8 of a tab.
-        least = width // 8 if _WIDE(text) else width + 1
-        return re.sub('(?m)^[^\n]{%d,}' % least,
-                      lambda found: _fold_line(found.group(), width), text)
-
-
-def _fold_line(line, width):
-    """Return *line* in pieces of *width* columns at most, all but the first
-    with an indent."""
-    if len(line) <= width and not _WIDE(line):
-        return line
-    pieces, begin, column = [], 0, 0
-    for index, char in enumerate(line):
-        # Beyond those letters, a character may take two columns.
-        size = (8 - column % 8 if char == '\t'
-                else 1 if char < '\u1100' else 2)
-        if column + size > width:
-            pieces.append(line[begin:index])
-            begin, column = index, 2
-        column += size
-    return '\n  '.join(pieces + [line[begin:]])
-
-
-_WIDE = re.compile('[\t\u1100-\U0010ffff]').search
-_LINE_ESCAPES = {code: '\\x%02x' % code
-                 for code in (*range(0x20), *range(0x7f, 0xa0))}
-# But for newline and tab, and with bytes that could not be decoded and the
-# marks that turn the direction of text.
-_TERMINAL_ESCAPES = {
-    **_LINE_ESCAPES, 0x0a: '\n', 0x09: '\t',
-    **{0xdc00 + byte: '\\x%02x' % byte for byte in range(0x80, 0x100)},
-    **{code: '\\u%04x' % code for code in (
-        0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
-        *range(0x2066, 0x206a))}}
-
-
-def report(result):
-    """Return the few lines that show *result* to a person, as str.
-
-    Lines of remote text are indented, so that none can pass for ours.
-    """
-    notes = [result.reason] if result.reason else []
-    if _is_cut(result):
-        notes.append('output cut at its limit')
-    head = '%s   %d   (%.1f)' % (result.host, result.exitcode, result.elapsed)
-    parts = [head + ('   ' + ', '.join(notes) if notes else '')]
-    for title, text in ('Error', result.errors), ('Output', result.output):
-        if text:
-            parts.append('  %s:\n\n%s' % (title, _indent(text)))
-    return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
-
-
-def _indent(text):
-    """Return the lines of *text* two columns to the right, blank ones not.
-
-    A million short lines, as a list, would take fifty times their size.
-    """
-    text = ('\n' + text).replace('\n', '\n  ')
-    for _ in range(2):              # the matches would overlap
-        text = text.replace('\n  \n', '\n\n')
-    return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
-
-
-class Tally:
-    """Counts results: for the summary at the end and the exit status."""
-
-    MARKS = {'ok': '.', 'error': '?', 'ssh': '~', 'killed': '!'}
-
-    def __init__(self):
-        self.outcomes = collections.Counter()
-        self.max_status = 0
-        self.cut = []               # hosts that printed more than we keep
-        self.lost = []              # hosts whose output could not be kept
-        self._causes = collections.defaultdict(list)
-
-    def add(self, result):
-        self.outcomes[result.outcome] += 1
-        if result.outcome in ('ssh', 'killed'):
-            self.max_status = 255
-        else:
-            self.max_status = max(self.max_status, result.exitcode)
-        if _is_cut(result):
-            self.cut.append(result.host)
-        if _is_lost(result):
-            self.lost.append(result.host)
-        if result.outcome != 'ok' or _is_lost(result):
-            cause = result.reason or 'exited with %d' % result.exitcode
-            self._causes[re.split(' after |: ', cause)[0]].append(
-                result.host)
-
-    def summary(self):
-        """Return a line a cause of failure, as str, most hosts first."""
-        total = sum(self.outcomes.values())
-        return ''.join('%d of %d %s: %s\n' % (len(hosts), total, cause,
-                                              fold(hosts))
-                       for cause, hosts in sorted(
-                           self._causes.items(),
-                           key=lambda item: -len(item[1])))
-
-    def status(self):
-        """Return the exit status that tells the gravest outcome."""
-        for outcome, status in ('killed', 3), ('ssh', 4), ('error', 5):
-            if self.outcomes[outcome]:
-                return status
-        return 0
-
-
-def _cut_line(hosts, total, limit):
-    """Return the line that tells of *hosts* whose output was cut."""
-    size, unit = limit, ' bytes'
-    for larger in 'KMG':
-        if size % 1024 == 0:
-            size, unit = size // 1024, larger
-    return '%d of %d printed more than %d%s and %s cut (--max-output): %s' % (
-        len(hosts), total, size, unit, 'was' if len(hosts) == 1 else 'were',
-        fold(hosts))
 
 
 # -- Passwords --------------------------------------------------------------
