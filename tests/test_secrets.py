@@ -208,9 +208,9 @@ class PlacesTest(SecretTest):
         self.write('go')
         for place in ('report', 'Gate.accept', 'Gate.ask', 'Gate.refuse',
                       'Gate.forget', 'Tally.summary', '_Talk.__init__',
-                      'PasswordAttendant.judge', 'PasswordAttendant._answer',
-                      'PasswordAttendant._is_ours', 'SSHJobMan._deliver',
-                      'SSHJobMan._spawn', 'SSHJobMan._finish'):
+                      'PasswordAttendant.finished', 'PasswordAttendant._answer',
+                      'PasswordAttendant._is_ours', '_Dispatcher._emit',
+                      '_Job.start', '_Pool._finish'):
             with self.subTest(place=place):
                 # It ends with an error, but in no way that shows it.
                 said = run([sys.executable, '-X', 'dev', '-c', BROKEN % place,
