@@ -70,7 +70,6 @@ READ_SIZE = 1 << 16     # bytes a pipe a turn, so that no host starves the rest
 SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
                         # its place and line where passwords are asked for
 
-SINK_GRACE = 2.0        # seconds for the programs of -S, -E after Ctrl-C
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 COUNT_LIMIT = 10 ** 5   # hosts to make of what may name any number
 NUMBERS_FOLDED = 16     # numbers in a name that fold() looks at
@@ -2581,6 +2580,9 @@ def _call_watcher(fileobj, events, callback):
 
 # -- Views ------------------------------------------------------------------
 
+STALL_LIMIT = 2.0       # seconds that a blocked stream is waited for once the
+                        # run has been asked to end
+
 class Output:
     """A standard stream to write str to; it never raises.
 
@@ -2625,7 +2627,7 @@ class Output:
         ready.register(fd, select.POLLOUT)
         left = memoryview(held)
         while left:
-            if ready.poll(1000 * SINK_GRACE):
+            if ready.poll(1000 * STALL_LIMIT):
                 with contextlib.suppress(BlockingIOError):
                     # This much does not block where it is ready.
                     left = left[os.write(fd, left[:select.PIPE_BUF]):]
@@ -2783,6 +2785,9 @@ def _cut_line(hosts, total, limit):
 
 
 # -- Sinks ------------------------------------------------------------------
+
+PROGRAM_GRACE = 2.0     # seconds that a program has after Ctrl-C until
+                        # SIGTERM, from there to SIGKILL, and to giving up
 
 class _Sink:
     """Where results go.
@@ -3042,20 +3047,20 @@ class ProgramSink(_NameSink):
         pid = self._process.pid
         deadline = None
         steps = [signal.SIGTERM, signal.SIGKILL]
-        # It has seen its end of file only now, and has SINK_GRACE for that
+        # It has seen its end of file only now, and has PROGRAM_GRACE for that
         # unless one more signal comes.
         patient = max(1, hurry())
         while not os.waitid(os.P_PID, pid,
                             os.WEXITED | os.WNOHANG | os.WNOWAIT):
             if hurry() and deadline is None:
-                deadline = time.monotonic() + SINK_GRACE
+                deadline = time.monotonic() + PROGRAM_GRACE
             late = deadline and time.monotonic() > deadline
             if late or deadline and hurry() > patient and len(steps) > 1:
                 if not steps:
                     self._complain('%s: would not die' % self.label)
                     return
                 _kill_group(pid, steps.pop(0))
-                deadline = time.monotonic() + SINK_GRACE
+                deadline = time.monotonic() + PROGRAM_GRACE
             # The program may take its time: we only look now and then.
             time.sleep(REAP_INTERVAL)
         if deadline:
@@ -3948,6 +3953,10 @@ class PasswordAttendant(JobHooks):
 
 # -- A run -----------------------------------------------------------------
 
+DELIVERY_GRACE = 2.0    # seconds after a stop for sinks to take what they have
+DELIVERY_CHECK = 2.0    # seconds at most between two looks at that deadline
+LISTING_LIMIT = 2.0     # seconds for naming the hosts that were not started
+
 class SignalExit(BaseException):
     """A signal, the argument, asked for an end where nothing runs yet."""
 
@@ -4327,7 +4336,7 @@ class Run:
 
     def _turn(self, timeout=None):
         self._terminal.look()
-        self._show_finished(SINK_GRACE if self._end else timeout)
+        self._show_finished(DELIVERY_CHECK if self._end else timeout)
         if self._arriving:
             self._arriving.resume()
             if self._refusal():
@@ -4340,7 +4349,7 @@ class Run:
     def _heed_stops(self):
         asked, self._asked = self._asked, self._hurry()
         for _ in range(self._asked - asked):
-            self._end = time.monotonic() + SINK_GRACE
+            self._end = time.monotonic() + DELIVERY_GRACE
             if self._arriving:
                 self._arriving.close()
             self._job.stop()
@@ -4418,7 +4427,7 @@ class Run:
             if self.tally.cut:
                 self.err.say(self._cut_line(self.tally.cut))
         hosts, left = self._job.not_started(), []
-        end = time.monotonic() + SINK_GRACE
+        end = time.monotonic() + LISTING_LIMIT
         while (not hosts.exhausted and len(left) < COUNT_LIMIT
                and time.monotonic() < end):
             left += filter(None, [hosts.take()])

@@ -648,7 +648,7 @@ class EndTest(SignalTest):
 
     IMPATIENT = '''
         import sys, classh
-        classh.SINK_GRACE = .1
+        classh.STALL_LIMIT = .1
         sys.exit(classh.main())
         '''
 
