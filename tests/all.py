@@ -1,8 +1,13 @@
-"""Run every test file, a few at a time, each in a process of its own.
+"""Run the tests, each module in a process of its own, a few at a time.
 
-Most of their time they wait.  A file that fails is run once more, by itself:
-what fails then does not fail for want of time on a busy machine.  What it
-printed is shown both times; at the end stands how many tests there were.
+    all.py [UNITTEST'S OPTIONS] [NAME...]
+
+NAME is a folder, a module, or one test: unit, program/test_sinks,
+program/test_sinks.FileTest.  Without one all are run.  The folder unit is
+one process, because its tests start none.
+
+What a module printed is shown where it failed; at the end stands how many
+tests there were.
 """
 
 import concurrent.futures
@@ -13,30 +18,65 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-AT_ONCE = 4             # files
+AT_ONCE = 4             # processes: most of their time they wait
+IN_ONE = 'unit'
 # These wait most, so they begin first; the others follow by their size.
-SLOWEST = ('test_readme', 'test_shell', 'test_sinks', 'test_bench',
-           'test_failures_hangs', 'test_examples', 'test_failures_status')
+SLOWEST = ('docs.test_readme', 'program.test_shell', 'program.test_sinks',
+           'bench.test_bench', 'program.test_failures_hangs',
+           'docs.test_examples', 'program.test_failures_status')
 
 
-def run(name):
-    """Return (name, seconds, unittest's exit status, what it printed)."""
+def modules(folder):
+    """The names of the test modules in *folder*, as unittest takes them."""
+    return sorted('%s.%s' % (folder, entry[:-3])
+                  for entry in os.listdir(os.path.join(HERE, folder))
+                  if re.fullmatch(r'test_\w+\.py', entry))
+
+
+def folders():
+    return sorted(entry for entry in os.listdir(HERE)
+                  if os.path.isdir(os.path.join(HERE, entry))
+                  and modules(entry))
+
+
+def processes(names):
+    """Yield (title, the arguments for one unittest) of *names*."""
+    for name in names:
+        name = re.sub(r'^tests/|/+$|\.py$', '', name)
+        if name not in folders():
+            name = name.replace('/', '.')
+            yield name, [name]
+        elif name == IN_ONE:
+            yield name, modules(name)
+        else:
+            for module in modules(name):
+                yield module, [module]
+
+
+def slowness(process):
+    title, names = process
+    return title in SLOWEST, sum(
+        os.path.getsize(os.path.join(HERE, *name.split('.')) + '.py')
+        for name in names)
+
+
+def unittest(names):
+    return [sys.executable, '-m', 'unittest'] + names
+
+
+def run(title, names):
+    """Return (title, seconds, unittest's exit status, what it printed)."""
     begun = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, '-m', 'unittest', name], cwd=HERE,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT)
-    return (name, time.monotonic() - begun, ended.returncode,
+        unittest(names), cwd=HERE, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return (title, time.monotonic() - begun, ended.returncode,
             ended.stdout.decode('utf-8', 'backslashreplace'))
 
 
-def slowness(name):
-    return (name in SLOWEST, os.path.getsize(os.path.join(HERE, name + '.py')))
-
-
 def tell(result):
-    """Show how a file did; return (passed, failed, skipped)."""
-    name, seconds, status, printed = result
+    """Show how a process did; return (passed, failed, skipped)."""
+    title, seconds, status, printed = result
     found = re.search(r'^Ran (\d+) tests? in', printed, re.MULTILINE)
     count = int(found.group(1)) if found else 0
     # '(failures=1, errors=2, skipped=3)' stands on the last line.
@@ -47,32 +87,30 @@ def tell(result):
     if status:
         failed = failed or 1                # it did not get so far
         print(printed)
-    print('%-26s %4d tests %5.0f s  %s' % (
-        name, count, seconds, 'FAILED' if status else 'ok'), flush=True)
+    print('%-32s %4d tests %5.0f s  %s' % (
+        title, count, seconds, 'FAILED' if status else 'ok'), flush=True)
     return max(0, count - failed - skipped), failed, skipped
 
 
-def main():
-    names = [entry[:-3] for entry in os.listdir(HERE)
-             if re.fullmatch(r'test_\w+\.py', entry)]
-    names.sort(key=slowness, reverse=True)
-    again = []
-    counts = []
+def main(args):
+    options = [arg for arg in args if arg.startswith('-')]
+    chosen = list(processes([arg for arg in args if arg not in options]
+                            or folders()))
+    if len(chosen) == 1:                    # as it goes along
+        os.chdir(HERE)
+        sys.stdout.flush()
+        os.execv(sys.executable, unittest(options + chosen[0][1]))
+    if len(chosen) > AT_ONCE:
+        chosen.sort(key=slowness, reverse=True)
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in concurrent.futures.as_completed(
-                [pool.submit(run, name) for name in names]):
-            count = tell(done.result())
-            if count[1]:
-                again.append(done.result()[0])
-            else:
-                counts.append(count)
-    for name in again:
-        print('once more, by itself:', name, flush=True)
-        counts.append(tell(run(name)))
+        counts = [tell(done.result())
+                  for done in concurrent.futures.as_completed(
+                      [pool.submit(run, title, options + names)
+                       for title, names in chosen])]
     passed, failed, skipped = map(sum, zip(*counts))
     print('\n%d passed, %d failed, %d skipped' % (passed, failed, skipped))
     return 1 if failed or not passed else 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,10 @@
+"""The examples in the module's docstrings, as tests."""
+
+import doctest
+
+import lib          # makes classh importable
+import classh
+
+
+def load_tests(loader, tests, pattern):
+    return doctest.DocTestSuite(classh)

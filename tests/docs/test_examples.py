@@ -1,0 +1,201 @@
+"""Every file in examples/, run as a user would run it."""
+
+import os
+import pickle
+import re
+import sys
+
+from lib.named_hosts import named_hosts
+from lib import CLASSH, FAKE_SSH, ROOT, TestCase, run, run_classh, sshd
+from classh import Result
+
+EXAMPLES = os.path.join(ROOT, 'examples')
+LIMIT = 60              # lines that are still worth copying
+
+
+def examples():
+    """Return the names of the files in examples/."""
+    return [name for name in sorted(os.listdir(EXAMPLES))
+            if name[0] not in '._']
+
+
+class ExamplesTest(TestCase):
+    """Of these, test_NAME is the one of examples/NAME or NAME.py."""
+
+    def test_every_example_has_a_test(self):
+        for name in examples():
+            test = 'test_' + re.sub(r'\.py$', '', name)
+            self.assertTrue(hasattr(self, test), name)
+
+    def test_every_script_is_short_and_shows_its_usage(self):
+        for name in examples():
+            with open(os.path.join(EXAMPLES, name)) as file:
+                self.assertLess(len(file.readlines()), LIMIT, name)
+            if name.endswith('.py'):
+                ran = self.run_example(name)
+                self.assertEqual((ran.status, ran.stdout), (2, ''), ran)
+                self.assertIn('\n    %s ' % name, ran.stderr, ran)
+
+    def test_every_script_refuses_a_bad_host_in_one_line(self):
+        for name in examples():
+            with open(os.path.join(EXAMPLES, name)) as file:
+                takes_hosts = 'HOST...' in file.read()
+            if name.endswith('.py') and takes_hosts:
+                self.run_example(name, 'web1', 'web[3-1]').check(
+                    2, '', "%s: bad host 'web[3-1]': '3-1' runs backwards\n"
+                    % name)
+
+    def test_no_script_is_content_with_output_that_is_lost(self):
+        path = os.path.join(self.scratch(), 'all')
+        self.write_results(path, ('web1', 2.5, 'ok', ''))
+        runs = {'clock_check.py': ['web1'], 'disk_full.py': ['web5'],
+                'same_or_not.py': ['true', 'web1'], 'slowest.py': [path]}
+        self.assertEqual(list(runs), [name for name in examples()
+                                      if name.endswith('.py')])
+        for name, args in runs.items():
+            with open('/dev/full', 'w') as full:
+                ran = self.run_example(name, *args, stdout=full)
+            ran.check(1, None, None)
+            self.assertRegex(ran.stderr, r'\A%s: .*No space left on device'
+                             r'\n\Z' % re.escape(name), ran)
+
+    @staticmethod
+    def write_results(path, *results):
+        with open(path, 'wb') as file:
+            for host, elapsed, outcome, reason in results:
+                pickle.dump(Result(host, 0, '', '', 1e9, 1e9 + elapsed,
+                                   outcome, reason, False), file)
+
+    def run_example(self, name, *args, **options):
+        """Run it on the hosts of named_hosts.py."""
+        env = named_hosts(self.scratch())
+        env['PYTHONPATH'] = ROOT
+        return run([sys.executable, os.path.join(EXAMPLES, name)]
+                   + list(args), env=env, **options)
+
+    def check(self, ran, status, *patterns):
+        """Fail unless its lines, sorted, match the *patterns*."""
+        self.assertEqual((ran.status, ran.stderr), (status, ''), ran)
+        lines = sorted(ran.stdout.splitlines())
+        self.assertEqual(len(lines), len(patterns), ran)
+        for line, pattern in zip(lines, patterns):
+            self.assertTrue(re.fullmatch(pattern, line), ran)
+
+    def test_clock_check(self):
+        nominal = r'web%d: nominal, possible error \d+\.\d s'
+        self.check(self.run_example('clock_check.py', 'web[1-2]'), 0,
+                   nominal % 1, nominal % 2)
+        off = r'web%d: off: %s by 3[56]\d\d\.\d s, give or take \d+\.\d s'
+        self.check(
+            self.run_example('clock_check.py', 'web[3-6]', 'db1'), 1,
+            'db1: error: ssh: connect to host .* refused',
+            nominal % 3, 'web4: error: date: not found',
+            off % (5, 'slow'), off % (6, 'fast'))
+
+    def test_disk_full(self):
+        self.check(self.run_example('disk_full.py', 'web[1-3]'), 0)
+        self.check(
+            self.run_example('disk_full.py', 'web[1-5]', 'db1'), 1,
+            'db1: ssh: connect to host .* refused',
+            'web4: df: /mnt: Stale file handle', 'web5: 97% /srv/big files')
+
+    TRUNCATED = """if 1:
+        import classh, contextlib, runpy, sys
+
+        @contextlib.contextmanager
+        def manager(hosts, command, timeout):
+            yield [classh.Result(host, 0, '', '', 1.0, 2.0, 'ok', reason,
+                                 True) for host, reason in
+                   (('web1', ''), ('web2', 'output lost: out of memory'))]
+        classh.SSHJobMan = manager
+        sys.argv[:] = sys.argv[1:]
+        runpy.run_path(sys.argv[0], run_name='__main__')
+        """
+
+    def test_disk_full_trusts_no_output_that_is_not_whole(self):
+        ran = run([sys.executable, '-c', self.TRUNCATED,
+                   os.path.join(EXAMPLES, 'disk_full.py'), 'web[1-2]'],
+                  env={'PYTHONPATH': ROOT})
+        self.check(ran, 1, 'web1: df printed too much',
+                   'web2: output lost: out of memory')
+
+    def test_same_or_not(self):
+        def same(*args):
+            return self.run_example('same_or_not.py', *args)
+        same('systemctl is-active nginx', 'web[1-3]').check(
+            0, '-- web[1-3]: exit status 0\nactive\n')
+        same('systemctl is-active nginx', 'web[1-4]', 'db1').check(
+            1, '-- web[1-3]: exit status 0\nactive\n'
+            '-- db1: ssh failed\n-- web4: exit status 3\ninactive\n')
+        same('true', 'db1').check(1, '-- db1: ssh failed\n')
+        # What was cut may differ in what is missing.
+        ran = same('head -c 9000000 /dev/zero', 'web[1-2]').check(1, None)
+        self.assertEqual(ran.stdout.split('\n')[0], '-- web[1-2]: exit status '
+                         '0, output cut at its limit', ran.stderr)
+
+    def retry(self, *args):
+        """Run examples/retry; what is '%s' in *args* is the ssh_config."""
+        scratch = self.scratch()
+        env = named_hosts(scratch)
+        os.mkdir(os.path.join(env['HOME'], 'bin'))
+        os.symlink(CLASSH, os.path.join(env['HOME'], 'bin', 'classh'))
+        config = os.path.join(scratch, 'ssh_config')
+        env.update(PAUSE='0', TRIES='3', TMPDIR=self.scratch())
+        ran = run(['sh', os.path.join(EXAMPLES, 'retry')]
+                  + [arg.replace('%s', config) for arg in args], env=env)
+        self.assertEqual(os.listdir(env['TMPDIR']), [], ran)
+        return ran
+
+    def test_retry(self):
+        # At db1 nobody listens, until web1 has seen to it.
+        ran = self.retry("hostname; sed -i 's/^    Port 1$//' '%s'", 'web1',
+                         'db1')
+        ran.check(0, None)
+        self.assertEqual(re.findall(r'^  (\w+)$', ran.stdout, re.MULTILINE),
+                         ['web1', 'db1'], ran)
+        ran = self.retry('hostname', 'web[1-2]', 'db1')
+        ran.check(4, None, 'not reached:\ndb1\n')
+        self.assertEqual(ran.stdout.count('   0   ('), 2, ran)
+        # A command that fails is not tried again.
+        ran = self.retry('date', 'web4')
+        ran.check(5, None, '1 of 1 exited with 127: web4\n')
+        self.assertEqual(ran.stdout.count('web4   127'), 1, ran)
+        self.retry('date', 'web[3-1]').check(
+            2, '', "classh: bad host 'web[3-1]': '3-1' runs backwards\n")
+        self.retry('date').check(2, '', 'usage: retry COMMAND HOST...\n')
+
+    def test_slowest(self):
+        path = os.path.join(self.scratch(), 'all')
+        self.write_results(
+            path, ('web1', 2.5, 'ok', ''), ('web2', .125, 'error', ''),
+            ('web3', 300, 'killed', 'timed out after 300 s'))
+        self.run_example('slowest.py', path).check(
+            0, '300.0 s: web3: timed out after 300 s\n2.5 s: web1: ok\n'
+            '0.1 s: web2: error\n')
+        self.run_example('slowest.py', path, '1').check(
+            0, '300.0 s: web3: timed out after 300 s\n')
+        run_classh('--ssh', FAKE_SSH, '-q', '--pickle', path, 'true',
+                   'h[1-12]').check()
+        ran = self.run_example('slowest.py', path).check(stdout=None)
+        self.assertEqual(len(ran.stdout.splitlines()), 10, ran)
+        with open(path, 'w') as file:
+            file.write('web1\n')
+        ran = self.run_example('slowest.py', path).check(1, '', None)
+        self.assertRegex(ran.stderr, r'\Aslowest.py: %s: not a result.*\n\Z'
+                         % re.escape(path), ran)
+        self.run_example('slowest.py', path + 'x').check(1, '', None)
+        self.run_example('slowest.py', path, 'ten').check(2, '', None)
+
+    def test_try(self):
+        every_address = sshd().every_address    # skips where there is none
+        scratch = self.scratch()
+        ran = run(['sh', os.path.join(EXAMPLES, 'try')],
+                  env={'TMPDIR': scratch, 'PYTHON': sys.executable})
+        self.assertEqual(ran.status, 0, ran)
+        self.assertEqual(os.listdir(scratch), [], ran)
+        for host in ('127.0.0.1', '127.0.0.2', '127.0.0.3'):
+            self.assertRegex(ran.stdout, r'(?m)^%s   0   \(\d+\.\d\)\n'
+                             r'  Output:\n\n  \S' % re.escape(host), ran)
+        if every_address:       # the check on each asks for its address
+            self.assertIn('\n1 of 20 exited with 7: 127.0.0.7\n'
+                          '1 of 20 timed out: 127.0.0.13\n', ran.stderr, ran)

@@ -1,0 +1,23 @@
+"""What the tests share: a TestCase that lets nothing be left behind, commands
+run as processes or on a terminal, a fake ssh and a real sshd.
+
+    class ReportTest(TestCase):
+        def test_failed_host_shows_its_status(self):
+            run = run_classh('--ssh', FAKE_SSH, 'true', 'exit7')
+            run.check(5, stdout=...)
+
+Every wait here has an end, and a failure shows what was run and what came of
+it.  Fewer tests need lib.terminal, lib.engine, lib.accounts and
+lib.named_hosts.
+"""
+
+from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT, LOOPBACK,
+                    MARK, POLL, ROOT, RUN_LIMIT, SCRATCH, TESTS, TTY_LAG,
+                    WAIT_LIMIT)
+from .processes import (children, kill_leftovers, leftovers, pids, processes,
+                        text, wait_until)
+from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,
+                       after, classh_argv, locales, measured, run, run_classh)
+from .case import TestCase, WorkTest, until
+from .servers import Sshd, read_log, sshd, stuck_server
+from .terminal import run_in_pty

@@ -1,0 +1,100 @@
+"""Servers on the loopback device, and the log of the fake ssh."""
+
+import atexit
+import contextlib
+import functools
+import os
+import shlex
+import shutil
+import socket
+import tempfile
+import threading
+import unittest
+
+from .commands import run
+from .place import INSTALL_LIMIT, LOOPBACK, MARK, SHARED
+
+
+def read_log(path):
+    """What FAKE_SSH_LOG says: (targets in order of starting, most at once)."""
+    started, running, most = [], 0, 0
+    with open(path) as log:
+        for line in log:
+            event, target = line.rstrip('\n').split(' ', 1)
+            running += 1 if event == '+' else -1
+            most = max(most, running)
+            if event == '+':
+                started.append(target)
+    return started, most
+
+
+@contextlib.contextmanager
+def stuck_server(greeting=b''):
+    """The port of a server on 127.0.0.1 that says *greeting*, then nothing."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(16)
+    taken = [listener]
+
+    def serve():
+        while True:
+            try:
+                connection = listener.accept()[0]
+            except OSError:             # shut down, below
+                return
+            taken.append(connection)
+            connection.sendall(greeting)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for opened in taken:
+            opened.close()
+
+
+class Sshd:
+    """A private sshd, to which every address in 127.0.0.0/8 is a host.
+
+    .config is a file for ssh -F, .ssh a command for --ssh, .port a number.
+    It is stopped when the tests end, if not before.
+    """
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix=SHARED + 'sshd.')
+        atexit.register(self.stop)
+        # It is no leftover of the test that happens to be first to ask.
+        run(['sh', LOOPBACK, self.directory], env={MARK: None},
+            timeout=INSTALL_LIMIT).check(stderr=None)
+        self.config = os.path.join(self.directory, 'ssh_config')
+        self.ssh = 'ssh -F ' + shlex.quote(self.config)
+        with open(self.config) as config:
+            words = [line.split() for line in config]
+        self.port = next(int(word[1]) for word in words if word[0] == 'Port')
+        # False where only 127.0.0.1 could be had, and stands for the others.
+        self.every_address = all(word[0] != 'Hostname' for word in words)
+
+    def stop(self):
+        """End it and what it started.  A second call does nothing."""
+        run(['sh', LOOPBACK, '--stop', self.directory]).check()
+
+    @staticmethod
+    def hosts(count):
+        """The first *count* of them: 127.0.0.1, 127.0.0.2, ..."""
+        return ['127.%d.%d.%d' % (n >> 16, n >> 8 & 255, n & 255)
+                for n in range(1, count + 1)]
+
+
+@functools.lru_cache(maxsize=None)
+def sshd():
+    """The Sshd that the tests share, started when it is first asked for.
+
+    Raise SkipTest where there is none, unless in CI or in tests/run.
+    """
+    path = os.environ['PATH'] + ':/usr/sbin:/sbin:/usr/local/sbin'
+    wanted = os.environ.get('CI') or os.environ.get('CLASSH_TEST_SSHD')
+    if not wanted and not shutil.which('sshd', path=path):
+        raise unittest.SkipTest('no sshd here; sh tests/run installs one')
+    return Sshd()

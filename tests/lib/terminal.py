@@ -1,0 +1,188 @@
+"""A command on a terminal of its own, to talk with.
+
+    with Terminal(argv) as terminal:
+        terminal.expect('Password for ')
+        terminal.type('secret\\n')
+        run = terminal.finish()
+"""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+from .commands import Run, environment
+from .place import POLL, RUN_LIMIT, TTY_LAG, WAIT_LIMIT
+from .processes import text, wait_until
+
+
+def state(pid):
+    """The state of a process: 'S', it waits; 'Z', it has ended."""
+    with open('/proc/%d/stat' % pid) as stat:
+        return stat.read().rsplit(')', 1)[1].split()[0]
+
+
+class Terminal:
+    """As run_in_pty(), but one step at a time.
+
+    .shown is all that showed so far.  The *env* is added to the environment.
+    As a context manager the terminal is closed at the end, and what does not
+    end by that is killed.
+    """
+
+    def __init__(self, argv, env=None, cwd=None, size=(24, 200)):
+        self.argv = list(argv)
+        self.shown = ''
+        self._seen = 0
+        self._start = time.monotonic()
+        self._master, slave = pty.openpty()
+        try:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ,
+                        struct.pack('4H', size[0], size[1], 0, 0))
+            # A readline that draws nothing, whatever the user's own does.
+            env = dict(os.environ, TERM='dumb', INPUTRC='/dev/null',
+                       **env or {})
+            self._popen = subprocess.Popen(
+                ['sh', '-c', ': <"$0"; exec "$@"', os.ttyname(slave)]
+                + self.argv, stdin=slave, stdout=slave, stderr=slave,
+                env=env, cwd=cwd, start_new_session=True)
+        finally:
+            os.close(slave)
+        self.pid = self._popen.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.hang_up()
+        try:
+            self._popen.wait(WAIT_LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._popen.wait()
+
+    def hang_up(self):
+        """Close the terminal, as a window that is closed does."""
+        if self._master is not None:
+            os.close(self._master)
+            self._master = None
+
+    def type(self, line):
+        os.write(self._master, line.encode('utf-8', 'surrogateescape'))
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def rest(self):
+        """Wait until the command sleeps: it waits for what will be typed.
+
+        A signal that comes between a prompt and the wait for a key is not
+        heard by readline before the next key.
+        """
+        wait_until(lambda: state(self.pid) == 'S')
+
+    def echoes(self):
+        """True if the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    def _read(self, timeout):
+        """Take what shows within *timeout*; return False at the end."""
+        if select.select([self._master], [], [], timeout)[0]:
+            try:
+                self.shown += text(os.read(self._master, 1 << 16))
+            except OSError:             # EIO: everybody has closed it
+                return False
+        return True
+
+    def expect(self, wanted, timeout=WAIT_LIMIT):
+        """Wait until *wanted* shows; return what has shown until then.
+
+        Looks only at what came after the last thing that was expected.
+        """
+        deadline = time.monotonic() + timeout
+        while wanted not in self.shown[self._seen:]:
+            if not self._read(POLL) or time.monotonic() > deadline:
+                raise AssertionError('never showed %r%s' % (
+                    wanted, self._run()))
+        begin = self._seen
+        self._seen = self.shown.index(wanted, begin) + len(wanted)
+        return self.shown[begin:self._seen].replace('\r\n', '\n')
+
+    def _run(self):
+        return Run(self.argv, self._popen.returncode, self.shown, '',
+                   time.monotonic() - self._start)
+
+    def finish(self, timeout=RUN_LIMIT):
+        """Wait for the end; return the Run, its .stdout all that showed."""
+        deadline = time.monotonic() + timeout
+        while self._popen.poll() is None:
+            if time.monotonic() > deadline:
+                raise AssertionError('not done in time' + str(self._run()))
+            if self._master is None or not self._read(POLL):
+                time.sleep(POLL)
+        while self._master is not None and select.select(
+                [self._master], [], [], POLL)[0] and self._read(0):
+            pass
+        return self._run()
+
+
+def run_in_pty(argv, script=(), timeout=RUN_LIMIT, env=None, size=(24, 80)):
+    """Run *argv* on a terminal of its own; Run.stdout is all that showed.
+
+    The *script* is pairs of strings: wait until the first shows (after what
+    the last one waited for), then type the second.  Ctrl-C is '\\x03'.
+    """
+    master, slave = pty.openpty()
+    size = struct.pack('4H', size[0], size[1], 0, 0)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+    # The first terminal that a session leader opens becomes the one it
+    # belongs to.  No preexec_fn: there may be threads.
+    argv = ['sh', '-c', ': <"$0"; exec "$@"', os.ttyname(slave)] + list(argv)
+    start = time.monotonic()
+    try:
+        popen = subprocess.Popen(argv, stdin=slave, stdout=slave,
+                                 stderr=slave, env=environment(env),
+                                 start_new_session=True)
+    finally:
+        os.close(slave)
+    try:
+        shown, problem = _converse(popen, master, script, start + timeout)
+    finally:
+        if popen.poll() is None:
+            os.killpg(popen.pid, signal.SIGKILL)
+            popen.wait()
+        os.close(master)
+    result = Run(argv, popen.returncode, text(shown), '',
+                 time.monotonic() - start)
+    if problem:
+        raise AssertionError(problem + str(result))
+    return result
+
+
+def _converse(popen, master, script, deadline):
+    """Play the *script*; return what showed, and what went wrong or ''."""
+    script = [[line.encode() for line in pair] for pair in script]
+    shown, seen = b'', 0
+    while time.monotonic() < deadline:
+        ended = popen.poll() is not None
+        if select.select([master], [], [], TTY_LAG if ended else POLL)[0]:
+            try:
+                shown += os.read(master, 1 << 16)
+            except OSError:             # EIO: everybody has closed it
+                if ended:
+                    break
+                time.sleep(POLL)
+        elif ended:                     # a grandchild has it open
+            break
+        while script and script[0][0] in shown[seen:]:
+            expected, typed = script.pop(0)
+            seen = shown.index(expected, seen) + len(expected)
+            os.write(master, typed)
+    else:
+        return shown, 'not done in time; still to come: %r' % script
+    return shown, 'never showed %r' % script[0][0] if script else ''

@@ -1,0 +1,1166 @@
+"""--shell: a prompt of its own, or commands from a pipe."""
+
+import contextlib
+import errno
+import glob
+import os
+import pwd
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from unittest import mock
+
+from lib import (CLASSH, FAKE_SSH, ROOT, SCRATCH, SIGCHLD_IGNORED, TESTS,
+                 Command, WorkTest, after, classh_argv, kill_leftovers,
+                 leftovers, locales, measured, processes, read_log, run,
+                 run_classh, sshd, until, wait_until)
+from lib.accounts import accounts
+from lib.terminal import Terminal, state
+
+from classh import (Result, SharedConnections, UsageError, _KeptResults,
+                    _write_all, load, private_directory, runs_programs)
+
+ASKING_SSH = shlex.quote(os.path.join(TESTS, 'bin', 'asking_ssh'))
+
+# In ssh's place: a connection that is shared is a file in the directory of
+# ControlPath.  To end one (-O exit) takes until there is the file 'end'.
+SHARING = '''\
+for word; do
+    case $word in ControlPath=*) path=${word#*=} ;; esac
+done
+case " $* " in *' -O exit '*)
+    echo "+ $path" >>log
+    %s
+    rm -f "$path"
+    echo "- $path" >>log
+    exit
+esac
+while [ "$1" != -- ]; do shift; done
+: >"${path%%/*}/$2"
+exec sh -c "$3"
+''' % until('end')
+
+BUILT_INS = ['all', 'failed', 'fanout', 'help', 'hosts', 'local', 'not',
+             'only', 'quit', 'retry', 'save', 'show', 'timeout']
+
+
+def private_directories():
+    """What classh has made for itself, here or in /tmp; none may be left."""
+    return {path for place in (tempfile.gettempdir(), '/dev/shm')
+            for path in glob.glob(os.path.join(place, 'classh-*'))}
+
+
+class ShellTest(WorkTest):
+    """A home of its own, so that nobody's history is read or written."""
+
+    starter = classh_argv()
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path('home'))
+        self.env = {'HOME': self.path('home')}
+
+    def argv(self, *args, ssh=FAKE_SSH):
+        return self.starter + ['--ssh', ssh, '--shell', *args]
+
+    def shell(self, *args, ssh=FAKE_SSH, prompt='classh ', **env):
+        """The shell on a terminal, at its first prompt."""
+        terminal = Terminal(self.argv(*args, ssh=ssh),
+                            env=dict(self.env, **env), cwd=self.directory)
+        self.addCleanup(terminal.__exit__)
+        terminal.expect(prompt)
+        return terminal
+
+    @staticmethod
+    def say(terminal, line, prompt='> '):
+        """Type *line*; return what shows after it, to the next prompt."""
+        terminal.type(line + '\n')
+        terminal.expect(line)
+        return terminal.expect('classh ').replace('\r', '')
+
+    def piped(self, script, *args, **options):
+        options.setdefault('cwd', self.directory)
+        options['env'] = dict(self.env, **options.get('env') or {})
+        return run_classh('--ssh', FAKE_SSH, '--shell', *args, stdin=script,
+                          **options)
+
+
+class PromptTest(ShellTest):
+    def test_line_runs_on_all_hosts(self):
+        shell = self.shell('h[1-3]')
+        shown = self.say(shell, 'echo in $HOST')
+        for host in 'h1', 'h2', 'h3':
+            self.assertRegex(shown, r'\n%s   0   \(\d+\.\d\)\n  Output:\n\n'
+                             r'  in %s\n' % (host, host))
+        shell.type('\x04')
+        shell.finish().check(0, stdout=None)
+
+    def test_prompt_says_how_many_are_selected_and_failed(self):
+        shell = self.shell('h[1-3]', 'exit[1-2]', prompt='classh 5> ')
+        shell.type('true\n')
+        shell.expect('classh 5, 2 failed> ')
+        shell.type('%failed\n')
+        shell.expect('classh 2, 2 failed> ')
+        shell.type('true\n')
+        shell.expect('classh 2, 2 failed> ')
+        shell.type('%only h1\n')
+        shell.expect('classh 1, 2 failed> ')
+        shell.type('true\n')
+        shell.expect('classh 1> ')
+        shell.type('%all\n')
+        shell.expect('classh 5> ')
+
+    def test_options_hold_for_every_line(self):
+        shell = self.shell('--progress', 'h[1-3]', 'exit5')
+        for _ in range(2):
+            shown = self.say(shell, 'true')
+            self.assertEqual(shown.count('.'), 3, shown)
+            self.assertEqual(shown.count('?'), 1, shown)
+
+    def test_remote_text_cannot_drive_the_terminal(self):
+        shell = self.shell('escape')
+        for line in 'true', '%show':
+            shown = self.say(shell, line)
+            self.assertIn('\\x1b[2J\\x1b]0;title\\x07', shown)
+            self.assertNotIn('\x1b', shown)
+
+    def test_word_at_the_start_says_how_to_go_on_and_leave(self):
+        shell = self.shell('h1')
+        self.assertIn('%help tells more, exit or Ctrl-D leaves.\r\n',
+                      shell.shown)
+        shell.type('exit\n')
+        shell.finish().check(0, stdout=None)
+        # A script need not be told.
+        self.piped('', 'h1').check(0, '', '')
+
+    def test_cd_alone_is_told_that_it_does_not_last(self):
+        shell = self.shell('h1')
+        for line in 'cd', 'cd /', 'cd ~ ', "cd 'a b'":
+            self.assertIn('classh: cd does not last', self.say(shell, line))
+        for line in 'cd / && pwd', 'cd /; pwd', 'cdx', 'cd / | cat':
+            self.assertNotIn('does not last', self.say(shell, line))
+
+    def test_blank_lines_and_comments_are_nothing(self):
+        shell = self.shell('h1')
+        for line in '', '   ', '# echo no':
+            shell.type(line + '\n')
+            self.assertNotIn('h1', shell.expect('classh 1> '))
+
+    def test_line_that_is_not_text_does_not_end_it(self):
+        for locale in 'C', 'C.UTF-8':
+            shell = self.shell('h1', LC_ALL=locale)
+            shell.type('echo a\udcffb\n')
+            shell.expect('classh 1> ')
+            self.assertIn('  still here\n', self.say(shell, 'echo still here'))
+
+    def test_it_needs_hosts_and_no_command(self):
+        run_classh('--shell').check(2, '', 'classh: no hosts\n')
+        self.piped('', 'h[3-1]').check(2, '', "classh: bad host 'h[3-1]': "
+                                       "'3-1' runs backwards\n")
+
+    def test_what_it_does_not_go_with_is_said(self):
+        for args in (['-I'], ['-S', 'x'], ['-E', 'x'], ['--pickle', 'x'],
+                     ['-']):
+            said = self.piped('', 'h1', *args).check(2, '', None)
+            self.assertIn('--shell goes without', said.stderr)
+        run_classh('--ssh', FAKE_SSH, '--errexit', 'true', 'h').check(
+            2, '', 'classh: --errexit needs --shell\n')
+
+
+class BuiltInTest(ShellTest):
+    """Lines that begin with %."""
+
+    def setUp(self):
+        super().setUp()
+        self.terminal = self.shell('web[1-4]', 'db1', 'exit3')
+
+    def ask(self, line):
+        return self.say(self.terminal, line)
+
+    def selected(self):
+        shown = self.ask('%hosts')
+        return re.search(r'\n\d+ selected: (.*)\n', shown).group(1)
+
+    def test_help_tells_of_all_of_them(self):
+        shown = self.ask('%help')
+        self.assertEqual(re.findall(r'(?m)^  %(\w+).* ', shown), BUILT_INS)
+
+    def test_unknown_one_is_named(self):
+        for line in '%nosuch', '%nosuch with words', '%', '%do_help', '% ':
+            with self.subTest(line=line):
+                self.terminal.type(line + '\n')
+                shown = self.terminal.expect('classh 6> ')
+                self.assertIn('classh: no such built-in: %', shown)
+                self.assertNotIn('web1   ', shown)
+
+    def test_hosts(self):
+        shown = self.ask('%hosts')
+        self.assertIn('\n6 selected: db1,exit3,web[1-4]\n', shown)
+        self.assertNotIn(' not: ', shown)
+        self.ask('%only web[2-3]')
+        shown = self.ask('%hosts')
+        self.assertIn('\n2 selected: web[2-3]\n', shown)
+        self.assertRegex(shown, r'\n4 not: \S*db1\S*\n')
+
+    def test_only_takes_names_patterns_and_wildcards(self):
+        for what, selected in (
+                ('web1', 'web1'), ('web1 db1', 'db1,web1'),
+                ('db1,web1', 'db1,web1'), ('web[2-3],db1', 'db1,web[2-3]'),
+                ('web*', 'web[1-4]'), ('*1', 'db1,web1'), ('?b1', 'db1'),
+                ('web[1-9]', 'web[1-4]')):
+            with self.subTest(what=what):
+                self.ask('%only ' + what)
+                self.assertEqual(self.selected(), selected)
+
+    def test_only_says_what_is_wrong_and_selects_as_before(self):
+        self.ask('%only web1')
+        for what, message in (
+                ('web9', 'not one of the hosts: web9'),
+                ('', 'name some hosts'),
+                ('web2 x*', 'not one of the hosts: x*'),
+                ('web[3-1]', "'3-1' runs backwards")):
+            with self.subTest(what=what):
+                self.assertIn(message, self.ask('%only ' + what))
+        self.assertEqual(self.selected(), 'web1')
+
+    def test_not_leaves_hosts_out(self):
+        self.ask('%not web[1-2] exit*')
+        self.assertEqual(self.selected(), 'db1,web[3-4]')
+        self.ask('%not db1')
+        self.assertEqual(self.selected(), 'web[3-4]')
+        self.assertIn('not one of the hosts: x', self.ask('%not x'))
+        self.ask('%not web*')
+        self.assertIn('classh: no hosts are selected', self.ask('echo none'))
+
+    def test_all_selects_all_again(self):
+        self.ask('%only db1')
+        self.ask('%all')
+        self.assertEqual(self.selected(), 'db1,exit3,web[1-4]')
+
+    def test_failed_selects_what_failed(self):
+        self.assertIn('none failed', self.ask('%failed'))
+        self.ask('[ $HOST != web2 ]')
+        self.ask('%failed')
+        self.assertEqual(self.selected(), 'exit3,web2')
+        self.ask('%all')
+        self.ask('%not exit3')
+        self.ask('true')
+        self.assertIn('none failed', self.ask('%failed'))
+
+    def test_retry_runs_it_again_where_it_failed(self):
+        self.assertIn('nothing has failed', self.ask('%retry'))
+        self.ask('%not exit3')
+        self.ask('[ $HOST = web3 ] || [ -e now ] && echo ran >>$HOST')
+        self.assertEqual(self.read('web1'), '')
+        self.assertEqual(self.read('web3'), 'ran\n')
+        self.write('now')
+        self.ask('%retry')
+        for host in 'web1', 'web2', 'web3', 'web4', 'db1':
+            self.assertEqual(self.read(host), 'ran\n')
+        self.assertIn('nothing has failed', self.ask('%retry'))
+
+    def test_fanout_is_shown_and_set(self):
+        self.assertIn('\nfanout 100\n', self.ask('%fanout'))
+        self.assertIn('\nfanout 1\n', self.ask('%fanout 1'))
+        self.assertIn('\nfanout 1\n', self.ask('%fanout'))
+        self.ask('echo "+ $HOST" >>log; sleep .02; echo "- $HOST" >>log')
+        self.assertEqual(read_log(self.path('log'))[1], 1)
+        for wrong in '0', '-1', 'x', '1.5':
+            self.assertIn(' is not a whole number of at least 1',
+                          self.ask('%fanout ' + wrong))
+        self.assertIn('\nfanout 1\n', self.ask('%fanout'))
+
+    def test_timeout_is_shown_and_set(self):
+        self.assertIn('\ntimeout 300 s\n', self.ask('%timeout'))
+        self.assertIn('\ntimeout 0.2 s\n', self.ask('%timeout .2'))
+        self.ask('%only web1')
+        self.assertIn('timed out after 0.2 s', self.ask('sleep 60'))
+        self.assertIn('\ntimeout 0 s\n', self.ask('%timeout 0'))
+        for wrong in 'x', 'nan', 'inf', '1s':
+            self.assertIn(' is not a number', self.ask('%timeout ' + wrong))
+        self.assertIn('\ntimeout 0 s\n', self.ask('%timeout'))
+
+    def test_show_shows_the_last_results_again(self):
+        self.assertIn('no results', self.ask('%show'))
+        self.ask('echo in $HOST; echo err >&2')
+        shown = self.ask('%show')
+        self.assertEqual(shown.count('   0   ('), 5, shown)
+        self.assertEqual(shown.count('   3   ('), 1, shown)
+        shown = self.ask('%show web2 db*')
+        self.assertEqual(re.findall(r'  in (\w+)', shown), ['web2', 'db1'])
+        self.assertIn('not one of the hosts: x', self.ask('%show x'))
+        self.ask('%only db1')
+        self.ask('true')
+        self.assertIn('no results', self.ask('%show web1'))
+
+    def test_results_are_not_kept_in_memory(self):
+        peaks = []
+        for count in 4, 24:
+            script = ('head -c 4000000 /dev/zero | tr "\\0" x; echo "|$HOST"\n'
+                      '%%show h%d\n%%save out/\n' % count)
+            said = run(measured(self.argv('h[1-%d]' % count), self.path('kb')),
+                       stdin=script, env=self.env, cwd=self.directory)
+            said.check(0, None, '%d saved\n' % count)
+            self.assertEqual(said.stdout.count('x|h%d\n' % count), 2)
+            self.assertEqual(len(self.read('out/h1.out')), 4000004)
+            peaks.append(int(self.read('kb')))
+        self.assertLess(peaks[1] - peaks[0], 4000 * 20 / 2, peaks)
+
+    def test_results_are_kept_in_memory_where_no_file_can_be(self):
+        results = {host: Result(host, 0, host + '\udcff' * 9999, 'err', 1.0,
+                                2.0, 'ok', '', False) for host in 'abcd'}
+        kept = _KeptResults()
+        self.addCleanup(kept.close)
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for host, result in results.items():
+            with mock.patch('classh._write_all',
+                            side_effect=host in 'bd' and full or _write_all):
+                kept[host] = result
+        with mock.patch('tempfile.TemporaryFile', side_effect=full):
+            other = _KeptResults()
+            other['a'] = results['a']
+        self.assertEqual({host: kept[host] for host in kept.heads}, results)
+        self.assertEqual(other['a'], results['a'])
+
+    def test_save_writes_a_directory(self):
+        self.ask('echo in $HOST; echo err >&2')
+        self.assertIn('6 saved', self.ask('%save out/'))
+        self.assertEqual(self.read('out/web1.out'), 'in web1\n')
+        self.assertEqual(self.read('out/web1.err'), 'err\n')
+        self.assertIn('6 saved', self.ask('%save out'))
+
+    def test_save_writes_a_pickle(self):
+        self.ask('echo in $HOST')
+        self.assertIn('6 saved', self.ask('%save results'))
+        results = {result.host: result.output
+                   for result in load(self.path('results'))}
+        self.assertEqual(len(results), 6)
+        self.assertEqual(results['web1'], 'in web1\n')
+
+    def test_save_tells_what_was_cut(self):
+        for target in 'results', 'out/':
+            self.piped('echo 123456\n%%save %s\n' % target, '-q',
+                       '--max-output', '5', 'a', 'b').check(
+                1, '', '2 saved\n2 of 2 printed more than 5 bytes and were '
+                'cut (--max-output): a,b\n')
+
+    def test_words_that_one_does_not_take_are_refused(self):
+        # Who says '%all web*' means %only.
+        self.ask('%only db1')
+        for name in 'all', 'hosts', 'failed', 'retry', 'quit', 'help':
+            self.assertIn('classh: %%%s takes nothing; see %%help\n' % name,
+                          self.ask('%' + name + ' web*'))
+        self.assertEqual(self.selected(), 'db1')
+
+    def test_save_says_what_is_wrong(self):
+        for line in '%save', '%save |cat', '%save -':
+            self.assertIn('name a directory/ or a file', self.ask(line))
+        self.ask('true')
+        self.assertIn('classh: cannot use none/results: ',
+                      self.ask('%save none/results'))
+        self.assertIn('classh: ', self.ask('%save /dev/null/out/'))
+        self.assertNotIn('Traceback', self.terminal.shown)
+
+    def test_local_runs_a_command_here(self):
+        shown = self.ask('%local echo here; echo $HOME >&2; touch local')
+        self.assertIn('\nhere\n%s\n' % self.path('home'), shown)
+        self.assertTrue(os.path.exists(self.path('local')))
+
+    def test_local_may_ask_on_the_terminal(self):
+        self.terminal.type('%local read x; echo "got $x"\n')
+        self.terminal.type('typed\n')
+        self.terminal.expect('got typed')
+
+    def test_ctrl_c_ends_a_local_command_only(self):
+        self.terminal.type('%local touch begun; exec sleep 60\n')
+        wait_until(lambda: os.path.exists(self.path('begun')))
+        self.terminal.type('\x03')
+        self.terminal.expect('classh 6> ')
+        wait_until(lambda: not [line for pid, line in leftovers()
+                                if 'sleep' in line])
+        self.assertIn('  in\n', self.ask('echo in'))
+
+    def test_quit_leaves(self):
+        self.terminal.type('%quit\n')
+        self.terminal.finish().check(0, stdout=None)
+
+    def test_they_need_no_docstrings(self):
+        script = '%help\n%all\n%fanout 7\n%all web*\n'
+        said = self.piped(script, 'h1').check(2, '', None)
+        self.starter = [sys.executable, '-S', '-OO', CLASSH]
+        run(self.argv('h1'), stdin=script, env=self.env).check(
+            2, '', said.stderr)
+        self.assertIn('  %fanout [N]         show or set', said.stderr)
+
+
+class EditingTest(ShellTest):
+    """Completion and history."""
+
+    def complete(self, shell, typed, shown):
+        shell.type(typed + '\t')
+        return shell.expect(shown)
+
+    def test_host_names_are_completed(self):
+        shell = self.shell('alphabet', 'beta', 'gamma[1-2]')
+        self.complete(shell, '%only alp', '%only alphabet')
+        shell.type('\n')
+        shell.expect('classh 1> ')
+        self.complete(shell, '%only beta,alp', '%only beta,alphabet')
+        shell.type('\n')
+        shell.expect('classh 2> ')
+        self.complete(shell, 'echo gam', 'ma')
+        shell.type('\t\t')
+        shell.expect('gamma1')
+        shell.expect('gamma2')
+
+    def test_built_in_commands_are_completed(self):
+        shell = self.shell('alphabet')
+        self.complete(shell, '%ho', '%hosts')
+        shell.type('\n')
+        shell.expect('1 selected: alphabet')
+        for name in BUILT_INS:
+            if name not in ('fanout', 'failed', 'help', 'hosts'):
+                self.complete(shell, '\x15%' + name[:-1], '%' + name)
+        shell.type('\x15%f\t\t\t')
+        shell.expect('%failed')
+        shell.expect('%fanout')
+
+    def test_history_is_kept_in_a_private_file(self):
+        shell = self.shell('h1')
+        self.say(shell, 'echo first')
+        self.say(shell, '%hosts')
+        shell.type('\x04')
+        shell.finish().check(stdout=None)
+        path = self.path('home/.classh_history')
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.assertEqual(self.lines('home/.classh_history'),
+                         ['echo first', '%hosts'])
+        os.chmod(path, 0o644)       # somebody has been careless
+        shell = self.shell('h1')
+        shell.type('\x10\x10\n')    # Ctrl-P, twice: the one before the last
+        shell.expect('echo first')
+        shell.expect('  first')
+        shell.expect('classh 1> ')
+        shell.type('\x04')
+        shell.finish().check(stdout=None)
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.assertEqual(self.lines('home/.classh_history'),
+                         ['echo first', '%hosts', 'echo first'])
+
+    def test_history_is_written_however_it_ends(self):
+        for end in (lambda shell: shell.signal(signal.SIGTERM),
+                    lambda shell: shell.signal(signal.SIGHUP),
+                    lambda shell: shell.hang_up()):
+            shell = self.shell('h1')
+            self.say(shell, 'echo this')
+            shell.expect('1> ')
+            shell.rest()
+            end(shell)
+            shell.finish()
+            path = self.path('home/.classh_history')
+            self.assertEqual(self.lines('home/.classh_history')[-1:],
+                             ['echo this'], shell.shown)
+            os.unlink(path)
+
+    def test_history_does_not_grow_for_ever(self):
+        self.write('home/.classh_history', ''.join(
+            'echo %d\n' % number for number in range(2000)))
+        shell = self.shell('h1')
+        shell.type('\x04')
+        shell.finish().check(stdout=None)
+        self.assertEqual(len(self.lines('home/.classh_history')), 1000)
+        self.assertEqual(self.lines('home/.classh_history')[-1], 'echo 1999')
+
+    def test_home_that_cannot_be_written_to_does_no_harm(self):
+        shell = self.shell('h1', HOME='/nonexistent')
+        self.assertIn('  in\n', self.say(shell, 'echo in'))
+        shell.type('\x04')
+        shell.finish().check(0, stdout=None)
+
+    def test_commands_from_a_pipe_leave_no_history(self):
+        self.piped('true\n', 'h1').check(stdout=None)
+        self.assertEqual(os.listdir(self.path('home')), [])
+
+
+class InterruptTest(ShellTest):
+    """Ctrl-C, Ctrl-D, and leaving while jobs run."""
+
+    def start(self, shell, count, line='echo >>begun; exec sleep 60'):
+        """Type a line that takes long; return when *count* jobs run it."""
+        begun = len(self.lines('begun'))
+        shell.type(line + '\n')
+        wait_until(lambda: len(self.lines('begun')) == begun + count)
+
+    def gone(self, shell):
+        """Wait until no job is left."""
+        wait_until(lambda: not [line for pid, line in leftovers()
+                                if pid != shell.pid], what='no job runs')
+
+    def test_ctrl_c_ends_the_command_and_comes_back(self):
+        shell = self.shell('h[1-3]')
+        self.start(shell, 3)
+        shell.type('\x03')
+        shown = shell.expect('classh 3, 3 failed> ')
+        self.assertEqual(shown.count('   stopped\n'), 3, shown)
+        self.gone(shell)
+        self.assertEqual(self.say(shell, 'echo in').count('  in\n'), 3)
+        shell.type('\x04')
+        shell.finish().check(0, stdout=None)
+
+    def test_ctrl_c_leaves_alone_what_had_not_started(self):
+        shell = self.shell('-f2', 'h[1-5]')
+        self.start(shell, 2)
+        shell.type('\x03')
+        shown = shell.expect('classh 5, 2 failed> ')
+        self.assertIn('3 not started: h[3-5]', shown)
+        self.assertEqual(len(self.lines('begun')), 2)
+
+    def test_second_ctrl_c_kills_what_is_slow_to_end(self):
+        # With a grace of an hour, only the second can end it.
+        self.starter = [sys.executable, '-c', 'import sys, classh; '
+                        'classh.SSHJobMan.__init__.__kwdefaults__.update('
+                        'grace=3600.0); sys.exit(classh.main())']
+        shell = self.shell('h1', PYTHONPATH=ROOT)
+        self.start(shell, 1, 'trap "echo >>told" TERM; echo >>begun; '
+                   'while :; do sleep .05; done')
+        shell.type('\x03')
+        wait_until(lambda: self.lines('told'))
+        shell.type('\x03')
+        shell.expect('classh 1, 1 failed> ')
+        self.gone(shell)
+
+    def test_ctrl_c_at_the_prompt_drops_the_line(self):
+        shell = self.shell('h1')
+        shell.type('touch half-typed')
+        shell.expect('half-typed')
+        for _ in range(3):
+            shell.rest()
+            shell.type('\x03')
+            shell.expect('classh 1> ')
+        self.assertIn('  in\n', self.say(shell, 'echo in'))
+        self.assertFalse(os.path.exists(self.path('half-typed')))
+        shell.type('\x04')
+        shell.finish().check(0, stdout=None)
+        self.assertNotIn('Traceback', shell.shown)
+
+    def test_ctrl_d_leaves_with_the_last_status(self):
+        for line, status in (('true', 0), ('exit 7', 5), ('%nosuch', 2)):
+            shell = self.shell('h1')
+            self.say(shell, line)
+            shell.type('\x04')
+            shell.finish().check(status, stdout=None)
+
+    def check_leaves(self, shell, end, status):
+        self.assertTrue(private_directories())
+        end()
+        said = shell.finish()
+        self.assertEqual(said.status, status, said)
+        self.assertNotIn('Traceback', said.stdout, said)
+        wait_until(lambda: not leftovers(), what='no process is left')
+        self.assertEqual(private_directories(), set())
+
+    def test_sigterm_and_sighup_at_the_prompt_end_it(self):
+        for number in signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
+            shell = self.shell('h[1-3]', prompt='classh 3> ')
+            shell.rest()
+            self.check_leaves(shell, lambda: shell.signal(number),
+                              128 + number)
+            self.assertTrue(shell.echoes())
+
+    def test_sigterm_and_sighup_end_it_and_what_runs(self):
+        for number in signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT:
+            shell = self.shell('h[1-3]')
+            self.start(shell, 3)
+            self.check_leaves(shell, lambda: shell.signal(number),
+                              128 + number)
+            self.assertTrue(shell.echoes())
+
+    def test_closed_terminal_ends_it(self):
+        shell = self.shell('h[1-3]', prompt='classh 3> ')
+        shell.rest()
+        self.check_leaves(shell, shell.hang_up, 129)
+
+    def test_closed_terminal_ends_it_and_what_runs(self):
+        shell = self.shell('h[1-3]')
+        self.start(shell, 3)
+        self.check_leaves(shell, shell.hang_up, 129)
+
+    def test_two_signals_at_once_during_a_local_command_end_it(self):
+        for number in range(3):
+            shells = [self.shell('h1') for _ in range(8)]
+            for index, shell in enumerate(shells):
+                shell.type('%%local touch begun%d-%d; exec sleep 60\n'
+                           % (number, index))
+            for index, shell in enumerate(shells):
+                wait_until(lambda: os.path.exists(
+                    self.path('begun%d-%d' % (number, index))))
+                shell.signal(signal.SIGINT)
+                shell.signal(signal.SIGTERM)
+            for shell in shells:
+                said = shell.finish().check(143, stdout=None)
+                self.assertNotIn('Traceback', said.stdout)
+            wait_until(lambda: not leftovers(), what='no process is left')
+            self.assertEqual(private_directories(), set())
+
+    def test_ctrl_c_at_the_end_of_a_command_leaves_the_prompt_in_order(self):
+        for number in range(20):
+            shell = self.shell('h[1-2]')
+            shell.type('true\n')
+            for _ in range(1 + number % 2):
+                shell.expect('   0   (')
+            shell.signal(signal.SIGINT)
+            # Should it come just before the wait, the first line wakes it.
+            shell.type('\necho i""n\n')
+            shell.expect('  in\r\n')
+            shell.expect('  in\r\n')
+            shell.signal(signal.SIGTERM)
+            shell.finish().check(143, stdout=None)
+
+    def test_remote_status_is_no_signal(self):
+        for status in 129, 130, 131, 141, 143:
+            said = self.piped('exit %d\necho next\n' % status, '--maxrc',
+                              'h1')
+            said.check(0, None, None)
+            self.assertIn('  next\n', said.stdout, said)
+
+
+class PipeTest(ShellTest):
+    """Without a terminal."""
+
+    def test_lines_are_run_in_order(self):
+        said = self.piped('echo one >>$HOST\n\n# no\n  echo two >>$HOST  \n'
+                          'echo three >>$HOST', 'h[1-2]')
+        said.check(0, stdout=None)
+        for host in 'h1', 'h2':
+            self.assertEqual(self.lines(host), ['one', 'two', 'three'])
+
+    def test_nothing_is_shown_but_results(self):
+        said = self.piped('echo one\n', '-q', 'h1', env={'TERM': 'xterm'})
+        said.check(0, '')
+        said = self.piped('echo one\n', 'h1', env={'TERM': 'xterm'})
+        self.assertRegex(said.stdout, r'^h1   0   \(\d+\.\d\)\n  Output:\n\n'
+                         r'  one\n\n$')
+
+    def test_lines_may_come_from_a_file_which_no_host_reads(self):
+        with open(self.write('script', 'cat; echo one\ncat; echo two\n')
+                  ) as script:
+            said = self.piped(script, 'h[1-2]').check(stdout=None)
+        self.assertEqual(re.findall('  (one|two)\n', said.stdout),
+                         ['one', 'one', 'two', 'two'])
+
+    @staticmethod
+    def echo(command, word):
+        """Have *word* said by a host; return when it is shown."""
+        command.send(b'echo %s\n' % word.encode())
+        wait_until(lambda: '  %s\n' % word in command.stdout)
+
+    def test_each_line_runs_when_it_comes(self):
+        with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
+                     cwd=self.directory) as command:
+            for line in 'one', 'two':
+                self.echo(command, line)
+            command.finish().check(stdout=None)
+
+    def test_carriage_returns_of_another_system_do_no_harm(self):
+        said = self.piped('echo one\r\n%hosts\r\n', 'h1').check(
+            0, None, '1 selected: h1\n')
+        self.assertIn('  one\n', said.stdout)
+
+    def test_bytes_that_are_not_text_go_as_they_are(self):
+        said = self.piped(b'echo \xff\xfe >out\n', 'h1',
+                          env={'PYTHONIOENCODING': 'utf-8:strict'})
+        said.check(0, stdout=None)
+        with open(self.path('out'), 'rb') as out:
+            self.assertEqual(out.read(), b'\xff\xfe\n')
+
+    def test_bytes_stay_as_they_are_in_any_locale(self):
+        for env in locales(self.directory):
+            with self.subTest(env):
+                said = self.piped(b'printf "caf\xc3\xa9 \xe9"\n', 'h1',
+                                  env=env).check(0, None)
+                self.assertIn('  Output:\n\n  caf\xe9 \udce9\n', said.stdout)
+
+    def test_cause_of_a_failure_is_in_words(self):
+        said = self.piped('%%local : %s\n' % (200000 * 'x'), 'h1')
+        said.check(2, '', 'classh: /bin/sh: Argument list too long\n')
+
+    def test_status_of_a_local_command_where_sigchld_is_ignored(self):
+        run(after(SIGCHLD_IGNORED, self.argv('h1')), env=self.env,
+            stdin='%local exit 7\n').check(7)
+
+    def test_fanout_that_is_set_gets_its_descriptors(self):
+        # All of them run at once; without a word that there is no room.
+        said = self.piped('%%fanout 40\necho >>in; [ $(wc -l <in) -lt 40 ] '
+                          '|| touch all; %s\n' % until('all'), '-f1', '-u30',
+                          '-q', 'h[1-40]', before='ulimit -Sn 64')
+        said.check(0, '', 'fanout 40\n')
+
+    def test_line_eof_is_a_command_as_any_other(self):
+        said = self.piped('EOF\necho two\n', 'h1')
+        self.assertIn('  two\n', said.stdout, said)
+
+    def test_status_is_that_of_the_last_line(self):
+        for script, status in (('exit 3\ntrue\n', 0), ('true\nexit 3\n', 5),
+                               ('', 0), ('%nosuch\n', 2),
+                               ('%local exit 9\n', 9),
+                               ('%local kill -9 $$\n', 137)):
+            with self.subTest(script=script):
+                said = self.piped(script, 'h1').check(status, None, None)
+                self.assertNotIn('Traceback', said.stderr)
+
+    def test_failure_does_not_end_it(self):
+        said = self.piped('exit 3\n%nosuch\n%local false\necho in\n', 'h1')
+        said.check(0, None, None)
+        self.assertIn('  in\n', said.stdout)
+
+    def test_errexit_ends_it_at_the_first_failure(self):
+        for line, status in (('[ $HOST != h2 ]', 5), ('%nosuch', 2),
+                             ('%only nobody', 2), ('%local exit 9', 9),
+                             ('%retry', 2), ('%save /nonexistent/x', 2)):
+            with self.subTest(line=line):
+                said = self.piped('true\n%s\ntouch on\n' % line, '--errexit',
+                                  'h[1-3]')
+                said.check(status, None, None)
+                self.assertFalse(os.path.exists(self.path('on')))
+        self.piped('true\n%hosts\n%all\ntouch on\n', '--errexit',
+                   'h1').check(0, None, None)
+        self.assertTrue(os.path.exists(self.path('on')))
+
+    def test_save_that_fails_halfway_is_a_failure(self):
+        # Not half of it kept in silence: /dev/full is full.
+        said = self.piped('true\n%save /dev/full\ntouch on\n', '--errexit',
+                          'h1')
+        self.assertNotEqual(said.status, 0, said)
+        self.assertFalse(os.path.exists(self.path('on')))
+
+    def test_quit_ends_it(self):
+        for line in '%quit', 'exit', ' quit ', 'logout\r':
+            self.piped(line + '\ntouch on\n', 'h1').check(0, '', '')
+            self.assertFalse(os.path.exists(self.path('on')))
+        # It keeps the status of the last command; more words are a command.
+        self.piped('false\nexit\n', 'h1').check(5, None, None)
+        self.piped('exit 0\nexit; true\nlogout 1 || quit 2 || true\n'
+                   'touch on\n', 'h1').check(0, None, None)
+        self.assertTrue(os.path.exists(self.path('on')))
+
+    def test_ctrl_c_ends_it_all(self):
+        with Command(self.argv('h[1-2]'), env=self.env, cwd=self.directory,
+                     stdin='echo >>begun; exec sleep 60\ntouch on\n'
+                     ) as command:
+            wait_until(lambda: len(self.lines('begun')) == 2)
+            command.signal(signal.SIGINT)
+            command.finish().check(130, None, None)
+        self.assertFalse(os.path.exists(self.path('on')))
+
+    def test_signals_end_it_while_it_waits_for_a_line(self):
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+            with Command(self.argv('h1'), stdin=subprocess.PIPE,
+                         env=self.env, cwd=self.directory) as command:
+                self.echo(command, 'in')
+                wait_until(lambda: state(command.pid) == 'S')
+                command.signal(number)
+                wait_until(lambda: state(command.pid) == 'Z')
+                command.finish().check(128 + number, None, '')
+            self.assertEqual(private_directories(), set())
+
+    def test_question_how_far_it_is_while_it_waits_is_harmless(self):
+        with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
+                     cwd=self.directory) as command:
+            for line in 'one', 'two':
+                self.echo(command, line)
+                wait_until(lambda: state(command.pid) in 'SZ')
+                command.signal(signal.SIGUSR1)
+            # While it runs, it would answer.
+            command.finish().check(0, None, None)
+
+    def test_nohup_is_heeded(self):
+        with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
+                     cwd=self.directory, before="trap '' HUP") as command:
+            for line in 'one', 'two':
+                self.echo(command, line)
+                command.signal(signal.SIGHUP)
+            command.finish().check(0, None)
+
+    def test_nobody_reads_its_output_any_more(self):
+        # What runs on many hosts and is not seen had better not be started.
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            self.piped('echo >>ran\necho >>ran; echo x\necho >>ran\n', 'h1',
+                       '--progress', stdout=writer).check(0, None, None)
+            self.assertEqual(len(self.lines('ran')), 3)
+            self.piped('echo one\ntouch on\ntouch on\n', 'h1',
+                       stdout=writer).check(141, None, None)
+        finally:
+            os.close(writer)
+        self.assertFalse(os.path.exists(self.path('on')))
+
+    def test_stdin_that_is_closed_is_the_end(self):
+        self.piped(None, 'h1', before='exec <&-').check(0)
+
+
+class PasswordTest(ShellTest):
+    """With -A, the password is asked for once for all lines."""
+
+    def setUp(self):
+        super().setUp()
+        self.secret = self.write('secret', 'right\n', 0o600)
+
+    def test_it_is_asked_for_before_the_first_prompt(self):
+        terminal = Terminal(self.argv('-A', 'h[1-2]', ssh=ASKING_SSH),
+                            env=self.env, cwd=self.directory)
+        self.addCleanup(terminal.__exit__)
+        terminal.expect('Password for ')
+        terminal.type('right\n')
+        terminal.expect('classh 2> ')
+        for _ in range(2):
+            shown = self.say(terminal, 'login right && echo in')
+            self.assertEqual(shown.count('  in\n'), 2, shown)
+        terminal.type('\x04')
+        said = terminal.finish().check(0, stdout=None)
+        self.assertEqual(said.stdout.count('assword'), 1)
+
+    def test_refusal_is_remembered_but_stops_one_command_only(self):
+        # h1 wants the password; the others have their connections.
+        said = run_classh(
+            '--ssh', ASKING_SSH, '--shell', '--askpass-file', self.secret,
+            '-f2', 'h1', 'h[2-7]', cwd=self.directory, env=self.env,
+            stdin='case $TARGET in h1) login other ;; esac; echo one\n'
+                  'case $TARGET in h1) login other ;; esac; echo two\n')
+        said.check(4, None, None)
+        self.assertEqual(said.stdout.count('  two\n'), 6, said)
+        self.assertEqual(self.lines('sent'), ['h1 right'])
+        self.assertEqual(said.stdout.count('   not sent the password\n'),
+                         1, said)
+
+
+class FakeSharingTest(ShellTest):
+    """How connections are ended, where that may take any time."""
+
+    def setUp(self):
+        super().setUp()
+        self.ssh = shlex.quote(self.program('ssh', SHARING))
+
+    def test_they_are_in_a_directory_for_us_alone(self):
+        self.write('end')
+        said = self.piped('true\n', 'args1')
+        path = re.search('ControlPath=(.*)/0\n', said.stdout).group(1)
+        self.assertFalse(os.path.exists(path))
+        shell = self.shell('h1', ssh=self.ssh)
+        self.say(shell, 'true')
+        directory, = private_directories()
+        self.assertEqual(os.stat(directory).st_mode & 0o777, 0o700)
+        self.assertEqual(os.listdir(directory), ['h1'])
+        shell.type('\x04')
+        shell.finish().check(stdout=None)
+
+    def test_not_all_are_ended_at_once(self):
+        with Command(self.argv('--progress', 'h[1-130]', ssh=self.ssh),
+                     stdin='true\n', env=self.env,
+                     cwd=self.directory) as command:
+            # Nothing ends until as many as may be wait for it.
+            wait_until(lambda: len(self.lines('log')) >= 100, 60)
+            self.write('end')
+            command.finish().check(0, None, None)
+        ended, most = read_log(self.path('log'))
+        self.assertEqual(len(ended), 130)
+        self.assertEqual(most, 100)
+
+    def test_signal_while_they_are_ended_does_not_leave_them(self):
+        for first, second in ((signal.SIGTERM, signal.SIGTERM),
+                              (signal.SIGTERM, signal.SIGINT),
+                              (None, signal.SIGTERM), (None, signal.SIGHUP),
+                              (None, signal.SIGINT)):
+            with self.subTest(first=first, second=second):
+                with Command(self.argv('--progress', 'h[1-3]', ssh=self.ssh),
+                             stdin=subprocess.PIPE, env=self.env,
+                             cwd=self.directory) as command:
+                    command.send(b'true\n')
+                    wait_until(lambda: '...' in command.stderr)
+                    if first:
+                        command.signal(first)
+                    else:
+                        command.stdin.close()
+                    wait_until(lambda: len(self.lines('log')) == 3)
+                    command.signal(second)
+                    self.write('end')
+                    said = command.finish()
+                self.assertIn(said.status, (0, 143, 128 + second), said)
+                self.assertNotIn('Traceback', said.stderr, said)
+                self.assertEqual(private_directories(), set())
+                os.unlink(self.path('log'))
+                os.unlink(self.path('end'))
+
+    def test_ssh_that_does_not_end_them_does_not_hold_us_up(self):
+        said = self.piped('true\n', 'h1', '--ssh', self.ssh)
+        said.check(0, None)
+        self.assertLess(said.seconds, 30)
+        self.assertEqual(private_directories(), set())
+        wait_until(lambda: not leftovers())
+
+    def test_one_whose_job_timed_out_is_not_used_again(self):
+        # It may be dead, and each command on it would take that long.
+        self.write('end')
+        script = ('%timeout 2\necho "$path" >>$2; [ "$2" != h1 ] || sleep 60'
+                  '\n%timeout 0\necho "$path" >>$2\n')
+        ssh = self.program('ssh2', SHARING.replace(
+            '"${path%/*}/$2"', '"$path"').replace('exec sh -c', 'eval'))
+        said = self.piped(script, 'h[1-2]', '--ssh', shlex.quote(ssh))
+        self.assertIn('timed out after 2 s',
+                      said.check(0, None, None).stdout)
+        first, second = self.lines('h1')
+        self.assertNotEqual(first, second)
+        self.assertEqual(len(set(self.lines('h2'))), 1)
+        self.assertEqual(set(read_log(self.path('log'))[0]),
+                         {first, second, *self.lines('h2')})
+
+    def test_two_names_of_a_host_have_a_connection_each(self):
+        said = self.piped('true\n', 'args1', 'me@args1')
+        paths = re.findall('ControlPath=(.*)\n', said.stdout)
+        self.assertEqual(len(set(paths)), 2, said)
+
+    def test_name_of_the_temporary_directory_may_be_odd(self):
+        # ssh would take a part of it for quotes, a token or a variable.
+        # XDG_RUNTIME_DIR is the next, and /tmp after that.
+        other = tempfile.mkdtemp(prefix='x-', dir='/tmp')
+        self.addCleanup(os.rmdir, other)
+        for name in 'a b', "a'", 'a"b', '%h', '${HOME}', '\\', 'caf\xe9':
+            place = tempfile.mkdtemp(prefix=name, dir='/tmp')
+            self.addCleanup(os.rmdir, place)
+            for runtime, found in ((other, other), (place, '/tmp'),
+                                   ('', '/tmp'), ('x', '/tmp')):
+                said = self.piped('true\n', 'args1', env={
+                    'TMPDIR': place, 'XDG_RUNTIME_DIR': runtime,
+                    'LC_ALL': 'C.UTF-8'}).check(0, None)
+                path = re.search('ControlPath=(.*)\n', said.stdout).group(1)
+                self.assertEqual(os.path.dirname(os.path.dirname(path)),
+                                 found, said)
+
+    def test_directory_may_be_one_where_no_program_runs(self):
+        class Noexec:
+            f_flag = os.ST_NOEXEC
+
+        flags = mock.patch('os.statvfs', return_value=Noexec)
+        with flags, SharedConnections(['ssh']):
+            self.assertEqual(len(private_directories()), 1)
+        # The helpers of -A are programs.
+        with flags, self.assertRaises(UsageError):
+            private_directory(runs_programs)
+        place = tempfile.mkdtemp(prefix='x-', dir='/tmp')
+        self.addCleanup(os.rmdir, place)
+        with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=place), mock.patch(
+                'os.statvfs', lambda path: mock.Mock(
+                    f_flag=0 if path == place else os.ST_NOEXEC)):
+            path = private_directory(runs_programs)
+        os.rmdir(path)
+        self.assertEqual(os.path.dirname(path), place)
+
+    def test_directory_goes_where_nothing_can_be_started(self):
+        # No ssh to end them: they end by themselves.
+        full = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        with SharedConnections(['ssh']):
+            directory, = private_directories()
+            with open(os.path.join(directory, 'one'), 'w'):
+                pass
+            popen = mock.patch('subprocess.Popen', side_effect=full)
+            popen.start()
+        popen.stop()
+        self.assertEqual(private_directories(), set())
+
+    def test_they_are_ended_after_an_error_of_ours(self):
+        self.write('end')
+        said = self.piped('true\n%nosuch\n', 'h1', '--ssh', self.ssh)
+        said.check(2, None, None)
+        self.assertEqual(len(read_log(self.path('log'))[0]), 1)
+
+
+class RealSharingTest(ShellTest):
+    """One connection a host, on a real sshd."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.sshd = sshd()
+
+    def setUp(self):
+        super().setUp()
+        if not self.sshd.every_address:
+            self.skipTest('one address stands for all hosts here')
+        self.addCleanup(self.check_nothing_left)
+
+    @staticmethod
+    def masters():
+        """The pids of the connections that are shared."""
+        return [pid for pid, _, _, line in processes()
+                if SCRATCH in line and '[mux]' in line]
+
+    def connections(self):
+        """The pids of the other ends of all connections."""
+        return [pid for pid, parent, _, _ in processes()
+                if parent == self.listener()]
+
+    def listener(self):
+        with open(os.path.join(self.sshd.directory, 'pid')) as file:
+            return int(file.read())
+
+    def check_nothing_left(self):
+        try:
+            wait_until(lambda: not self.masters() + self.connections(),
+                       what='no connection is left')
+            self.assertEqual(private_directories(), set())
+        finally:
+            for pid in self.masters():      # they would live for minutes
+                os.kill(pid, signal.SIGTERM)
+
+    def start(self, *args):
+        command = Command(self.argv(*args, ssh=self.sshd.ssh),
+                          stdin=subprocess.PIPE, env=self.env,
+                          cwd=self.directory)
+        self.addCleanup(command.__exit__)
+        return command
+
+    @staticmethod
+    def send(command, line, count):
+        """Run *line*; return the seconds until *count* marks more show."""
+        before = command.stderr.count('.')
+        start = time.monotonic()
+        command.send(line.encode() + b'\n')
+        wait_until(lambda: command.stderr.count('.') >= before + count, 60)
+        return time.monotonic() - start
+
+    def test_second_command_takes_less_than_a_fifth_of_the_first(self):
+        # With the key exchange that ssh takes by itself: the other tests
+        # choose a faster one.
+        command = self.start('-O', 'KexAlgorithms=+curve25519-sha256',
+                             '--progress', '127.0.0.[1-40]')
+        first = self.send(command, 'true', 40)
+        self.assertEqual(len(self.masters()), 40)
+        # Of a few, for the machine may have other work meanwhile.
+        second = min(self.send(command, 'true', 40) for _ in range(3))
+        command.finish().check(0, '', None)
+        self.assertLess(second, first / 5)
+
+    def test_all_commands_go_over_one_connection(self):
+        script = 'echo $SSH_CONNECTION >>%s\n' % self.path('from')
+        command = self.start('--progress', '127.0.0.[1-5]')
+        for _ in range(3):
+            self.send(command, script.strip(), 5)
+        command.finish().check(0, '', None)
+        self.assertEqual(len(self.lines('from')), 15)
+        self.assertEqual(len(set(self.lines('from'))), 5)
+
+    def test_command_that_was_stopped_does_not_end_them(self):
+        shell = self.shell('127.0.0.[1-3]', ssh=self.sshd.ssh)
+        self.say(shell, 'echo $SSH_CONNECTION >>' + self.path('from'))
+        begun = self.path('begun')
+        shell.type('echo >>%s; exec sleep 60\n' % begun)
+        wait_until(lambda: len(self.lines('begun')) == 3)
+        shell.type('\x03')
+        shell.expect('classh 3, 3 failed> ')
+        self.say(shell, 'echo $SSH_CONNECTION >>' + self.path('from'))
+        self.assertEqual(len(set(self.lines('from'))), 3)
+        shell.type('\x04')
+        shell.finish()
+        self.end_remote()
+
+    def end_remote(self):
+        """End what lives on over there, as ssh cannot: sleep has our path."""
+        for pid, _, _, line in processes():
+            if line == 'sleep 60' and os.readlink(
+                    '/proc/%d/cwd' % pid).startswith(SCRATCH):
+                os.kill(pid, signal.SIGKILL)
+
+    def test_leaving_with_jobs_running_leaves_nothing(self):
+        for number, status in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            shell = self.shell('127.0.0.[1-3]', ssh=self.sshd.ssh)
+            self.say(shell, 'true')
+            self.assertEqual(len(self.masters()), 3)
+            self.write('begun')
+            shell.type('echo >>%s; exec sleep 60\n' % self.path('begun'))
+            wait_until(lambda: len(self.lines('begun')) == 3)
+            shell.signal(number)
+            shell.finish().check(status, stdout=None)
+            self.end_remote()
+            self.check_nothing_left()
+
+    def test_closed_terminal_leaves_nothing(self):
+        shell = self.shell('127.0.0.[1-3]', ssh=self.sshd.ssh)
+        self.say(shell, 'true')
+        shell.hang_up()
+        shell.finish().check(129, stdout=None)
+
+    def test_first_command_that_is_stopped_leaves_nothing(self):
+        shell = self.shell('-t1', '127.0.0.[1-20]', ssh=self.sshd.ssh)
+        shell.type('echo >>%s\n' % self.path('begun'))
+        wait_until(lambda: self.lines('begun'))
+        shell.signal(signal.SIGTERM)
+        shell.finish().check(143, stdout=None)
+
+    def test_two_names_of_a_host_do_not_contend_for_a_socket(self):
+        user = pwd.getpwuid(os.getuid()).pw_name
+        command = self.start('127.0.0.1', user + '@127.0.0.1',
+                             '127.0.0.1:%d' % self.sshd.port)
+        command.stdin.write(b'echo $SSH_CONNECTION >>from; echo in\n' * 3)
+        said = command.finish().check(0, None, '')
+        self.assertEqual(said.stdout.count('  in\n'), 9, said)
+        self.assertNotIn('ControlSocket', said.stdout)
+
+    def test_connection_that_is_dead_costs_one_command_its_limit(self):
+        command = self.start('--progress', '127.0.0.[1-2]')
+        self.send(command, 'true', 2)
+        ends = self.connections()
+        ends += [pid for pid, parent, _, _ in processes() if parent in ends]
+
+        def send_them(number):
+            for pid in ends:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+        send_them(signal.SIGSTOP)
+        try:
+            command.send(b'%timeout 1\n')
+            command.send(b'true\n')
+            wait_until(lambda: command.stderr.count('!') == 2)
+            command.send(b'%timeout 30\n')
+            self.send(command, 'true', 2)
+        finally:
+            send_them(signal.SIGKILL)
+        command.finish().check(0, '', None)
+
+    def test_host_that_cannot_be_reached_is_tried_again(self):
+        command = self.start('127.0.0.1', '127.0.0.2:1')
+        command.stdin.write(b'echo in\necho in\n')
+        said = command.finish().check(4, None, None)
+        self.assertEqual(said.stdout.count('  in\n'), 2, said)
+        self.assertEqual(said.stdout.count('Connection refused'), 2, said)
+
+
+class RealPasswordTest(ShellTest):
+    """Passwords of a real sshd, and connections that are shared."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.users = accounts()
+
+    def test_password_is_given_once_a_host_for_all_commands(self):
+        self.addCleanup(self.users.quiet)
+        begin = self.users.quiet()
+        terminal = Terminal(self.argv(
+            '-A', self.users.asked + '@127.0.0.[1-4]', ssh=self.users.ssh),
+            env=self.env, cwd=self.directory)
+        self.addCleanup(terminal.__exit__)
+        terminal.expect('Password for ')
+        terminal.type(self.users.password + '\n')
+        terminal.expect('classh 4> ')
+        for _ in range(3):
+            shown = self.say(terminal, 'id -un')
+            self.assertEqual(shown.count('  %s\n' % self.users.asked), 4)
+        terminal.type('\x04')
+        terminal.finish().check(0, stdout=None)
+        self.users.quiet()
+        log = self.users.said(begin)
+        self.assertEqual((log.count('Accepted password'),
+                          log.count('Failed')), (4, 0), log)

@@ -1,0 +1,851 @@
+"""--sudo: the whole command as root, with a password if it must be."""
+
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+
+from lib import (FAKE_SSH, Command, WorkTest, classh_argv, run, run_classh,
+                 until, wait_until)
+from lib.accounts import accounts, installed, not_run
+from lib.terminal import Terminal
+
+from classh import PasswordAttendant
+
+MARK = re.compile('classh-?[0-9a-f]{4}')
+
+# A sudo in place of the real one, for what that does not do on demand.  It
+# has marker, the prompt to print, mark, what its command will print, and
+# command, a list, to run.
+FAKE_SUDO = '''#!%s -ISE
+import fcntl, os, sys, termios, time
+words = sys.argv[1:]
+marker = words[words.index('-p') + 1] if '-p' in words else ''
+marker = marker.replace('%%%%', '%%')
+command = words[words.index('--') + 1:]
+mark = command[2].split()[1].replace('%%%%', '%%')
+def say(text):
+    os.write(2, text.encode())
+def read():
+    line = b''
+    while not line.endswith(b'\\n'):
+        byte = os.read(0, 1)
+        if not byte:
+            break
+        line += byte
+    with open('given', 'a') as given:
+        given.write(repr(line) + '\\n')
+    return line
+def go():
+    os.execvp(command[0], command)
+''' % sys.executable
+
+
+class SudoTest(WorkTest):
+    """Runs classh with --sudo where everything is as our users have it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.users = accounts()
+        cls.users.has_sudo()
+
+    def setUp(self):
+        super().setUp()
+        self.right = self.write('right', self.users.password + '\n', 0o600)
+        self.wrong = self.write('wrong', self.users.wrong + '\n', 0o600)
+        self.begin = self.log_size()
+
+    def log_size(self):
+        path = self.users.path('sudo.log')
+        return os.path.getsize(path) if os.path.exists(path) else 0
+
+    def log(self):
+        """What sudo wrote to its log in this test, a line an event."""
+        with open(self.users.path('sudo.log')) as log:
+            log.seek(self.begin)
+            return re.sub(r'\n +', ' ', log.read()).splitlines()
+
+    def sudo(self, *args, sudo='--sudo', secret=None, ssh=None, **options):
+        """Run it; None of a mark is in what it says."""
+        args = (sudo,) + args
+        if secret:
+            args = ('--askpass-file', secret) + args
+        options.setdefault('cwd', '/')
+        said = run_classh('--ssh', ssh or self.users.su, *args, **options)
+        self.assertIsNone(MARK.search(said.stdout + said.stderr), said)
+        for secret in self.users.password, self.users.wrong, self.users.other:
+            self.assertNotIn(secret, said.stdout + said.stderr, said)
+        return said
+
+    def hosts(self, role, count=40):
+        return '%s@h[1-%d]' % (getattr(self.users, role), count)
+
+    def check_all(self, said, count, line='root'):
+        said.check(stdout=None)
+        self.assertEqual(len(re.findall(
+            r'h\d+   0   \(\d+\.\d\)\n  Output:\n\n  %s\n\n' % line,
+            said.stdout)), count, said)
+
+
+class RightTest(SudoTest):
+    """Those who may."""
+
+    def test_forty_hosts_with_a_password(self):
+        self.check_all(self.sudo('id -un', self.hosts('asked'),
+                                 secret=self.right), 40)
+        self.assertEqual(len(self.log()), 40)
+        self.assertTrue(all('COMMAND=' in line for line in self.log()))
+
+    def test_forty_hosts_that_do_not_ask(self):
+        self.check_all(self.sudo('id -un', self.hosts('free'),
+                                 secret=self.right), 40)
+
+    def test_forty_hosts_that_do_not_ask_and_no_password(self):
+        self.check_all(self.sudo('id -un', self.hosts('free')), 40)
+
+    def test_ticket_of_an_earlier_run_needs_no_password(self):
+        self.users.forget_tickets()
+        self.check_all(self.sudo('id -un', self.hosts('kept', 3),
+                                 secret=self.right), 3)
+        # A wrong one is not even looked at; none does as well.
+        self.check_all(self.sudo('id -un', self.hosts('kept', 3),
+                                 secret=self.wrong), 3)
+        self.check_all(self.sudo('id -un', self.hosts('kept', 3)), 3)
+        self.users.forget_tickets()
+
+    def test_whole_command_runs_as_root(self):
+        command = ('id -un; true && id -un | cat || false; x=$(id -un); '
+                   '(echo "$x"); for i in 1 2; do id -un; done')
+        for role in 'asked', 'free':
+            with self.subTest(role=role):
+                said = self.sudo(command, self.hosts(role, 1),
+                                 secret=self.right)
+                self.check_all(said, 1, 'root' + 4 * '\n  root')
+
+    def test_quotes_go_unchanged(self):
+        command = ('''printf '%s|' "it's" 'a"b' "\\$HOME" '$x' '\\n' a\\ b'''
+                   ''' '!' "*" %s '%%' "$((6*7))"\nprintf "second line"''')
+        wanted = run(['sh', '-c', command]).check(stdout=None).stdout
+        self.assertIn('second line', wanted)
+        for role in 'asked', 'free':
+            with self.subTest(role=role):
+                said = self.sudo(command, self.hosts(role, 1),
+                                 secret=self.right)
+                self.assertIn('  Output:\n\n  %s\n' % wanted, said.stdout)
+
+    def test_all_lines_of_the_shell_run_as_root(self):
+        said = self.sudo('--shell', self.hosts('asked', 2), secret=self.right,
+                         stdin='id -un; cat\n%only *1\nid -un | cat\n')
+        said.check(stdout=None)
+        self.assertEqual(re.findall(r'@(h\d)   0 .*\n  Output:\n\n  root\n\n',
+                                    said.stdout)[2:], ['h1'], said)
+
+    def test_status_and_both_streams_come_through(self):
+        said = self.sudo('echo out; echo err >&2; exit 7',
+                         self.hosts('asked', 2), self.hosts('free', 2),
+                         secret=self.right)
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(len(re.findall(
+            r'@h\d   7   \(.*\)\n  Error:\n\n  err\n\n  Output:\n\n  out\n\n',
+            said.stdout)), 4, said)
+
+    def test_command_killed_by_a_signal_is_its_own_fault(self):
+        said = self.sudo('kill -9 $$', self.hosts('free', 1))
+        self.assertNotIn('sudo', said.stdout, said)
+
+    def test_another_user(self):
+        self.check_all(self.sudo(
+            'id -un', self.hosts('asked', 3), secret=self.right,
+            sudo='--sudo=' + self.users.plain), 3, self.users.plain)
+
+    def test_unknown_user_is_named(self):
+        said = self.sudo('id -un', self.hosts('free', 1),
+                         sudo='--sudo=nobody-of-ours')
+        said.check(5, stdout=None, stderr=None)
+        self.assertIn('   did not run the command under sudo\n', said.stdout)
+        self.assertIn('nobody-of-ours', said.stdout)
+
+    def test_input_follows_after_the_password(self):
+        given = 'first line\nsecond\n' + 'x' * 100000 + '\nend'
+        for role in 'asked', 'free':
+            with self.subTest(role=role):
+                said = self.sudo('-I', 'cksum', self.hosts(role, 3),
+                                 secret=self.right, stdin=given)
+                self.check_all(said, 3, '%s %d' % (
+                    run(['cksum'], stdin=given).stdout.split()[0],
+                    len(given)))
+
+    def test_without_input_the_command_finds_none(self):
+        for role in 'asked', 'free':
+            with self.subTest(role=role):
+                self.check_all(self.sudo('cat; echo end', self.hosts(role, 2),
+                                         secret=self.right), 2, 'end')
+
+    def test_command_that_runs_has_not_the_password(self):
+        # Neither on its stdin nor in its arguments or its environment.
+        said = self.sudo('-I', 'cat; cat /proc/$PPID/cmdline '
+                         '/proc/$PPID/environ /proc/$$/environ | tr "\\0" " " '
+                         '| tr -d a-f0-9:', self.hosts('asked', 1),
+                         self.hosts('free', 1), secret=self.right, stdin='in')
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  in'), 2, said)
+
+    def test_text_that_begins_as_a_mark_does_is_kept(self):
+        said = self.sudo('printf "c class classh- classh" >&2',
+                         self.hosts('asked', 1), secret=self.right)
+        self.assertIn('  Error:\n\n  c class classh- classh\n', said.stdout)
+
+    def test_cut_output_changes_nothing(self):
+        said = self.sudo('--max-output', '10', 'echo 0123456789ABC >&2; '
+                         'id -un', self.hosts('asked', 2), secret=self.right)
+        self.assertEqual(said.stdout.count('  Error:\n\n  0123456789\n\n'
+                                           '  Output:\n\n  root\n'), 2, said)
+
+
+class WrongTest(SudoTest):
+    """Those who may not, or not so."""
+
+    def test_forty_hosts_of_a_user_who_may_not(self):
+        said = self.sudo('touch done', self.hosts('plain'),
+                         secret=self.right, cwd=self.directory)
+        said.check(5, stdout=None, stderr=None)
+        # The password was right: that is no reason to stop.
+        self.assertEqual(said.stdout.count(
+            '   did not run the command under sudo\n'), 40, said)
+        self.assertEqual(said.stdout.count(' is not in the sudoers file'), 40)
+        self.assertIn(
+            '40 of 40 did not run the command under sudo: %s@h[1-40]\n'
+                      % self.users.plain, said.stderr)
+        self.assertFalse(os.path.exists(self.path('done')))
+
+    def test_user_who_may_run_something_else_is_told_so(self):
+        # sudo says what it does not run, which is all that we gave it.
+        said = self.sudo('-I', 'id; cat', self.hosts('limited', 3),
+                         secret=self.right, stdin='input')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count(
+            '   did not run the command under sudo\n'), 3, said)
+        self.assertEqual(said.stdout.count(' is not allowed to '), 3, said)
+
+    def test_wrong_password_is_tried_once(self):
+        said = self.sudo('-f10', 'touch done', self.hosts('asked'),
+                         secret=self.wrong, cwd=self.directory)
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(
+            said.stdout.count('   refused the password for sudo\n'),
+                         1, said)
+        self.assertIn('39 not tried: %s@h[2-40]\n' % self.users.asked,
+                      said.stderr, said)
+        self.assertEqual(len([line for line in self.log()
+                              if '1 incorrect password attempt' in line]), 1)
+        self.assertEqual([line for line in self.log()
+                          if re.search('[2-9] incorrect', line)], [])
+        self.assertFalse(os.path.exists(self.path('done')))
+
+    def test_anyway_tries_each_host_once(self):
+        said = self.sudo('--askpass-anyway', 'id -un', self.hosts('asked', 3),
+                         self.hosts('free', 3), secret=self.wrong)
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(
+            said.stdout.count('   refused the password for sudo\n'),
+                         3, said)
+        self.assertEqual(said.stdout.count('  root\n'), 3, said)
+        self.assertEqual(len([line for line in self.log()
+                              if '1 incorrect password attempt' in line]), 3)
+
+    def test_no_password_where_one_is_needed(self):
+        said = self.sudo('id -un', self.hosts('asked', 3))
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count(
+            '   did not run the command under sudo\n'), 3, said)
+        self.assertEqual(said.stdout.count('password is required'), 3, said)
+
+    def test_shell_does_not_try_it_again(self):
+        said = self.sudo('--shell', self.hosts('asked', 2), secret=self.wrong,
+                         stdin='id\nid\n')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(len([line for line in self.log()
+                              if 'incorrect password attempt' in line]), 1)
+        self.assertEqual(said.stdout.count(
+            '   not sent the password\n'), 2, said)
+
+    def test_password_that_has_expired_is_told_at_once(self):
+        said = self.sudo('-f1', 'id', self.hosts('asked', 3),
+                         sudo='--sudo=' + self.users.old, secret=self.right)
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(
+            said.stdout.count('   wanted a new password for sudo\n'),
+                         3, said)
+
+    def test_code_that_is_asked_for_too_is_no_refusal(self):
+        if not self.users.codes:
+            self.skipTest(not_run('one-time codes', 'no module for PAM'))
+        said = self.sudo('-f1', 'id', self.hosts('code', 3),
+                         secret=self.right)
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(
+            said.stdout.count('   asked again for sudo\n'), 1, said)
+        self.assertIn('2 not tried', said.stderr)
+
+    def test_command_has_the_locale_of_the_login(self):
+        for role in 'asked', 'free':
+            self.check_all(self.sudo('printenv LC_ALL', self.hosts(role, 1),
+                                     secret=self.right,
+                                     env={'LC_ALL': 'C.UTF-8'}), 1, 'C.UTF-8')
+
+    def test_refused_password_leaves_the_input_alone(self):
+        # Its first line must not go for a password.
+        said = self.sudo('-I', 'cat', self.hosts('asked', 1),
+                         secret=self.wrong, stdin=self.users.password + '\n')
+        said.check(5, stdout=None, stderr=None)
+        self.assertIn('   refused the password for sudo\n', said.stdout)
+
+    def test_no_sudo_is_said(self):
+        place = self.path('bin')
+        os.mkdir(place)
+        os.symlink('/bin/sh', os.path.join(place, 'sh'))
+        ssh = self.program('ssh', 'while [ "$1" != -- ]; do shift; done\n'
+                           'PATH=%s exec sh -c "$3"' % place)
+        for secret in None, self.right:
+            said = self.sudo('id', 'h[1-3]', ssh=shlex.quote(ssh),
+                             secret=secret)
+            said.check(5, stdout=None, stderr=None)
+            self.assertEqual(len(re.findall(
+                r'h\d   127   \(.*\)   found no sudo\n\n', said.stdout)), 3)
+
+    def test_ctrl_c_while_it_runs_leaves_nothing(self):
+        command = self.start_long()
+        command.signal(signal.SIGINT)
+        command.finish().check(130, stdout=None, stderr=None)
+
+    def start_long(self):
+        command = Command(classh_argv(
+            '--ssh', self.users.su, '--askpass-file', self.right, '--sudo',
+            'touch %s/begun; exec sleep 60' % self.directory,
+            self.hosts('asked', 1)), cwd='/')
+        self.addCleanup(command.__exit__)
+        wait_until(lambda: os.path.exists(self.path('begun')))
+        return command
+
+
+class RealTest(SudoTest):
+    """Through a real sshd: one password for ssh and for sudo."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.users.quiet)
+
+    def addresses(self, role, count):
+        return '%s@127.0.0.[1-%d]' % (getattr(self.users, role), count)
+
+    def real(self, *args, **options):
+        options.setdefault('secret', self.right)
+        return self.sudo(*args, ssh=self.users.ssh, **options)
+
+    def test_one_password_serves_ssh_and_sudo(self):
+        said = self.real('id -un; cat', self.addresses('asked', 10))
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  root\n\n'), 10)
+        self.assertNotIn('Error', said.stdout, said)
+
+    def test_one_password_serves_a_jump_host_too(self):
+        said = self.real('-O', 'ProxyJump=%s@127.0.0.99' % self.users.plain,
+                         'id -un', self.addresses('asked', 2))
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  root\n\n'), 2)
+
+    def test_input_follows_through_ssh_too(self):
+        said = self.real('-I', 'cat; id -un', self.addresses('asked', 3),
+                         self.addresses('kept', 3), stdin='a\nb\n')
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  a\n  b\n  root\n'), 6, said)
+        self.users.forget_tickets()
+
+    def test_terminal_that_is_forced_hears_the_marks(self):
+        said = self.real('-O', 'RequestTTY=force', 'tty | cut -c 1-5; id -un',
+                         self.addresses('asked', 2))
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  /dev/\r\n  root\r\n'), 2, said)
+
+    def test_asked_for_once_on_a_terminal(self):
+        with Terminal(classh_argv(
+                '--ssh', self.users.ssh, '-A', '--sudo', 'id -un',
+                self.addresses('asked', 2)), cwd='/') as terminal:
+            terminal.expect('Password for ')
+            terminal.type(self.users.password + '\n')
+            said = terminal.finish().check(stdout=None)
+        self.assertEqual(said.stdout.count('assword'), 1, said)
+        self.assertEqual(said.stdout.count('  root\r\n'), 2, said)
+
+    def test_another_password_for_sudo_is_asked_for_apart(self):
+        # ssh takes the one, and the user whom we become has the other.
+        with Terminal(classh_argv(
+                '--ssh', self.users.ssh, '-A', '--sudo=' + self.users.free,
+                '--sudo-password', 'id -un', self.addresses('asked', 2)),
+                cwd='/') as terminal:
+            terminal.expect('Password for ')
+            terminal.type(self.users.password + '\n')
+            terminal.expect('Password for sudo on ')
+            terminal.type(self.users.other + '\n')
+            said = terminal.finish().check(stdout=None)
+        self.assertEqual(said.stdout.count('  %s\r\n' % self.users.free), 2)
+        for secret in self.users.password, self.users.other:
+            self.assertNotIn(secret, said.stdout)
+
+    def test_only_for_sudo_where_ssh_needs_none(self):
+        with Terminal(classh_argv(
+                '--ssh', self.users.su, '--sudo', '--sudo-password', 'id -un',
+                self.hosts('asked', 2)), cwd='/') as terminal:
+            terminal.expect('Password for sudo on ')
+            terminal.type(self.users.password + '\n')
+            said = terminal.finish().check(stdout=None)
+        self.assertEqual(said.stdout.count('assword'), 1, said)
+        self.assertEqual(said.stdout.count('  root\r\n'), 2, said)
+
+
+class FakeSudoTest(WorkTest):
+    """What a sudo may do; this needs no root."""
+
+    SECRET = 'correct horse'
+
+    def setUp(self):
+        super().setUp()
+        self.secret = self.write('secret', self.SECRET + '\n', 0o600)
+        os.mkdir(self.path('bin'))
+
+    def sudo(self, script, *args, password=True, locale=None,
+             **options):
+        """Run classh with a sudo that is this *script*, in Python."""
+        self.write('bin/sudo', FAKE_SUDO + script, 0o755)
+        if password:
+            args = ('--askpass-file', self.secret) + args
+        said = run_classh(
+            '--ssh', FAKE_SSH, '--sudo', '-u20', *args, cwd=self.directory,
+            env={'PATH': self.path('bin') + ':' + os.environ['PATH'],
+                 'LC_ALL': locale},
+            **options)
+        self.assertNotIn('Traceback', said.stderr, said)
+        return said
+
+    def given(self):
+        """What sudo read, a list of bytes."""
+        return [eval(line) for line in self.lines('given')]
+
+    def test_mark_in_single_bytes_is_understood_and_not_shown(self):
+        # Each byte is read before the next is written.
+        said = self.sudo('''
+def slowly(text):
+    for byte in text.encode():
+        os.write(2, bytes([byte]))
+        while fcntl.ioctl(2, termios.FIONREAD, b'    ') != bytes(4):
+            time.sleep(.001)
+slowly('before ')
+slowly(marker)
+assert read() == b'correct horse\\n'
+slowly('between ')
+command[2] = command[2].split(';', 1)[1]
+slowly(mark)
+slowly('after')
+go()
+''', 'echo in; cat', 'h')
+        said.check(stdout=None)
+        self.assertIn('  Error:\n\n  before between after\n\n'
+                      '  Output:\n\n  in\n\n', said.stdout, said)
+
+    def test_mark_in_the_midst_of_much_is_understood(self):
+        said = self.sudo('''
+say('x' * 70001 + marker + 'y' * 70001)
+assert read() == b'correct horse\\n'
+go()
+''', 'echo in', 'h')
+        said.check(stdout=None)
+        self.assertIn('  %s%s\n' % ('x' * 70001, 'y' * 70001), said.stdout)
+
+    def test_password_is_not_written_unless_it_is_asked_for(self):
+        # A host where sudo asks for nothing, and reads all the same.
+        said = self.sudo('go()', 'head -c 100; echo end', 'h[1-3]')
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  end\n'), 3, said)
+
+    def test_sudo_that_ends_without_asking_gets_nothing(self):
+        said = self.sudo('say("sudo: no tty present"); sys.exit(1)', 'true',
+                         'h')
+        said.check(5, stdout=None, stderr=None)
+        self.assertIn('   did not run the command under sudo\n', said.stdout)
+        self.assertEqual(self.given(), [])
+
+    def test_second_question_ends_it_and_the_reason_says_why(self):
+        for words, reason in (
+                ('Sorry, try again.', 'refused the password for sudo'),
+                ('Authentication failed, try again.',       # sudo-rs
+                 'refused the password for sudo'),
+                ('Nochmal.', 'asked again for sudo'),
+                ('', 'asked again for sudo')):
+            with self.subTest(words=words):
+                said = self.sudo('''
+say(marker); read(); say('%s\\n' + marker); read(); sys.exit(1)
+''' % words, '-f1', 'true', 'h[1-3]')
+                said.check(5, stdout=None, stderr=None)
+                self.assertRegex(said.stdout, r'^h1   1   .*   %s\n' % reason)
+                self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
+                self.assertEqual(self.given(), [b'correct horse\n', b''])
+                os.unlink(self.path('given'))
+
+    def test_one_try_in_another_language_is_a_refusal(self):
+        said = self.sudo('''
+say(marker); read()
+say('sudo: 1 saisie de mot de passe incorrecte\\n'); sys.exit(1)
+''', '-f1', 'true', 'h[1-3]')
+        self.assertIn('   refused the password for sudo\n', said.stdout, said)
+        self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
+
+    def test_stdin_ends_with_the_password_where_there_is_no_input(self):
+        said = self.sudo('say(marker); read(); read(); go()', 'cat', 'h')
+        said.check(stdout=None)
+        self.assertEqual(self.given(), [b'correct horse\n', b''])
+
+    def test_password_that_has_expired_is_no_refusal(self):
+        # With -I stdin stays open, and sudo waits for the new password.
+        script = '''
+say(marker); read()
+say('sudo: Account or password is expired, reset your password and try again'
+    '\\nCurrent password: ')
+while read(): pass
+sys.exit(1)
+'''
+        said = self.sudo(script, '-f1', 'true', 'h[1-3]')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(
+            said.stdout.count('   wanted a new password for sudo\n'),
+                         3, said)
+        said = self.sudo(script, '-I', '-u1', 'true', 'h', stdin='in\n')
+        said.check(3, stdout=None, stderr=None)
+        self.assertIn(
+            '   timed out after 1 s, wanted a new password for sudo\n',
+                      said.stdout, said)
+
+    def test_sudo_speaks_english_and_the_command_has_its_own_locale(self):
+        # sudo keeps LC_ALL, or drops it, as its env_reset says.
+        for keep in True, False:
+            for locale in None, '', 'C', 'C.UTF-8', 'xx_XX.UTF-8':
+                with self.subTest(keep=keep, locale=locale):
+                    said = self.sudo('''
+open('locale', 'w').write(os.environ['LC_ALL'])
+if not %s:
+    del os.environ['LC_ALL']
+go()
+''' % keep, 'printenv LC_ALL || echo none', 'h', locale=locale)
+                    self.assertEqual(self.read('locale'), 'C')
+                    self.assertIn('  Output:\n\n  %s\n\n' % (
+                        keep and locale or 'none'), said.stdout, said)
+
+    def test_user_who_may_not_is_no_refusal_in_any_locale(self):
+        said = self.sudo('''
+say(marker); read()
+say('bob is not in the sudoers file.' if os.environ['LC_ALL'] == 'C' else
+    'bob ne peut pas utiliser sudo.')
+sys.exit(1)
+''', '-f1', 'true', 'h[1-3]', locale='fr_FR.UTF-8')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(said.stdout.count(
+            '   did not run the command under sudo\n'), 3, said)
+
+    def test_prompt_of_sudo_rs_is_not_shown(self):
+        for ask in 'say(p + marker + q)', (
+                'for part in p[:3], p[3:], marker, q[:4], q[4:]:\n'
+                '    say(part); time.sleep(.01)'):
+            said = self.sudo('''
+p, q = '[sudo: ', '] Password: '
+say('before\\n')
+%s
+read(); say('\\n'); go()
+''' % ask, 'echo after >&2', 'h')
+            said.check(stdout=None)
+            self.assertIn('  Error:\n\n  before\n  after\n\n', said.stdout)
+
+    def test_marks_are_heard_on_stdout_too(self):
+        # As where RequestTTY=force makes one stream of both.
+        said = self.sudo('''
+os.dup2(1, 2)
+say(marker); read(); go()
+''', 'echo in; cat', 'h[1-3]')
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  in\n\n'), 3, said)
+
+    def test_prompt_that_is_not_answered_is_named(self):
+        for prompt in 'Passwort: ', 'Mot de passe : ', 'PIN: ':
+            said = self.sudo('say(%r); read()' % prompt, '-u1', 'true', 'h')
+            said.check(3, stdout=None, stderr=None)
+            self.assertIn('   timed out after 1 s, sudo asked: %s\n'
+                          % prompt.strip(), said.stdout, said)
+            self.assertIn('1 of 1 timed out: h\n', said.stderr)
+
+    def test_status_0_of_what_never_ran_is_an_error(self):
+        for name, login in (('forced', 'echo only backups here'),
+                            ('restricted', 'exit 0')):
+            ssh = shlex.quote(self.program(name, login))
+            for password in True, False:
+                said = self.sudo('go()', '--ssh', ssh, '-S', '-', 'true',
+                                 'h[1-3]', password=password)
+                said.check(5, '', stderr=None)
+                self.assertEqual(len(re.findall(
+                    r'h\d   1   \(.*\)   did not run the command under sudo\n',
+                    said.stderr)), 3, said)
+                self.sudo('go()', '--ssh', ssh, '--maxrc', 'true', 'h[1-3]',
+                          password=password).check(1, None, None)
+
+    def test_mark_of_the_question_is_deaf_once_the_command_runs(self):
+        # A command, or who else reads the remote ps, prints it again.
+        said = self.sudo('''
+say(marker); read()
+command[3] = command[3].replace('MARK', marker)
+go()
+''', '-I', 'printf %s MARK >&2; cat', 'h', stdin='input\n')
+        said.check(stdout=None)
+        self.assertIn('  Output:\n\n  input\n', said.stdout, said)
+        self.assertNotIn(self.SECRET, said.stdout, said)
+
+    def test_marks_that_come_twice_do_no_harm(self):
+        for password in True, False:
+            said = self.sudo('''
+say(mark + mark + marker + marker + mark)
+command[3] = command[3].replace('MARK', mark + marker)
+go()
+''', '-I', 'printf %s MARK >&2; cat; printf %s MARK >&2', 'h[1-3]',
+                             password=password, stdin='input\n')
+            said.check(stdout=None)
+            self.assertEqual(said.stdout.count('  Output:\n\n  input\n'), 3)
+            self.assertNotIn(self.SECRET, said.stdout, said)
+
+    def test_mark_of_the_command_after_two_questions_does_no_harm(self):
+        # Who asks twice has its stdin closed, and there is input for it.
+        said = self.sudo('''
+if os.environ['TARGET'] == 'evil':
+    say(marker + marker + mark)
+    sys.exit(1)
+go()
+''', '-I', 'cat', 'evil', 'h[1-2]', stdin='input\n')
+        said.check(5, None, None)
+        self.assertIn('evil   1   (', said.stdout, said)
+        self.assertEqual(said.stdout.count('  Output:\n\n  input\n'), 2)
+
+    def asking(self):
+        """An ssh that asks for the password, too."""
+        return shlex.quote(self.program('ssh', """
+[ "$("$SSH_ASKPASS" "Password: ")" = 'correct horse' ] || exit 255
+for word; do
+    case $word in LocalCommand=*) sh -c "${word#*=}" ;; esac
+done
+exec %s "$@"
+""" % FAKE_SSH))
+
+    def test_host_that_waits_for_another_is_not_charged_for_it(self):
+        # As below; the second waits for 7 seconds, and then takes 7.
+        said = self.sudo('''
+if os.environ['TARGET'] == 'first':
+    say(marker)
+    read()
+    open('asked', 'w').close()
+    time.sleep(7)
+elif os.environ['TARGET'] == 'second':
+    while not os.path.exists('asked'):
+        time.sleep(.001)
+    say(marker)
+    read()
+go()
+''', '-u12', '[ $TARGET != second ] || sleep 7', 'open', 'first', 'second',
+                         '--ssh', self.asking())
+        said.check(stdout=None)
+        self.assertRegex(said.stdout, r'second   0   \(1[4-9]\.', said)
+
+    def test_two_questions_before_the_answer_get_one(self):
+        # The second line would be the first that the command reads.  Two
+        # ask at once, since ssh's password, the same one, is proven by then
+        # and sudo asks for nothing on the host that proves it.
+        said = self.sudo('''
+def wait_for(there):
+    while not there():
+        time.sleep(.001)
+if os.environ['TARGET'] == 'first':
+    say(marker)
+    read()
+    open('asked', 'w').close()
+    wait_for(lambda: os.path.exists('asked twice'))
+elif os.environ['TARGET'] == 'second':
+    wait_for(lambda: os.path.exists('asked'))
+    say(marker + marker)
+    wait_for(lambda: fcntl.ioctl(2, termios.FIONREAD, b'    ') == bytes(4))
+    open('asked twice', 'w').close()
+    read()
+go()
+''', 'cat; echo end', 'open', 'first', 'second', '--ssh', self.asking())
+        said.check(stdout=None)
+        self.assertEqual(said.stdout.count('  Output:\n\n  end\n'), 3, said)
+        self.assertEqual(self.given(), 2 * [b'correct horse\n'])
+
+    def test_no_other_host_is_started_before_it_is_proven(self):
+        # Each that waited at its prompt would be one more failed attempt.
+        said = self.sudo('''
+open('begun', 'a').write('x')
+say(marker); read()
+say(marker); read()
+sys.exit(1)
+''', 'true', 'h[1-40]')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(self.read('begun'), 'x')
+        self.assertIn('39 not tried: h[2-40]\n', said.stderr, said)
+
+    def test_after_a_refusal_sudo_is_not_to_ask_again(self):
+        said = self.sudo('''
+open('words', 'a').write(words[0] + '\\n')
+if words[0] == '-n':
+    say('sudo: a password is required\\n')
+else:
+    say(marker); read(); say(marker); read()
+sys.exit(1)
+''', '--shell', 'h[1-2]', stdin='id\nid\n')
+        said.check(5, stdout=None, stderr=None)
+        self.assertEqual(self.lines('words'), ['-S', '-n', '-n'])
+        self.assertEqual(said.stdout.count('   not sent the password\n'),
+                         2, said)
+
+    def test_marks_that_come_after_stdin_was_closed_do_no_harm(self):
+        said = self.sudo('''
+command[3] = command[3].replace('MARK', mark + marker)
+go()
+''', 'exec <&-; printf %s MARK >&2; printf %s MARK >&2', 'h[1-3]')
+        said.check(stdout=None)
+
+    def test_mark_of_no_sudo_from_a_command_does_no_harm(self):
+        said = self.sudo('go()', 'tr "\\0" "\\n" </proc/$PPID/cmdline >&2',
+                         'h')
+        said.check(stdout=None)
+        self.assertNotIn('found no sudo', said.stdout, said)
+
+    def test_no_two_runs_have_the_same_marks(self):
+        for _ in range(2):
+            self.sudo('open("marks", "a").write(marker + "\\n"); go()',
+                      'true', 'h[1-2]').check(stdout=None)
+        marks = self.lines('marks')
+        self.assertEqual((len(marks), len(set(marks))), (4, 2))
+
+    def test_login_shell_that_talks_is_no_matter(self):
+        said = self.sudo('''
+say('Welcome!\\nPassword: try again\\n' + marker); read(); say('\\n'); go()
+''', 'echo in', 'h')
+        said.check(stdout=None)
+        self.assertIn('  Welcome!\n', said.stdout, said)
+        self.assertEqual(self.given(), [b'correct horse\n'])
+
+    def test_login_shell_that_traces_does_not_ask_for_the_password(self):
+        # It prints all of the command line, as after 'set -x' in a profile.
+        ssh = self.program('ssh', 'while [ "$1" != -- ]; do shift; done\n'
+                           'exec sh -v -x -c "$3"')
+        for options in [], ['-I']:
+            said = self.sudo('go()', '--ssh', shlex.quote(ssh), *options,
+                             'cat; echo end', 'h', stdin='')
+            said.check(stdout=None)
+            self.assertIn('  Output:\n\n  end\n', said.stdout, said)
+            self.assertNotIn(self.SECRET, said.stdout)
+        said = self.sudo('say(marker); read(); go()', '--ssh',
+                         shlex.quote(ssh), 'cat; echo end', 'h')
+        said.check(stdout=None)
+        self.assertIn('  Output:\n\n  end\n', said.stdout, said)
+        self.assertEqual(self.given(), [b'correct horse\n'])
+
+    def test_first_that_was_let_in_lets_in_the_others_at_once(self):
+        # Each but the first waits until there are three.
+        said = self.sudo('say(marker); read(); go()',
+                         'echo $TARGET >>in; [ $(wc -l <in) -lt 3 ] || touch '
+                         'all; [ $TARGET = $(head -1 in) ] || { %s; }'
+                         % until('all'), 'h[1-3]')
+        said.check(stdout=None)
+
+    def test_without_a_password_it_is_asked_not_to_ask(self):
+        self.sudo('open("words", "w").write(" ".join(words)); go()',
+                  'true', 'h', password=False).check(stdout=None)
+        self.assertTrue(self.read('words').startswith('-n -u root -- sh -c '),
+                        self.read('words'))
+
+    def test_usage(self):
+        for args, message in (
+                (['--sudo='], '--sudo= needs a user'),
+                (['--sudo-password'], '--sudo-password needs --sudo')):
+            run_classh('--ssh', FAKE_SSH, *args, 'true', 'h').check(
+                2, '', 'classh: %s\n' % message)
+
+    def test_command_is_not_taken_for_the_user(self):
+        said = self.sudo('open("words", "w").write(" ".join(words)); go()',
+                         'true', 'h', password=False)
+        said.check(stdout=None)
+        self.assertIn('-u root ', self.read('words'))
+
+
+class LoginShellTest(WorkTest):
+    """What ssh is given to run, in every shell that may get it."""
+
+    SHELLS = ['sh', 'dash', 'bash', 'rbash', 'ksh', 'zsh', 'fish', 'csh',
+              'tcsh', 'busybox ash']
+    COMMANDS = [
+        'exit 7',
+        'echo out; echo err >&2; false',
+        r'''printf '%s|' "it's" 'a"b' "\$HOME" '$x' '\n' a\ b '!' '!!' "*" '''
+        r'''{a,b} ~ '%%' '^a^b' `echo "\`echo in\`"` "$((6*7))"''' '\nexit 3',
+        "printf %s 'caf\u00e9 \U0001f600 \udcff \t \r \x01 \x7f'",
+        'cat <<EOF\na\\\nb\n\nEOF\n\n',
+        r"echo 'a\\b' 'a\'\''b' \! !x '!x' # !y 'z",
+    ]
+    LETTERS = 'ab \t\n\r\'"\\`$!#%&*(){}[]<>|;~?^=:-\x01\x7f\u00e9\u20ac'
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path('bin'))
+        self.program('bin/sudo', 'while [ "$1" != -- ]; do shift; done\n'
+                     'shift; exec "$@"')
+        chance = random.Random(8)
+        self.commands = self.COMMANDS + [
+            "printf '%s|' " + ' '.join(
+                shlex.quote(''.join(chance.choices(self.LETTERS, k=20)))
+                for _ in range(5)) for _ in range(30)]
+        attendant = PasswordAttendant(sudo_user='root')
+        self.wrapped = list(map(attendant.wrap, self.commands))
+        self.right = [self.run_in(['sh'], command)
+                      for command in self.commands]
+
+    def run_in(self, shell, command):
+        """(status, stdout, stderr without marks) of it in *shell*."""
+        ran = subprocess.run(
+            shell + ['-c', command], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(
+                os.environ, LC_ALL='C.UTF-8', HOME=self.directory,
+                PATH=self.path('bin') + ':' + os.environ['PATH']))
+        return ran.returncode, ran.stdout, re.sub(
+            b'classh-[0-9a-f%]*:', b'', ran.stderr)
+
+    def check(self, shell):
+        for command, wrapped, right in zip(self.commands, self.wrapped,
+                                           self.right):
+            with self.subTest(shell=shell, command=command):
+                self.assertEqual(self.run_in(shell, wrapped), right)
+
+    def test_command_survives_every_login_shell(self):
+        for shell in map(str.split, self.SHELLS):
+            if installed(shell[0]):
+                self.check(shell)
+            else:
+                not_run('login shell ' + shell[0], 'not installed')
+
+    def test_command_survives_every_sh(self):
+        # What sh is decides how the words are decoded.
+        sh = self.path('bin/sh')
+        for name in 'dash', 'bash', 'ksh', 'zsh', 'busybox':
+            if installed(name):
+                os.symlink(shutil.which(name), sh)
+                self.right = [self.run_in([sh], command)
+                              for command in self.commands]
+                self.check([sh])
+                os.unlink(sh)
