@@ -52,32 +52,20 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['JobHooks', 'ClasshError', 'Gate', 'HostFileError', 'HostQueue',
+__all__ = ['ClasshError', 'Gate', 'HostFileError', 'HostQueue', 'JobHooks',
            'Output', 'PasswordAttendant', 'PatternError', 'RecordError',
            'Result', 'SSHJobMan', 'TargetError', 'UsageError', 'expand',
-           'fold', 'load', 'main', 'patterns_from', 'report', 'ssh_argv']
+           'fold', 'load', 'main', 'parse_host_arguments', 'report',
+           'ssh_argv']
 
 
-# -- Constants and errors ---------------------------------------------------
+# -- Defaults and errors ----------------------------------------------------
 
 FANOUT = 100            # jobs at once
 TIMEOUT = 300.0         # seconds a job may take
 CONNECT_TIMEOUT = 10    # whole seconds that ssh may take to connect
 MAX_OUTPUT = 8 << 20    # bytes kept of each stream of a job
-KILL_GRACE = 5.0        # seconds from SIGTERM to SIGKILL, and on to giving up
-
-READ_SIZE = 1 << 16     # bytes a pipe a turn, so that no host starves the rest
-SPARE_DESCRIPTORS = 64  # besides the five of each job: three pipes, and
-                        # its place and line where passwords are asked for
-
-NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
-COUNT_LIMIT = 10 ** 5   # hosts to make of what may name any number
-NUMBERS_FOLDED = 16     # numbers in a name that fold() looks at
-SKIP_BATCH = 10 ** 4    # hosts to pass over before we look at anything else
-LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
-BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
-TEXT_LIMIT = 80         # characters to show of a prompt or a bad host
-HISTORY_LENGTH = 1000   # lines
+KILL_GRACE = 5.0        # seconds from SIGTERM to SIGKILL, then to giving up
 
 
 class ClasshError(Exception):
@@ -94,34 +82,9 @@ class PatternError(ClasshError, ValueError):
         self.problem = problem
 
     def __str__(self):
-        where = '' if self.part == self.pattern else ': ' + _short(self.part)
-        return 'bad host %s%s %s%s' % (_short(self.pattern), where,
+        where = '' if self.part == self.pattern else ': ' + _excerpt(self.part)
+        return 'bad host %s%s %s%s' % (_excerpt(self.pattern), where,
                                        self.problem, _hint(self.pattern))
-
-
-def _short(text):
-    return repr(text if len(text) <= TEXT_LIMIT
-                else text[:TEXT_LIMIT] + '...')
-
-
-# What is often taken for a host or a pattern: what to write instead.
-_HINTS = (
-    (r'\[[0-9]+(?:[:\u2010-\u2015\u2212]|\.\.)[0-9]+\]',
-     'a range is written [1-20]'),
-    (r'(?:\.[0-9]{1,3}|:)/[0-9]',
-     'a range of addresses is written 10.0.0.[1-254]'),
-    (r'://', 'a host is written [user@]name[:port]'),
-    (r'\{', 'choices are written [a,b] or [1-20]'),
-    (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
-     r'|\A(?:all|children|hosts|vars):\Z',
-     'is it an inventory?  A file of hosts holds names and patterns alone'))
-
-
-def _hint(text):
-    for mistake, hint in _HINTS:
-        if re.search(mistake, text):
-            return '; ' + hint
-    return ''
 
 
 class HostFileError(ClasshError):
@@ -151,15 +114,45 @@ class TargetError(ClasshError):
 
 
 class RecordError(ClasshError, ValueError):
-    """A file is not one of results that --pickle has written."""
+    """A file does not hold results that --pickle has written."""
 
 
 class UsageError(ClasshError):
     """The command line cannot be carried out."""
 
 
-def _cause(error):
-    """Return what *error* says to a person."""
+EXCERPT_LENGTH = 80     # characters of a host or a prompt in a message
+
+
+def _excerpt(text):
+    """Return *text* in quotes, cut to EXCERPT_LENGTH."""
+    return repr(text if len(text) <= EXCERPT_LENGTH
+                else text[:EXCERPT_LENGTH] + '...')
+
+
+# Mistake: what to write instead.
+_HINTS = (
+    (r'\[[0-9]+(?:[:\u2010-\u2015\u2212]|\.\.)[0-9]+\]',
+     'a range is written [1-20]'),
+    (r'(?:\.[0-9]{1,3}|:)/[0-9]',
+     'a range of addresses is written 10.0.0.[1-254]'),
+    (r'://', 'a host is written [user@]name[:port]'),
+    (r'\{', 'choices are written [a,b] or [1-20]'),
+    (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
+     r'|\A(?:all|children|hosts|vars):\Z',
+     'is it an inventory?  A file of hosts holds names and patterns alone'))
+
+
+def _hint(text):
+    """Return what the user should write instead of *text*, '' if unknown."""
+    for mistake, hint in _HINTS:
+        if re.search(mistake, text):
+            return '; ' + hint
+    return ''
+
+
+def _error_text(error):
+    """Return the message of *error* for a user."""
     if isinstance(error, MemoryError):
         return 'out of memory'
     words = getattr(error, 'strerror', None) or str(error)
@@ -176,15 +169,19 @@ def _signal_name(number):
 
 # -- Host patterns ----------------------------------------------------------
 
-# Most of a long list are plain names: they need no parser.
-_PLAIN = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
+NUMBERS_FOLDED = 16     # numbers in a name that fold() looks at
+EXPANSION_LIMIT = 10 ** 5   # most hosts to expand where all are needed at once
+
+# Most of a long list are plain names, which need no parser.
+_is_plain_name = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
 _TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
 _RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
 _DIGITS = re.compile(r'[0-9]{0,18}')
-_REFUSED = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
-_NO_WORD = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
-# As ssh does from 9.6 on: before, it handed names to a shell (CVE-2023-51385).
-_SHELL = re.compile(r"""['`";&<>|(){}]""")
+_BAD_IN_HOST = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
+_BAD_IN_CHOICE = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
+# ssh refuses these from 9.6 on, because names can reach a shell, as that of a
+# ProxyCommand (CVE-2023-51385).
+_SHELL_META = re.compile(r"""['`";&<>|(){}]""")
 _CHOICES = re.compile(r'\[[^][:]*\]')
 _V6 = (r'[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*'
        r'(?:%[A-Za-z0-9._~-]+)?')
@@ -193,12 +190,12 @@ _HOST = re.compile(r'(?P<user>.+@)?'
                    r'(?::(?P<port>[0-9]+))?|{0})'.format(_V6))
 _WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
 _BEYOND_ASCII = re.compile(r'[^\x00-\x7f]+')
-# Letters and marks that show nothing.
-_BLANK = frozenset(map(chr, (
+# Letters and marks that are not visible.
+_INVISIBLE = frozenset(map(chr, (
     0x34f, 0x115f, 0x1160, 0x17b4, 0x17b5, *range(0x180b, 0x1810), 0x3164,
     *range(0xfe00, 0xfe10), 0xffa0, *range(0xe0100, 0xe01f0))))
 # Bytes that are control characters, a space or a soft hyphen in Latin-1.
-_BLANK_BYTES = frozenset(map(chr, (*range(0xdc80, 0xdca1), 0xdcad)))
+_INVISIBLE_BYTES = frozenset(map(chr, (*range(0xdc80, 0xdca1), 0xdcad)))
 
 
 def expand(pattern):
@@ -211,20 +208,21 @@ def expand(pattern):
     >>> list(expand('r[1-2]n[0-20/10]'))
     ['r1n0', 'r1n10', 'r1n20', 'r2n0', 'r2n10', 'r2n20']
 
-    The lower bound of a range sets its width.  A bracket that holds a
-    ':' belongs to an address.  The hosts are made as they are taken, so
-    a pattern may name any number of them; the pattern is checked at
-    once.  Raise PatternError if it cannot be used.
+    The lower bound of a range sets its width.  A bracket with a ':' is
+    part of an address.  Each host is made when it is taken, so a pattern
+    may name any number of hosts.  The pattern is checked at once: raise
+    PatternError if it cannot be used.
     """
-    if _PLAIN(pattern):
+    if _is_plain_name(pattern):
         return iter((pattern,))
     return _generate(_parse(pattern))
 
 
 def _parse(pattern):
-    """Return, for each part between commas, its list of choice lists.
+    """Return, for each name between commas, its parts.
 
-    A choice is a str, or a pair of a range and a width.
+    A part is a list of choices; a choice is a str, or a pair of a range and
+    a width.
     """
     names, texts = [[]], [[]]
     for token in _TOKEN.finditer(pattern):
@@ -245,7 +243,7 @@ def _parse(pattern):
             names[-1].append([_parse_choice(pattern, choice, token.group())
                               for choice in bracket.split(',')])
     for text in map(''.join, filter(None, texts)):
-        _check_host(text, pattern, _CHOICES.sub(_stand_in, text))
+        _check_host(text, pattern, _CHOICES.sub(_sample_choice, text))
     return [name for name in names if name]
 
 
@@ -254,7 +252,7 @@ def _parse_choice(pattern, text, bracket):
         raise PatternError(pattern, bracket, 'has an empty choice')
     found = _RANGE.fullmatch(text)
     if not found:
-        if not (_NO_WORD.search(text) or '..' in text):
+        if not (_BAD_IN_CHOICE.search(text) or '..' in text):
             return text
         raise PatternError(pattern, text, 'is not a number, range or word')
     low, high, step = found.group(1), found.group(2), found.group(3) or 1
@@ -265,31 +263,32 @@ def _parse_choice(pattern, text, bracket):
     return range(int(low), int(high) + 1, int(step)), len(low)
 
 
-def _stand_in(bracket):
-    """Something that is like what the choices in a bracket make."""
+def _sample_choice(bracket):
+    """Return a sample of the choices in a bracket: '0' for numbers, 'a' for
+    digits of an address, 'x' for words."""
     if not re.search(r'[^][0-9,/-]', bracket.group()):
         return '0'
     return 'x' if re.search(r'[^][0-9A-Fa-f,]', bracket.group()) else 'a'
 
 
-def _check_host(host, pattern, plain):
-    """Raise PatternError if *host*, a part of *pattern*, is not for ssh.
+def _check_host(host, pattern, sample):
+    """Raise PatternError if ssh must not get *host*, a name in *pattern*.
 
-    *plain* is *host* without choices: like one of those that it makes.
+    *sample* is *host* with each bracket replaced by a sample choice.
     """
     problem = None
     name = host.rpartition('@')[2]
-    if plain.rpartition('@')[2].startswith('-') or plain.startswith('-'):
+    if sample.startswith('-') or sample.rpartition('@')[2].startswith('-'):
         problem = "begins with '-'"
-    elif _REFUSED.search(host):
+    elif _BAD_IN_HOST.search(host):
         problem = "holds white space, a control character or '#'"
-    elif _SHELL.search(host) or '$' in name or '\\' in name:
+    elif _SHELL_META.search(host) or '$' in name or '\\' in name:
         problem = 'holds a character that is special to a shell'
-    elif '/' in plain:
+    elif '/' in sample:
         problem = "holds a '/'"
     elif '=' in host:
         problem = "holds '='"
-    elif _WORD_IN_BRACKETS.fullmatch(name) or not _HOST.fullmatch(plain):
+    elif _WORD_IN_BRACKETS.fullmatch(name) or not _HOST.fullmatch(sample):
         problem = 'is not [user@]name[:port]'
     elif _BEYOND_ASCII.search(host):
         problem = _odd_character(host)
@@ -300,20 +299,20 @@ def _check_host(host, pattern, plain):
 def _odd_character(host):
     """Return what is wrong with a character of *host*, or None.
 
-    Beyond ASCII a name has letters, marks and digits, which all can be seen,
-    and bytes that are not UTF-8.
+    Beyond ASCII a name may have visible letters, marks and digits, and
+    bytes that are not UTF-8.
     """
     import unicodedata              # few hosts need it
     try:
-        # The locale may have taken each byte for a character.
+        # Where the locale is not UTF-8, each byte may be a character.
         text = os.fsencode(host).decode('utf-8', 'surrogateescape')
     except UnicodeEncodeError:
         return 'cannot be encoded'
     for char in ''.join(_BEYOND_ASCII.findall(text)):
         category = unicodedata.category(char)
-        if char in _BLANK_BYTES:
+        if char in _INVISIBLE_BYTES:
             return 'holds the byte 0x%02x' % (ord(char) - 0xdc00)
-        if char in _BLANK or not (category[0] in 'LM' or char == '\xb7'
+        if char in _INVISIBLE or not (category[0] in 'LM' or char == '\xb7'
                                   or category in ('Nd', 'Cs')):
             return 'holds U+%04X %s%s' % (
                 ord(char), unicodedata.name(char, '(no name)'),
@@ -340,7 +339,7 @@ def _values(choices):
 
 
 def _product(parts):
-    """Yield each combination, the last part turning fastest.
+    """Yield each combination; the last part varies fastest.
 
     itertools.product() would make every value before the first result.
     """
@@ -359,27 +358,27 @@ def _product(parts):
 
 
 def _count(parts):
-    """Return how many combinations there are, COUNT_LIMIT at most."""
+    """Return the number of combinations, EXPANSION_LIMIT at most."""
     count = 1
     for choices in parts:
         count *= sum(1 if isinstance(choice, str) else len(choice[0])
                      for choice in choices)
-        if count >= COUNT_LIMIT:
-            return COUNT_LIMIT      # the product of very many takes long
+        if count >= EXPANSION_LIMIT:
+            return EXPANSION_LIMIT  # the exact product may be slow to get
     return count
 
 
-def _makes(parts, host):
-    """Return whether *host* is one of those combinations."""
-    ends = {0}                      # where in *host* the parts so far end
+def _matches(parts, host):
+    """Return whether *host* is one of the combinations of *parts*."""
+    ends = {0}                      # where the parts so far may end in *host*
     for choices in parts:
         ends = {end for begin in ends for choice in choices
-                for end in _ends(choice, host, begin)}
+                for end in _match_ends(choice, host, begin)}
     return len(host) in ends
 
 
-def _ends(choice, host, begin):
-    """Yield where *choice* may end in *host* if it begins at *begin*."""
+def _match_ends(choice, host, begin):
+    """Yield each place where *choice*, begun at *begin*, may end in *host*."""
     if isinstance(choice, str):
         if host.startswith(choice, begin):
             yield begin + len(choice)
@@ -387,7 +386,7 @@ def _ends(choice, host, begin):
     numbers, width = choice
     digits = _DIGITS.match(host, begin).group()
     for size in range(width, len(digits) + 1):
-        # A number that is longer than the width is not padded.
+        # A number with more digits than the width has no leading zero.
         if ((size == width or digits[0] != '0')
                 and int(digits[:size]) in numbers):
             yield begin + size
@@ -402,9 +401,9 @@ def fold(hosts):
     >>> fold(['web3', 'web1', 'web2', 'db01', 'web17'])
     'db01,web[1-3,17]'
 
-    expand() is its inverse for every set of hosts that expand() can
-    name.  Several numbers in a name, up to NUMBERS_FOLDED, are folded from
-    the last to the first.
+    expand() is the inverse for every set of hosts that expand() can make.
+    Of several numbers in a name, the first NUMBERS_FOLDED are folded, the
+    last of them first.
     """
     folded = []
     groups = collections.defaultdict(set)
@@ -412,15 +411,15 @@ def fold(hosts):
         if '[' in host:
             folded.append(host)
         else:
-            # To compare rows takes the square of the numbers in them; what
-            # comes after the last one is text.
+            # Folding takes time with the square of the numbers in a name;
+            # the name after the last of them counts as text.
             parts = _NUMBER.split(host, NUMBERS_FOLDED)
             groups[tuple(parts[::2])].add(tuple(parts[1::2]))
     for texts, rows in groups.items():
         for numbers in _fold_rows(rows, len(texts) - 1):
             folded.append(''.join(
                 itertools.chain.from_iterable(zip(texts, numbers + ('',)))))
-    return ','.join(sorted(folded, key=_natural))
+    return ','.join(sorted(folded, key=_natural_key))
 
 
 def _fold_rows(rows, columns):
@@ -435,7 +434,7 @@ def _fold_rows(rows, columns):
 
 
 def _fold_numbers(numbers):
-    """Return distinct digit strings as the inside of a bracket and it."""
+    """Return distinct strings of digits as one, in brackets if several."""
     if len(numbers) == 1:
         return numbers[0]
     runs = []                       # [first, last] as written
@@ -449,8 +448,8 @@ def _fold_numbers(numbers):
                              for low, high in runs)
 
 
-def _natural(host):
-    """A sort key by which web2 comes before web10."""
+def _natural_key(host):
+    """Return a sort key that puts web2 before web10."""
     parts = _NUMBER.split(host)
     parts[1::2] = [(int(number), number) for number in parts[1::2]]
     return parts
@@ -458,42 +457,57 @@ def _natural(host):
 
 # -- Host lists -------------------------------------------------------------
 
-_LITERAL = re.compile(r'(?:\[[^][]*\]|[^,])+')
+SKIP_BATCH = 10 ** 4    # most hosts that one take() passes over
+LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
+
+_find_names = re.compile(r'(?:\[[^][]*\]|[^,])+').findall
 
 
-def _take_literally(names):
-    """Return the hosts in *names*: commas part them, brackets stay."""
-    hosts = _LITERAL.findall(names)
+def _split_names(names):
+    """Return the hosts in *names*, parted by commas; brackets stay."""
+    hosts = _find_names(names)
     for host in hosts:
         _check_host(host, names, host)
     return hosts
 
 
-class HostSet:
-    """The hosts that *patterns* name, to ask ``host in`` of.
+def pattern_reader(expanding=True):
+    """Return the function that makes hosts of a pattern; it raises
+    PatternError.  Unless *expanding*, a bracket stands for itself."""
+    return expand if expanding else _split_names
 
-    They may be any number: a pattern of very many is not expanded.
+
+class HostSet:
+    """The set of hosts that *patterns* match; supports ``host in``.
+
+    A pattern of more than EXPANSION_LIMIT hosts is matched, not expanded.
     """
 
-    def __init__(self, patterns, expand_them=True):
-        self._named = set()
-        self._vast = []             # parts of names that are too many
+    def __init__(self, patterns, expanding=True):
+        self._hosts = set()
+        self._unexpanded = []       # the parts of each name that is too big
         for pattern in patterns:
-            if _PLAIN(pattern) or not expand_them:
-                self._named.update(_take_literally(pattern))
+            if _is_plain_name(pattern) or not expanding:
+                self._hosts.update(_split_names(pattern))
                 continue
             for parts in _parse(pattern):
-                if _count(parts) < COUNT_LIMIT:
-                    self._named.update(_generate([parts]))
+                if _count(parts) < EXPANSION_LIMIT:
+                    self._hosts.update(_generate([parts]))
                 else:
-                    self._vast.append(parts)
+                    self._unexpanded.append(parts)
 
     def add(self, host):
-        self._named.add(host)
+        self._hosts.add(host)
 
     def __contains__(self, host):
-        return host in self._named or bool(self._vast) and any(
-            _makes(parts, host) for parts in self._vast)
+        return host in self._hosts or bool(self._unexpanded) and any(
+            _matches(parts, host) for parts in self._unexpanded)
+
+    def isdisjoint(self, hosts):
+        """Return whether none of the set *hosts* is in this one."""
+        return self._hosts.isdisjoint(hosts) and not any(
+            _matches(parts, host) for parts in self._unexpanded
+            for host in hosts)
 
 
 class HostQueue:
@@ -501,18 +515,18 @@ class HostQueue:
 
     *hosts* is one str or an iterable of them; each is a host or, unless
     *expand* is false, a pattern.  A str, list or tuple is checked at
-    once, anything else as it is read.  A bad one raises PatternError and
+    once, anything else when it is read.  A bad one raises PatternError and
     is passed over: the hosts after it can still be taken.  The hosts of
     *exclude*, which has the same forms, are passed over too.
     """
 
     def __init__(self, hosts=(), expand=True, exclude=()):
-        self._expand = expand
+        self._expanding = expand
+        self._read = pattern_reader(expand)
         self._exclude = [exclude] if isinstance(exclude, str) else list(
             exclude or ())
-        # To be passed over: what is excluded, and what was taken.
-        self._seen = HostSet(self._exclude, expand)
-        self._excluded = set()      # hosts that were, if any are excluded
+        self._seen = HostSet(self._exclude, expand)     # and all those taken
+        self._excluded = set()      # hosts passed over, if any are excluded
         self._sources = collections.deque()
         self._sources_ended = False     # until more are added
         self._expansion = iter(())
@@ -528,17 +542,22 @@ class HostQueue:
                 and not self._delayed)
 
     @property
+    def pending(self):
+        """True if take() may give a host at once, after a None."""
+        return not self._sources_ended or bool(self._put_back)
+
+    @property
     def next_due(self):
         """When the first of the delayed hosts is due; None: none is."""
         return self._delayed[0][0] if self._delayed else None
 
     def add(self, hosts):
-        """Append *hosts*, which may repeat what was there before."""
+        """Append *hosts*, which may repeat earlier ones."""
         if isinstance(hosts, str):
             hosts = [hosts]
         if isinstance(hosts, (list, tuple)):
             for pattern in hosts:
-                self._names(pattern)
+                self._read(pattern)
         self._sources.append(iter(hosts))
         self._sources_ended = False
 
@@ -586,41 +605,26 @@ class HostQueue:
                 self._sources_ended = True
                 return None
             for pattern in self._sources[0]:
-                self._expansion = iter(self._names(pattern))
+                self._expansion = iter(self._read(pattern))
                 break
             else:
                 self._sources.popleft()
         return None
 
-    @property
-    def pending(self):
-        """True if take() may give a host at once, after a None."""
-        return not self._sources_ended or bool(self._put_back)
-
     def idle_exclusions(self):
-        """Return the parts of *exclude* that no host so far belongs to."""
-        return [text for pattern in self._exclude
-                for text in _LITERAL.findall(pattern)
-                if not self._has_excluded(text)]
-
-    def _has_excluded(self, text):
-        if _PLAIN(text) or not self._expand:
-            return text in self._excluded
-        parts, = _parse(text)
-        if _count(parts) < COUNT_LIMIT:
-            return not self._excluded.isdisjoint(_generate([parts]))
-        return any(_makes(parts, host) for host in self._excluded)
-
-    def _names(self, pattern):
-        return (expand if self._expand else _take_literally)(pattern)
+        """Return the names in *exclude* that have matched no host so far."""
+        return [name for pattern in self._exclude
+                for name in _find_names(pattern)
+                if HostSet([name], self._expanding).isdisjoint(
+                    self._excluded)]
 
 
-def patterns_in(lines, path, check, first=1):
+def parse_host_lines(lines, path, check, first=1):
     """Return the patterns in *lines*, bytes as a file of hosts holds them.
 
-    White space parts them and '#' starts a comment.  Call *check* on each;
-    where it raises PatternError, raise HostFileError with *path* and the
-    number of the line, the first being *first*.
+    White space parts patterns, and '#' starts a comment.  Call *check* on
+    each pattern; if that raises PatternError, raise HostFileError with
+    *path* and the number of the line, where *first* is the first.
     """
     patterns = []
     for number, line in enumerate(lines, first):
@@ -629,8 +633,8 @@ def patterns_in(lines, path, check, first=1):
         if number == 1 and line.startswith(b'\xef\xbb\xbf'):
             line = line[3:]         # a byte-order mark
         for word in line.partition(b'#')[0].split():
-            # As the system decodes arguments, so that the same host from
-            # a file and from the command line is the same host.
+            # Decoded as the system decodes arguments, so that a host in a
+            # file and the same one on the command line are equal.
             pattern = os.fsdecode(word)
             try:
                 check(pattern)
@@ -640,26 +644,30 @@ def patterns_in(lines, path, check, first=1):
     return patterns
 
 
-def patterns_from(arguments, expand_them=True):
-    """Return the patterns that HOST *arguments* of a command line name.
+def _read_host_file(path, check):
+    try:
+        # Text mode, because CR and CR LF end a line too.
+        with open(path, encoding='latin-1') as file:
+            return parse_host_lines(
+                (line.encode('latin-1') for line in iter(
+                    lambda: file.readline(LINE_LIMIT + 1), '')),
+                path, check)
+    except OSError as error:
+        raise HostFileError(path, None, 'cannot read hosts: '
+                            + error.strerror + _hint(path)) from None
 
-    An argument with a '/' outside brackets is a file of hosts.  All are
-    checked: raise PatternError, or HostFileError for files.
+
+def parse_host_arguments(arguments, expanding=True):
+    """Return the patterns in *arguments*, the HOSTs of a command line.
+
+    An argument with a '/' outside brackets is a file of hosts.  Every
+    pattern is checked: raise PatternError, or HostFileError for files.
     """
-    check = expand if expand_them else _take_literally
+    check = pattern_reader(expanding)
     patterns = []
     for argument in arguments:
         if '/' in re.sub(r'\[[^][]*\]', '', argument):
-            try:
-                # As text, so that CR and CR LF end a line too.
-                with open(argument, encoding='latin-1') as file:
-                    lines = iter(lambda: file.readline(
-                        LINE_LIMIT + 1).encode('latin-1'), b'')
-                    patterns += patterns_in(lines, argument, check)
-            except OSError as error:
-                raise HostFileError(argument, None, 'cannot read hosts: '
-                                    + error.strerror + _hint(argument)
-                                    ) from None
+            patterns += _read_host_file(argument, check)
         else:
             check(argument)
             patterns.append(argument)
@@ -806,7 +814,7 @@ def _load_record(path, source, unpickler):
             return None
         # Its text may hold what the file does.
         raise RecordError('%s: not a result: %s'
-                          % (path, _short(str(error)))) from None
+                          % (path, _excerpt(str(error)))) from None
     if not _is_result(record):
         raise RecordError('%s: not a result' % path)
     return record
@@ -963,8 +971,10 @@ def explain_exit(job):
     return 'error' if job.exitcode else 'ok', '', 'yes', ''
 
 
-# -- Jobs ---------------------------------------------------------------------
+# -- Jobs -------------------------------------------------------------------
 
+READ_SIZE = 1 << 16     # bytes to read at a time: a pipe is read once a turn,
+                        # so that no host starves the rest
 SPOOL_SIZE = 1 << 18    # bytes of a stream in memory; more goes to disk
 FIND_LIMIT = 1.0        # seconds to look for a process whose pid is unknown
 FIND_INTERVAL = 0.001   # seconds between two looks
@@ -2098,7 +2108,7 @@ class _Work:
         """Return the Result of *job*, which could not be started."""
         return self._hooks.finished(job, Result(
             job.host, 255, '', '', job.started, job.started, 'ssh',
-            '%s: %s' % (CAUSES['start'], _cause(error)), False, 'start',
+            '%s: %s' % (CAUSES['start'], _error_text(error)), False, 'start',
             'no'))
 
     def result(self, job):
@@ -2113,7 +2123,7 @@ class _Work:
         error = job.output.error or job.errors.error
         if error is None:
             return result
-        lost = '%s: %s' % (CAUSES['output-lost'], _cause(error))
+        lost = '%s: %s' % (CAUSES['output-lost'], _error_text(error))
         return result._replace(
             truncated=True, cause='output-lost',
             reason=', '.join(filter(None, [lost, result.reason])))
@@ -2788,6 +2798,8 @@ def _cut_line(hosts, total, limit):
 
 PROGRAM_GRACE = 2.0     # seconds that a program has after Ctrl-C until
                         # SIGTERM, from there to SIGKILL, and to giving up
+NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
+
 
 class _Sink:
     """Where results go.
@@ -3083,7 +3095,7 @@ class _ResultSink(_Sink):
             if not self._failed:
                 self._complain('%s: %s: %s' % (
                     self.label, result.host,
-                    getattr(error, 'strerror', _cause(error))))
+                    getattr(error, 'strerror', _error_text(error))))
             self._failed.append(result.host)
         else:
             if _is_cut(result):
@@ -3749,7 +3761,7 @@ class PasswordAttendant(JobHooks):
         if job.auth.sudo_sent and _PASSWORD_EXPIRED.search(result.errors):
             question = _WANTS_NEW_PASSWORD
         elif prompt:
-            question = 'sudo asked: ' + ' '.join(prompt)[:TEXT_LIMIT]
+            question = 'sudo asked: ' + ' '.join(prompt)[:EXCERPT_LENGTH]
         else:
             return result
         return result._replace(reason='%s, %s' % (result.reason, question))
@@ -3894,7 +3906,7 @@ class PasswordAttendant(JobHooks):
             else:
                 self._ask(self._ssh, job, settle)
         else:
-            talk.other_prompt = ' '.join(prompt.split())[:TEXT_LIMIT]
+            talk.other_prompt = ' '.join(prompt.split())[:EXCERPT_LENGTH]
             # A host key is asked about before a password is: if one was
             # sent, a jump host took it.
             talk.taken = bool(talk.sent_to) and not key
@@ -4317,7 +4329,7 @@ class Run:
         except (OSError, MemoryError) as error:
             if not self._faults:
                 self.complain('stopping: %s'
-                              % (_cause(error) or 'out of memory'))
+                              % (_error_text(error) or 'out of memory'))
             self._faults += 1
         self._heed_stops()
 
@@ -4330,7 +4342,7 @@ class Run:
                 self._show(result)
             except (OSError, MemoryError) as error:
                 self.complain('cannot show %s: %s' % (
-                    result.host, _cause(error) or 'out of memory'))
+                    result.host, _error_text(error) or 'out of memory'))
         # A pager that has us wait is no fault of the hosts.
         self._job.extend_deadlines(time.monotonic() - begun)
 
@@ -4428,7 +4440,7 @@ class Run:
                 self.err.say(self._cut_line(self.tally.cut))
         hosts, left = self._job.not_started(), []
         end = time.monotonic() + LISTING_LIMIT
-        while (not hosts.exhausted and len(left) < COUNT_LIMIT
+        while (not hosts.exhausted and len(left) < EXPANSION_LIMIT
                and time.monotonic() < end):
             left += filter(None, [hosts.take()])
         self._check_exclusions()
@@ -4474,7 +4486,7 @@ class Run:
 def _tell_idle_exclusions(hosts, say):
     idle = hosts.idle_exclusions()
     if idle:
-        say('-x excludes none of these hosts: %s' % _short(','.join(idle)))
+        say('-x excludes none of these hosts: %s' % _excerpt(','.join(idle)))
 
 
 def _process_room():
@@ -4491,6 +4503,11 @@ def _process_room():
     return limit
 
 
+# Beyond the five of each job: three pipes and, where passwords are asked for,
+# a reserved descriptor and the connection of the askpass helper.
+SPARE_DESCRIPTORS = 64
+
+
 def _raise_descriptor_limit(need):
     """Let us open *need* descriptors, or as many as we may."""
     import resource
@@ -4502,6 +4519,9 @@ def _raise_descriptor_limit(need):
             resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
         except (OSError, ValueError):
             pass                    # then fewer run at once
+
+
+BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
 
 
 class Arriving:
@@ -4573,7 +4593,7 @@ class Arriving:
     def _patterns(self, line):
         self._line += 1
         try:
-            return patterns_in([line], 'stdin', self._check, self._line)
+            return parse_host_lines([line], 'stdin', self._check, self._line)
         except HostFileError as error:
             self._complain('%s; line skipped' % error)
             return []
@@ -4584,7 +4604,10 @@ class Arriving:
             self._job.unwatch(0)
 
 
-# -- The prompt -------------------------------------------------------------
+# -- The shell --------------------------------------------------------------
+
+HISTORY_LENGTH = 1000   # lines
+
 
 def _number(kind, low):
     """Return an argparse type: a *kind* of number, *low* or more."""
@@ -4753,7 +4776,7 @@ class Prompt:
             return self._run(self._selected, line)
         except (ClasshError, OSError, ValueError,
                 argparse.ArgumentTypeError) as error:
-            self._say('classh: %s' % _cause(error))
+            self._say('classh: %s' % _error_text(error))
             self.status = 2
             return self._options.errexit
 
@@ -5187,8 +5210,8 @@ def _main(argv, out, err):
         command = operands.pop(0) if operands else ''
         if not command.strip():
             raise UsageError('no command; see classh -h')
-    check = _take_literally if options.noexpand else expand
-    arriving = Arriving(check, run.complain) if '-' in operands else None
+    arriving = Arriving(pattern_reader(not options.noexpand),
+                        run.complain) if '-' in operands else None
     _check_uses(options, arriving)
     hosts = _host_stream(options, operands)
     first = next(hosts, None)
@@ -5198,7 +5221,7 @@ def _main(argv, out, err):
         raise UsageError('no hosts')
     for word in operands + options.exclude:
         for name in word.split(','):
-            if _PLAIN(name) and os.path.isfile(name):
+            if _is_plain_name(name) and os.path.isfile(name):
                 run.warn('%s is taken for a host; the file is ./%s'
                          % (name, name))
     if options.list:
@@ -5256,7 +5279,7 @@ def _print_hosts(hosts, arriving, out):
 
 def _number_of_hosts(hosts):
     """Return how many the HostQueue *hosts* holds, None if too many."""
-    taken = list(itertools.islice(iter(hosts.take, None), COUNT_LIMIT))
+    taken = list(itertools.islice(iter(hosts.take, None), EXPANSION_LIMIT))
     number = len(taken) if hosts.exhausted else None
     for host in reversed(taken):
         hosts.put_back(host)
@@ -5388,9 +5411,9 @@ def _host_stream(options, operands):
     expanding = not options.noexpand
     # As iterators, since they were checked already.
     return HostQueue(
-        iter(patterns_from([host for host in operands if host != '-'],
+        iter(parse_host_arguments([host for host in operands if host != '-'],
                            expanding)),
-        expanding, patterns_from(options.exclude, expanding))
+        expanding, parse_host_arguments(options.exclude, expanding))
 
 
 def main(argv=None):
@@ -5398,7 +5421,7 @@ def main(argv=None):
     try:
         _hold_standard_descriptors()
     except OSError as error:        # no /dev/null
-        Output(sys.stderr).say('classh: %s' % _cause(error))
+        Output(sys.stderr).say('classh: %s' % _error_text(error))
         return 1
     out, err = Output(sys.stdout), Output(sys.stderr)
     try:
@@ -5409,7 +5432,7 @@ def main(argv=None):
         err.say('classh: %s' % error)
         return 2
     except (OSError, MemoryError) as error:
-        err.say('classh: %s' % _cause(error))
+        err.say('classh: %s' % _error_text(error))
         return 1
     except KeyboardInterrupt:       # of a program that called us
         return 128 + signal.SIGINT

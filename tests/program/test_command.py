@@ -930,7 +930,7 @@ class SignalTest(TestCase):
                         'slow[1-999999999]').check(
             130, stdout=None,
             stderr='1 of 2 stopped: slow1\n%d or more not started\n'
-            % classh.COUNT_LIMIT)
+            % classh.EXPANSION_LIMIT)
 
     def test_quiet_run_ends_quietly(self):
         with Command(argv('-q', 'true', 'slow[1-3]')) as command:

@@ -187,7 +187,7 @@ class FuzzTest(TestCase):
             else:
                 self.assertRegex(word, r'\A(-[opl]|\d+|\w+=\w+)\Z')
         self.assertEqual(list(classh.expand(host)), [host])
-        self.assertEqual(classh._take_literally(host), [host])
+        self.assertEqual(classh._split_names(host), [host])
         os.fsencode(host)
 
     def check_error(self, error):
@@ -219,7 +219,7 @@ class PatternTest(FuzzTest):
     def test_bracket_taken_literally_makes_no_more_hosts(self, dice):
         pattern = Maker(dice).pattern()
         try:
-            hosts = classh._take_literally(pattern)
+            hosts = classh._split_names(pattern)
         except classh.PatternError as error:
             self.check_error(error)
             return
@@ -227,7 +227,7 @@ class PatternTest(FuzzTest):
             self.assertNotRegex(host, ODD)
             self.assertFalse(host.startswith('-'))
             self.assertFalse(classh.ssh_argv(host, 'x')[-2].startswith('-'))
-            self.assertEqual(classh._take_literally(host), [host])
+            self.assertEqual(classh._split_names(host), [host])
 
     @examples()
     def test_fold_is_the_inverse_of_expand(self, dice):
@@ -251,7 +251,7 @@ class PatternTest(FuzzTest):
             return
         # Made, or only asked for, as it is with those that name very many.
         limit = dice.choice([1, 3, 9999])
-        with mock.patch.object(classh, 'COUNT_LIMIT', limit):
+        with mock.patch.object(classh, 'EXPANSION_LIMIT', limit):
             stream = list(classh.HostQueue(patterns, exclude=without))
         self.assertEqual(stream, [
             host for host in dict.fromkeys(wanted)
@@ -275,9 +275,10 @@ class HostFileTest(FuzzTest):
     @examples()
     def test_file_is_refused_or_names_hosts_that_are_safe(self, dice):
         octets = self.octets(dice)
-        for check in classh.expand, classh._take_literally:
+        for check in classh.expand, classh._split_names:
             try:
-                patterns = classh.patterns_in(io.BytesIO(octets), 'x', check)
+                patterns = classh.parse_host_lines(io.BytesIO(octets), 'x',
+                                                   check)
             except classh.HostFileError as error:
                 self.check_error(error)
                 self.assertTrue(1 <= error.line <= octets.count(b'\n') + 1)
@@ -306,7 +307,8 @@ class HostFileTest(FuzzTest):
         for number, line in enumerate(
                 re.split(b'\r\n?|\n', octets), 1):
             with contextlib.suppress(classh.HostFileError):
-                good += classh.patterns_in([line], 'x', classh.expand, number)
+                good += classh.parse_host_lines([line], 'x', classh.expand,
+                                                number)
         self.assertEqual(whole, good)
 
     def arrive(self, pieces):

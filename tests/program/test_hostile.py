@@ -195,7 +195,7 @@ class NameTest(HostileTest):
                      'a&b', "a'b", 'a"b', 'a<b', 'a>b', 'a\\b', 'a(b)',
                      'a{b}', '$IFS', 'al;x@b', 'a[;,b]', 'a[1,$x]',
                      "u'@h[1-2]"):
-            for take in classh.expand, classh._take_literally:
+            for take in classh.expand, classh._split_names:
                 with self.assertRaises(classh.PatternError, msg=name):
                     print(list(take(name)))
         for name in 'DOM\\al@b', 'host$@b', 'fe80::1%eth0', 'a+b', 'a~b':
@@ -309,13 +309,13 @@ class LineTest(HostileTest):
         vast = classh.HostSet(['n[0-99999999]x[0-99999999]n[x,n1x]'])
         calls = {
             'expand': lambda text: next(classh.expand(text), None),
-            '_take_literally': classh._take_literally,
+            '_split_names': classh._split_names,
             'str(error)': lambda text: str(
                 classh.PatternError(text, text, '')),
-            'patterns_in': lambda text: classh.patterns_in(
+            'parse_host_lines': lambda text: classh.parse_host_lines(
                 [text.encode('utf-8', 'surrogateescape')], 'x',
                 classh.expand),
-            'patterns_from': lambda text: classh.patterns_from(
+            'parse_host_arguments': lambda text: classh.parse_host_arguments(
                 [text.replace('/', '')]),
             'ssh_argv': lambda text: classh.ssh_argv(text, 'x'),
             'HostSet': vast.__contains__,

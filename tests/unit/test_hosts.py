@@ -12,7 +12,7 @@ from lib import (FAKE_SSH, Command, TestCase, classh_argv, run, run_classh,
                  wait_until)
 import classh
 from classh import (HostFileError, HostQueue, PatternError, expand, fold,
-                    patterns_from, ssh_argv)
+                    parse_host_arguments, ssh_argv)
 
 SSH_G = ['ssh', '-G', '-F', '/dev/null']    # ssh says what it understood
 
@@ -170,7 +170,7 @@ class RefusedPatternTest(TestCase):
         for host in ('[-oX:]', 'bob@[-x:y]', '[-x:]:22', 'bob@-x:y:z',
                      '[a:b]', '[::1%]', 'web:22:x',
                      'fe80::[1,x]', '[web:vars]', '[all:children]'):
-            for take in expand, classh._take_literally:
+            for take in expand, classh._split_names:
                 with self.assertRaises(PatternError, msg=host):
                     print(list(take(host)))
         self.assertEqual(ssh_argv('[-oX:]', 'date')[-2], '[-oX:]')
@@ -186,7 +186,7 @@ class RefusedPatternTest(TestCase):
         for host in '[web]', '[web_1]', 'al@[web]':
             self.check(host, host, 'is not [user@]name[:port]')
             with self.assertRaises(PatternError):
-                classh._take_literally(host)
+                classh._split_names(host)
 
     def test_character_that_cannot_be_seen_or_only_looks_like_another(self):
         for char, name in (
@@ -422,7 +422,7 @@ class HostStreamTest(TestCase):
             self.assertEqual(list(HostQueue(hosts, exclude=exclude)), spared)
 
     def test_exclude_may_name_some_hosts_twice(self):
-        with mock.patch('classh.COUNT_LIMIT', 4):
+        with mock.patch('classh.EXPANSION_LIMIT', 4):
             stream = HostQueue('n[1-9],a',
                                 exclude='n[1,1,1],n[2-3],n[2-7],n[3-8],a')
             self.assertEqual(list(stream), ['n9'])
@@ -508,11 +508,11 @@ class HostFileTest(TestCase):
         super().setUp()
         self.path = os.path.join(self.scratch(), 'hosts')
 
-    def read(self, octets, *arguments, expand_them=True):
+    def read(self, octets, *arguments, expanding=True):
         with open(self.path, 'wb') as file:
             file.write(octets)
-        patterns = patterns_from((self.path,) + arguments, expand_them)
-        return list(HostQueue(patterns, expand_them))
+        patterns = parse_host_arguments((self.path,) + arguments, expanding)
+        return list(HostQueue(patterns, expanding))
 
     def refused(self, octets):
         with self.assertRaises(HostFileError) as caught:
@@ -534,7 +534,7 @@ class HostFileTest(TestCase):
                           '1x', '3x'])
 
     def test_patterns_may_be_taken_literally(self):
-        self.assertEqual(self.read(b'web[8-9] x[\n', expand_them=False),
+        self.assertEqual(self.read(b'web[8-9] x[\n', expanding=False),
                          ['web[8-9]', 'x['])
 
     def test_comments_and_blank_lines_are_passed_over(self):
@@ -610,7 +610,7 @@ class HostFileTest(TestCase):
             cases.append((secret, 'Permission denied'))
         for path, text in cases:
             with self.assertRaises(HostFileError, msg=path) as caught:
-                patterns_from(['a', path])
+                parse_host_arguments(['a', path])
             error = caught.exception
             self.assertEqual((error.path, error.line), (path, None))
             self.assertEqual(str(error),
@@ -618,14 +618,14 @@ class HostFileTest(TestCase):
         for path, hint in (('10.0.0.0/24', '10.0.0.[1-254]'),
                            ('ssh://web1', '[user@]name[:port]')):
             with self.assertRaises(HostFileError) as caught:
-                patterns_from([path])
+                parse_host_arguments([path])
             self.assertIn(hint, str(caught.exception))
 
     def test_slash_outside_brackets_makes_an_argument_a_file(self):
-        self.assertEqual(patterns_from(['n[0-10/5]', 'a,b']),
+        self.assertEqual(parse_host_arguments(['n[0-10/5]', 'a,b']),
                          ['n[0-10/5]', 'a,b'])
         with self.assertRaises(HostFileError):
-            patterns_from(['./n[0-10/5]'])
+            parse_host_arguments(['./n[0-10/5]'])
 
     def test_name_of_a_file_is_no_pattern(self):
         self.path += '[1-2],x'
