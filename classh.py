@@ -976,6 +976,8 @@ def explain_exit(job):
 READ_SIZE = 1 << 16     # bytes to read at a time: a pipe is read once a turn,
                         # so that no host starves the rest
 SPOOL_SIZE = 1 << 18    # bytes of a stream in memory; more goes to disk
+WAIT_INTERVAL_MIN = 0.0005      # seconds between two looks at a process that
+WAIT_INTERVAL_MAX = 0.05        # is waited for; doubled from look to look
 FIND_LIMIT = 1.0        # seconds to look for a process whose pid is unknown
 FIND_INTERVAL = 0.001   # seconds between two looks
 
@@ -1313,6 +1315,52 @@ def _kill_group(pid, signum):
     """
     with contextlib.suppress(OSError):
         os.killpg(pid, signum)
+
+
+def wait_or_end(process, stop_level, patience, grace):
+    """Wait for *process*, a Popen that is no job; return its exit status, or
+    None if it survives SIGKILL.
+
+    stop_level() is how often an end was requested.  The first request gives
+    the process *patience* seconds, another one cuts them short.  Then comes
+    SIGTERM, *grace* seconds later SIGKILL, and *grace* seconds later the wait
+    is given up.  Signals go to the whole group of a process that leads one.
+    """
+    signals = [signal.SIGTERM, signal.SIGKILL]
+    at_first = max(1, stop_level())     # earlier requests count as one
+    deadline, pause = None, WAIT_INTERVAL_MIN
+    while not _has_exited(process.pid):
+        now, level = time.monotonic(), stop_level()
+        if level and deadline is None:
+            deadline = now + patience
+        if deadline is not None and (
+                now >= deadline or level > at_first and len(signals) == 2):
+            if not signals:
+                return None
+            _kill_led(process.pid, signals.pop(0))
+            deadline = now + grace
+        time.sleep(pause)
+        pause = min(2 * pause, WAIT_INTERVAL_MAX)
+    if deadline is not None:
+        _kill_led(process.pid, signal.SIGKILL)      # what it leaves behind
+    return process.wait()
+
+
+def _kill_led(pid, signum):
+    """Send *signum* to the process *pid*, and to its group if it leads one."""
+    with contextlib.suppress(OSError):
+        kill = os.killpg if os.getpgid(pid) == pid else os.kill
+        kill(pid, signum)
+
+
+def _has_exited(pid):
+    """Return whether the child *pid* has exited; do not reap it, so that its
+    number and that of its group are not used again."""
+    try:
+        return os.waitid(os.P_PID, pid,
+                         os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:       # another part of the program reaped it
+        return True
 
 
 # -- Event loop -------------------------------------------------------------
@@ -3046,38 +3094,15 @@ class ProgramSink(_NameSink):
             self._manager.unwatch(self._fd)
         other_end = None if self.error else self._open_other_end()
         self._process.stdin.close()
-        self._await(hurry)
+        # The program has seen its end of file only now.
+        status = wait_or_end(self._process, hurry, PROGRAM_GRACE,
+                             PROGRAM_GRACE)
         self._take_back(other_end)
-        status = self._process.returncode
-        if status:
+        if status != 0:
             self._complain('%s: %s' % (
-                self.label, 'exited with %d' % status if status > 0
+                self.label, 'would not die' if status is None
+                else 'exited with %d' % status if status > 0
                 else 'ended by ' + _signal_name(-status)))
-
-    def _await(self, hurry):
-        """Wait for the program; in a hurry, end it by the ladder."""
-        pid = self._process.pid
-        deadline = None
-        steps = [signal.SIGTERM, signal.SIGKILL]
-        # It has seen its end of file only now, and has PROGRAM_GRACE for that
-        # unless one more signal comes.
-        patient = max(1, hurry())
-        while not os.waitid(os.P_PID, pid,
-                            os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            if hurry() and deadline is None:
-                deadline = time.monotonic() + PROGRAM_GRACE
-            late = deadline and time.monotonic() > deadline
-            if late or deadline and hurry() > patient and len(steps) > 1:
-                if not steps:
-                    self._complain('%s: would not die' % self.label)
-                    return
-                _kill_group(pid, steps.pop(0))
-                deadline = time.monotonic() + PROGRAM_GRACE
-            # The program may take its time: we only look now and then.
-            time.sleep(REAP_INTERVAL)
-        if deadline:
-            _kill_group(pid, signal.SIGKILL)    # what the shell left behind
-        self._process.wait()
 
 
 class _ResultSink(_Sink):
