@@ -9,14 +9,46 @@ As a module, results come as the hosts finish:
 
     from classh import SSHJobMan
 
-    with SSHJobMan(['web[1-20]', 'db1'], 'uptime', timeout=30) as job:
-        for result in job:
+    with SSHJobMan(['web[1-20]', 'db1'], 'uptime', timeout=30) as manager:
+        for result in manager:
             print(result.host, result.outcome, result.elapsed)
             print(result.output, end='')
 
-Not promised: that a remote command ends when its ssh is ended, that hosts
-finish in any order, that ssh ends where a signal ends Python itself, or that
-one manager may be used from two threads at the same time.
+Only the names in __all__ are public.  Not promised: that a remote command
+ends when its ssh is ended, that hosts finish in any order, that ssh ends
+where a signal ends Python itself, or that one manager may be used from two
+threads at the same time.
+
+Five ideas carry the code:
+
+1. A job is passive: one process and what came out of it.  The loop waits.
+2. Hints wake, waitpid() decides: SIGCHLD, end of file and the clock wake the
+   loop, and os.waitpid(pid, WNOHANG) says whether a job is over.
+3. Every wait has an end: a job has one state and one deadline, and each state
+   says what happens at its deadline.
+4. Results flow one way: hosts come in as a stream, results leave as one, and
+   views and sinks listen to it.  Nothing needs the whole list at once.
+5. Causes are facts: the transport alone knows ssh, and names why a host
+   failed in a word of one table; summary and exit status parse no text.
+
+A chapter uses only the chapters above it:
+
+    Defaults and errors   what a user can set; what callers can catch
+    Host patterns         expand, fold
+    Host lists            sets and the queue of hosts, files of hosts
+    Results               Result, the table of causes, records, load
+    Transports            ssh: its arguments, what its exit status means
+    Jobs                  _Job and its states, captured output, input
+    Event loop            what wakes us: descriptors, children, timers; stdin
+    Pool                  jobs that run: start, reap, TERM, KILL, give up
+    Job manager           SSHJobMan: hosts in, admission, results out; Pace
+    Views                 console, report, tally and each way to show results
+    Sinks                 -S, -E, --pickle: files, programs, directories
+    Passwords             askpass server, sudo, lockout guard
+    Stopping              Ctrl-C and other signals
+    A run                 hosts from stdin; manager, views and sinks together
+    The shell             --shell and its shared connections
+    Command line          parser, checks, main
 """
 
 import signal
