@@ -139,7 +139,7 @@ class Accounts:
                        for role in self.USERS}
         for role, name in self._names.items():
             setattr(self, role, name)
-        self.directory = tempfile.mkdtemp(prefix=Sshd.PREFIX)
+        self.directory = tempfile.mkdtemp(prefix=SHARED)
         self._etc = []              # files to remove
         atexit.register(self.stop)
         for name in self._names.values():
