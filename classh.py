@@ -3410,7 +3410,7 @@ _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
 _PASSWORD_REFUSED = re.compile(
     'Permission denied|Too many authentication failures|Received disconnect')
 # ... and where the server takes passwords, but has seen none or a wrong one.
-_DENIED = re.compile(r'Permission denied \([^)]*(password|keyboard)')
+_DENIED = re.compile(r'Permission denied \([^()]*(password|keyboard)')
 # What sudo says of a user who may not, whatever the password.
 _NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty|'
                           r'your account locked|Account expired')

@@ -303,7 +303,7 @@ class LineTest(HostileTest):
         units = ('$', '\\', '@', 'a@', '[', '[:', ':', 'a', '1', '1a', '1-',
                  '(', '(a@', "a'", "'s ", ' password', '/', ' ', '.', '=',
                  'x,', '[a],', '[1-2]', '[1', '{', '%', '\xe9', '\u200b',
-                 '\udcff', 'n1x', '#', '\r', '-', '::')
+                 '\udcff', 'n1x', '#', '\r', '-', '::', 'Permission denied (')
         ends = [(head, tail) for head in ('', '[', '(', 'a@')
                 for tail in ('', '@x', ']', ']x', ':', '\0')]
         vast = classh.HostSet(['n[0-99999999]x[0-99999999]n[x,n1x]'])
@@ -326,12 +326,20 @@ class LineTest(HostileTest):
             'password': classh._PASSWORD_PROMPT,
             'passphrase': classh._KEY_PROMPT,
             'host key': classh._HOST_KEY_PROMPT,
+            'denied': classh._DENIED.search,
+            'refused': classh._PASSWORD_REFUSED.search,
             'sudo': classh._NOT_ALLOWED.search}
         for name, call in calls.items():
             for unit in units:
                 for head, tail in ends:
                     self.check_linear(call, lambda count: (
                         head + unit * count + tail), name)
+
+    def test_what_a_host_says_as_it_fails_is_searched_in_linear_time(self):
+        # Each host that ends with 255, with -A and without.
+        said = self.classh("yes 'Permission denied (' | head -c 4000000 >&2; "
+                           'exit 255', 'a', '-q', before='ulimit -t 20')
+        said.check(4, '', '')
 
     def check_linear(self, call, make, name):
         for _ in range(3):          # the machine may be busy
