@@ -20,7 +20,9 @@ import sys
 import tempfile
 import unittest
 
-from lib import INSTALL_LIMIT, MARK, TESTS, Sshd, processes, run, wait_until
+from .commands import run
+from .place import INSTALL_LIMIT, MARK, SHARED, TESTS
+from .processes import processes, wait_until
 
 SBIN = os.environ['PATH'] + ':/usr/sbin:/sbin:/usr/local/sbin'
 NAME = 'classh-test-%d' % os.getpid()   # of PAM services and of files in /etc
