@@ -84,11 +84,11 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['ClasshError', 'Gate', 'HostFileError', 'HostQueue', 'JobHooks',
-           'Output', 'PasswordAttendant', 'PatternError', 'RecordError',
+__all__ = ['ClasshError', 'Console', 'Gate', 'HostFileError', 'HostQueue',
+           'JobHooks', 'PasswordAttendant', 'PatternError', 'RecordError',
            'Result', 'SSHJobMan', 'TargetError', 'UsageError', 'expand',
            'fold', 'load', 'main', 'parse_host_arguments', 'report',
-           'ssh_argv']
+           'run_script', 'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -718,6 +718,16 @@ CAUSES = {
     'signal': 'ended by a signal',          # ssh itself, by somebody else
     'input': 'input lost',
     'output-lost': 'output lost',           # no memory, no disk
+    # The hooks for passwords:
+    'withheld': 'not sent the password',    # a host had refused it
+    'password': 'refused the password',
+    'askpass': 'could not ask for the password',
+    'prompt': 'showed an unexpected prompt',
+    'no-sudo': 'found no sudo',
+    'sudo-expired': 'wanted a new password for sudo',
+    'sudo-again': 'asked again for sudo',   # after a password that was right
+    'sudo-password': 'refused the password for sudo',
+    'sudo': 'did not run the command under sudo',
 }
 
 # Field: its types.  The last four were added in version 2 of the records.
@@ -760,6 +770,14 @@ class Result(collections.namedtuple('Result', _FIELDS)):
 
 
 Result.__new__.__defaults__ = tuple(_ADDED.values())
+
+
+def cause_text(result):
+    """Return why *result* is no success, in a few words that are the same
+    for all hosts of one cause."""
+    if result.cause == 'signal':
+        return 'ended by ' + _signal_name(-result.exitcode)
+    return CAUSES.get(result.cause) or 'exited with %d' % result.exitcode
 
 
 def _is_lost(result):
@@ -1073,10 +1091,11 @@ class _Spool:
 class _Capture:
     """What was read of one pipe, up to *room* bytes."""
 
-    __slots__ = ('cut', 'error', '_room', '_spool', '_spooling', '_places',
-                 '_rest')
+    __slots__ = ('tee', 'cut', 'error', '_room', '_spool', '_spooling',
+                 '_places', '_rest')
 
     def __init__(self, room, spool):
+        self.tee = None             # called with the bytes as they come
         self.cut = False            # there was more than *room*
         self.error = None           # why nothing is kept
         self._room = room
@@ -1086,6 +1105,8 @@ class _Capture:
         self._rest = bytearray()    # what came after them
 
     def add(self, chunk):
+        if self.tee is not None:
+            self.tee(chunk)
         if self.error is not None:
             return
         if len(chunk) > self._room:
@@ -2668,12 +2689,13 @@ def _call_watcher(fileobj, events, callback):
     callback(fileobj, events)
 
 
-# -- Views ------------------------------------------------------------------
+# -- Console and views ------------------------------------------------------
 
 STALL_LIMIT = 2.0       # seconds that a blocked stream is waited for once the
                         # run has been asked to end
 
-class Output:
+
+class Console:
     """A standard stream to write str to; it never raises.
 
     The first error is kept in .error, and what comes after it is dropped:
@@ -2681,12 +2703,17 @@ class Output:
     terminal, what could drive it is shown escaped.
     """
 
-    def __init__(self, stream):
-        self.hurry = lambda: 0      # set by a Run: how often to end was asked
-        self._held = bytearray()
+    # True: results go here, so a reader who leaves has seen enough.
+    carries_results = False
+
+    def __init__(self, stream, stops=None):
+        """*stream* is a text file or None; *stops* the StopRequests that end
+        the waiting for a reader who does not read, or None."""
         self.error = None
         self.terminal = stream is not None and stream.isatty()
+        self._stops = stops
         self._stream = stream
+        self._held = bytearray()
         if stream is None:          # as sys.stdout is where it was closed
             self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
             return
@@ -2694,6 +2721,7 @@ class Output:
             stream.flush()          # what a host program has printed
 
     def write(self, text, flush=True):
+        """Write *text*, which is safe, as it is."""
         if self.terminal:
             self._held += text.encode(self._stream.encoding,
                                       'backslashreplace')
@@ -2706,6 +2734,8 @@ class Output:
                     self._write(held)
             except OSError as error:
                 self.error = error
+                if self.reader_left and self.carries_results and self._stops:
+                    self._stops.reader_left = True
 
     def _write(self, held):
         try:
@@ -2721,7 +2751,7 @@ class Output:
                 with contextlib.suppress(BlockingIOError):
                     # This much does not block where it is ready.
                     left = left[os.write(fd, left[:select.PIPE_BUF]):]
-            elif self.hurry():
+            elif self._stops and self._stops.caught:
                 raise OSError(errno.ETIMEDOUT,
                               'blocked, its reader does not read')
 
@@ -2729,28 +2759,29 @@ class Output:
     def reader_left(self):
         return isinstance(self.error, BrokenPipeError)
 
-    def say(self, text):
+    def print_line(self, text):
         """Write *text*, of ours, as one line, whatever names it holds."""
-        self.write(self.safe(text.translate(_LINE_ESCAPES)) + '\n')
+        self.write(self.escape(text.translate(_LINE_ESCAPES)) + '\n')
 
-    def safe(self, text):
+    def write_text(self, text):
+        """Write remote *text*, escaped.
+
+        What a terminal has no room for in a line goes to lines with an
+        indent: the terminal would put that at its left edge, where it could
+        pass for a line of ours.
+        """
+        self.write(self._fold(self.escape(text)) if self.terminal else text)
+
+    def escape(self, text):
         """Return remote *text* as it may be written."""
         if not self.terminal:
             return text
-        # ssh ends its own messages with CR LF: that may pass.
+        # ssh ends its own messages with CR LF, which is harmless.
         return text.replace('\r\n', '\n').translate(_TERMINAL_ESCAPES)
 
-
-    def safe_lines(self, text):
-        """As safe(); and what a terminal has no room for in a line goes to
-        lines with an indent, since it would put that at its left edge, where
-        it could pass for a line of ours.
-        """
-        if not self.terminal:
-            return text
+    def _fold(self, text):
         encoding = self._stream.encoding
-        text = self.safe(text).encode(encoding, 'backslashreplace').decode(
-            encoding)
+        text = text.encode(encoding, 'backslashreplace').decode(encoding)
         try:
             width = os.get_terminal_size(self._stream.fileno()).columns
         except OSError:
@@ -2769,7 +2800,7 @@ def _fold_line(line, width):
         return line
     pieces, begin, column = [], 0, 0
     for index, char in enumerate(line):
-        # Beyond those letters, a character may take two columns.
+        # Beyond the scripts of one column, a character may take two.
         size = (8 - column % 8 if char == '\t'
                 else 1 if char < '\u1100' else 2)
         if column + size > width:
@@ -2782,14 +2813,38 @@ def _fold_line(line, width):
 _WIDE = re.compile('[\t\u1100-\U0010ffff]').search
 _LINE_ESCAPES = {code: '\\x%02x' % code
                  for code in (*range(0x20), *range(0x7f, 0xa0))}
-# But for newline and tab, and with bytes that could not be decoded and the
-# marks that turn the direction of text.
+# Newline and tab pass; bytes that could not be decoded and the marks that
+# turn the direction of text do not.
 _TERMINAL_ESCAPES = {
     **_LINE_ESCAPES, 0x0a: '\n', 0x09: '\t',
     **{0xdc00 + byte: '\\x%02x' % byte for byte in range(0x80, 0x100)},
     **{code: '\\u%04x' % code for code in (
         0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
         *range(0x2066, 0x206a))}}
+
+
+def run_script(script, usage):
+    """Run a script around this module: exit with the status that
+    script(arguments, out) returns, where *out* is a Console of stdout.
+
+    An error ends the script in one line on stderr, with status 1, or 2 where
+    the arguments are at fault; UsageError() without words shows *usage*.
+    """
+    name = os.path.basename(sys.argv[0])
+    out = Console(sys.stdout)
+    try:
+        status = script(sys.argv[1:], out)
+        if out.error:
+            raise out.error
+    except UsageError as error:
+        status, said = 2, str(error) or usage.strip()
+    except (ClasshError, OSError) as error:
+        status = 1 if isinstance(error, (RecordError, OSError)) else 2
+        said = '%s: %s' % (name, error)
+    else:
+        sys.exit(status)
+    print(said, file=sys.stderr)
+    sys.exit(status)
 
 
 def report(result):
@@ -2819,10 +2874,99 @@ def _indent(text):
     return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
 
 
+class View:
+    """A way to show a run while it goes on; this one shows nothing.
+
+    A view may have a method data(host, stream, octets), too.  That is called
+    with the bytes as they come; *stream* is 'output' or 'errors'.
+    """
+
+    data = None
+
+    def __init__(self, console):
+        self.console = console      # where the view writes
+
+    def started(self, host):
+        """The job of *host* runs.  Not called where it cannot be started."""
+
+    def finished(self, result):
+        """The job of result.host is over."""
+
+    def tick(self):
+        """A turn of the run is over; so is one at least each second while
+        jobs run."""
+
+    def interrupted(self):
+        """Another line is about to be written to stderr."""
+
+    def close(self):
+        """The run is over, the summary not yet written."""
+
+
+class Report(View):
+    """The whole result of each host, as it finishes."""
+
+    def finished(self, result):
+        self.console.write_text(report(result))
+
+
+class Marks(View):
+    """A mark a host, all on one line."""
+
+    _MARKS = {'ok': '.', 'error': '?', 'ssh': '~', 'killed': '!'}
+
+    def __init__(self, console):
+        super().__init__(console)
+        self._line_begun = False
+
+    def finished(self, result):
+        self.console.write(self._MARKS[result.outcome])
+        self._line_begun = True
+
+    def interrupted(self):
+        if self._line_begun:
+            self.console.write('\n')
+            self._line_begun = False
+
+    close = interrupted
+
+
+def choose_views(options, out, err):
+    """Return a list of the views that *options* want on these Consoles."""
+    if options.progress:
+        return [Marks(err)]
+    return [] if options.quiet else [Report(out)]
+
+
+class ViewHooks(JobHooks):
+    """Tells *views* of each start, and of the bytes as they come.
+
+    To stand before hooks that filter the streams of a job: a view gets
+    what the filters have left.
+    """
+
+    def __init__(self, views):
+        self._views = views
+        self._readers = [view.data for view in views if view.data]
+
+    def prepare(self, job):
+        if self._readers:
+            job.output.tee = self._tee(job.host, 'output')
+            job.errors.tee = self._tee(job.host, 'errors')
+
+    def _tee(self, host, stream):
+        def tee(octets):
+            for read in self._readers:
+                read(host, stream, octets)
+        return tee
+
+    def started(self, job):
+        for view in self._views:
+            view.started(job.host)
+
+
 class Tally:
     """Counts results: for the summary at the end and the exit status."""
-
-    MARKS = {'ok': '.', 'error': '?', 'ssh': '~', 'killed': '!'}
 
     def __init__(self):
         self.outcomes = collections.Counter()
@@ -2831,29 +2975,28 @@ class Tally:
         self.lost = []              # hosts whose output could not be kept
         self._causes = collections.defaultdict(list)
 
-    def add(self, result):
+    @property
+    def total(self):
+        return sum(self.outcomes.values())
+
+    def finished(self, result):
         self.outcomes[result.outcome] += 1
-        if result.outcome in ('ssh', 'killed'):
-            self.max_status = 255
-        else:
-            self.max_status = max(self.max_status, result.exitcode)
+        self.max_status = max(
+            self.max_status,
+            255 if result.outcome in ('ssh', 'killed') else result.exitcode)
         if _is_cut(result):
             self.cut.append(result.host)
         if _is_lost(result):
             self.lost.append(result.host)
         if result.outcome != 'ok' or _is_lost(result):
-            cause = result.reason or 'exited with %d' % result.exitcode
-            self._causes[re.split(' after |: ', cause)[0]].append(
-                result.host)
+            self._causes[cause_text(result)].append(result.host)
 
     def summary(self):
         """Return a line a cause of failure, as str, most hosts first."""
-        total = sum(self.outcomes.values())
-        return ''.join('%d of %d %s: %s\n' % (len(hosts), total, cause,
-                                              fold(hosts))
-                       for cause, hosts in sorted(
-                           self._causes.items(),
-                           key=lambda item: -len(item[1])))
+        return ''.join(
+            '%d of %d %s: %s\n' % (len(hosts), self.total, cause, fold(hosts))
+            for cause, hosts in sorted(self._causes.items(),
+                                       key=lambda item: -len(item[1])))
 
     def status(self):
         """Return the exit status that tells the gravest outcome."""
@@ -3804,7 +3947,9 @@ class PasswordAttendant(JobHooks):
             # command that did not run is not its status.
             ran = result.outcome in ('ok', 'error')
             result = result._replace(
-                reason=reason, outcome='error' if ran else 'ssh',
+                reason=reason, cause=next(
+                    word for word, text in CAUSES.items()
+                    if text == reason.partition(':')[0]), outcome='error' if ran else 'ssh',
                 exitcode=result.exitcode or 1 if ran else 255)
         elif job.reason and self._sudo_user is not None:
             result = self._add_question(job, result)
@@ -4241,7 +4386,7 @@ class Run:
         self.trouble = False        # of our own, for the exit status
         self._options = options
         self._stops = stops
-        out.hurry = err.hurry = lambda: len(stops.caught)
+        out._stops = err._stops = stops
         self._faults = 0            # errors that kept a turn from its end
         self._asked = 0             # how often we heard that we shall end
         self._end = None            # when to leave unfinished sinks alone
@@ -4285,7 +4430,7 @@ class Run:
 
     def warn(self, text):
         self._end_marks()
-        self.err.say('classh: ' + text)
+        self.err.print_line('classh: ' + text)
 
     def complain(self, text):
         self.warn(text)
@@ -4431,17 +4576,17 @@ class Run:
             self._hosts = None
 
     def _show(self, result):
-        self.tally.add(result)
+        self.tally.finished(result)
         if self.results is not None:
             self.results[result.host] = result
         sink = self._good if result.outcome == 'ok' else self._bad
         for sink in filter(None, (sink, self._pickle)):
             sink.put(result)
         if self._options.progress:
-            self.err.write(Tally.MARKS[result.outcome])
+            self.err.write(Marks._MARKS[result.outcome])
             self._marked = True
         elif not self._options.quiet:
-            self.out.write(self.out.safe_lines(report(result)))
+            self.out.write_text(report(result))
 
     def _end_marks(self):
         if self._marked:
@@ -4492,9 +4637,9 @@ class Run:
                 or self._reader_left()):
             return
         if not self._options.quiet:
-            self.err.write(self.err.safe(self.tally.summary()))
+            self.err.write(self.err.escape(self.tally.summary()))
             if self.tally.cut:
-                self.err.say(self._cut_line(self.tally.cut))
+                self.err.print_line(self._cut_line(self.tally.cut))
         hosts, left = self._job.not_started(), []
         end = time.monotonic() + LISTING_LIMIT
         while (not hosts.exhausted and len(left) < EXPANSION_LIMIT
@@ -4502,9 +4647,9 @@ class Run:
             left += filter(None, [hosts.take()])
         self._check_exclusions()
         if not hosts.exhausted:
-            self.err.say('%d or more not started' % len(left))
+            self.err.print_line('%d or more not started' % len(left))
         elif left:
-            self.err.say('%d not %s: %s' % (
+            self.err.print_line('%d not %s: %s' % (
                 len(left), 'tried' if refusal else 'started', fold(left)))
 
     def _tell_what_is_not_whole(self, quiet):
@@ -4816,7 +4961,7 @@ class Prompt:
                 if result.outcome != 'ok']
 
     def _say(self, text):
-        self._err.say(text)
+        self._err.print_line(text)
 
     def onecmd(self, line):
         line = line.strip()
@@ -4944,7 +5089,7 @@ class Prompt:
         for host in hosts:
             if self._stops.caught:
                 break
-            self._out.write(self._out.safe_lines(report(self._results[host])))
+            self._out.write_text(report(self._results[host]))
 
     def do_save(self, rest):
         if not rest or rest[0] in '-|':
@@ -5323,7 +5468,7 @@ def _print_hosts(hosts, arriving, out):
         host = hosts.take()
         if host is not None:
             # As it came, be it UTF-8 or not, but for a terminal.
-            out.write(out.safe(os.fsencode(host).decode(
+            out.write(out.escape(os.fsencode(host).decode(
                 'utf-8', 'surrogateescape')) + '\n', flush=False)
             continue
         out.write('')
@@ -5478,18 +5623,18 @@ def main(argv=None):
     try:
         _hold_standard_descriptors()
     except OSError as error:        # no /dev/null
-        Output(sys.stderr).say('classh: %s' % _error_text(error))
+        Console(sys.stderr).print_line('classh: %s' % _error_text(error))
         return 1
-    out, err = Output(sys.stdout), Output(sys.stderr)
+    out, err = Console(sys.stdout), Console(sys.stderr)
     try:
         with exit_on_signals(program=argv is None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
                            out, err)
     except ClasshError as error:
-        err.say('classh: %s' % error)
+        err.print_line('classh: %s' % error)
         return 2
     except (OSError, MemoryError) as error:
-        err.say('classh: %s' % _error_text(error))
+        err.print_line('classh: %s' % _error_text(error))
         return 1
     except KeyboardInterrupt:       # of a program that called us
         return 128 + signal.SIGINT
@@ -5498,7 +5643,7 @@ def main(argv=None):
     if out.reader_left:
         return status or 128 + signal.SIGPIPE
     if out.error:
-        err.say('classh: stdout: %s' % out.error.strerror)
+        err.print_line('classh: stdout: %s' % out.error.strerror)
     return status or (1 if out.error else 0)
 
 

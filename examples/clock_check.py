@@ -7,9 +7,7 @@ Prints a line a host, as they answer.  Exit status: 0 all are right as far
 as can be told, 1 one is off or did not answer, 2 usage.
 """
 
-import sys
-
-from classh import ClasshError, Output, SSHJobMan
+from classh import SSHJobMan, UsageError, run_script
 
 
 def check(result):
@@ -30,28 +28,18 @@ def check(result):
         'fast' if ahead > 0 else 'slow', abs(ahead), (high - low) / 2), False
 
 
-def main(hosts):
+def main(hosts, out):
     if not hosts:
-        print(__doc__.strip(), file=sys.stderr)
-        return 2
+        raise UsageError
     status = 0
-    out = Output(sys.stdout)
     with SSHJobMan(hosts, 'date +%s', timeout=30) as job:
         for result in job:
             said, right = check(result)
-            out.write(out.safe_lines('%s: %s' % (result.host, said)) + '\n')
+            out.write_text('%s: %s\n' % (result.host, said))
             if not right:
                 status = 1
-    if out.error:
-        raise out.error
     return status
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ClasshError as error:
-        print('clock_check.py: %s' % error, file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        sys.exit('clock_check.py: %s' % error)
+    run_script(main, __doc__)

@@ -7,9 +7,7 @@ Prints a line a file system over the limit below, and a line for a host that
 could not tell.  Exit status: 0 nothing to print, 1 something, 2 usage.
 """
 
-import sys
-
-from classh import ClasshError, Output, SSHJobMan
+from classh import SSHJobMan, UsageError, run_script
 
 LIMIT = 90      # per cent
 
@@ -24,12 +22,10 @@ def nearly_full(df):
             yield int(used), fields[5]
 
 
-def main(hosts):
+def main(hosts, out):
     if not hosts:
-        print(__doc__.strip(), file=sys.stderr)
-        return 2
+        raise UsageError
     status = 0
-    out = Output(sys.stdout)
     with SSHJobMan(hosts, 'df -P', timeout=30) as job:
         for result in job:
             lines = ['%d%% %s' % found for found in nearly_full(result.output)]
@@ -38,19 +34,10 @@ def main(hosts):
                     'df printed too much' if result.truncated else
                     'df exited with %d' % result.exitcode))
             for line in lines:
-                out.write(out.safe_lines('%s: %s' % (result.host, line))
-                          + '\n')
+                out.write_text('%s: %s\n' % (result.host, line))
                 status = 1
-    if out.error:
-        raise out.error
     return status
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ClasshError as error:
-        print('disk_full.py: %s' % error, file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        sys.exit('disk_full.py: %s' % error)
+    run_script(main, __doc__)

@@ -8,9 +8,8 @@ Exit status: 0 all answered, and alike; 1 not; 2 usage.
 """
 
 import collections
-import sys
 
-from classh import ClasshError, Output, SSHJobMan, fold
+from classh import SSHJobMan, UsageError, fold, run_script
 
 
 def answer(result):
@@ -23,10 +22,9 @@ def answer(result):
     return ending, result.errors + result.output
 
 
-def main(argv):
+def main(argv, out):
     if len(argv) < 2:
-        print(__doc__.strip(), file=sys.stderr)
-        return 2
+        raise UsageError
     command, hosts = argv[0], argv[1:]
     groups = collections.defaultdict(list)
     answered = True
@@ -35,23 +33,14 @@ def main(argv):
             groups[answer(result)].append(result.host)
             answered = (answered and result.outcome in ('ok', 'error')
                         and not result.truncated)
-    out = Output(sys.stdout)
     for count, alike, (ending, said) in sorted(
             (-len(hosts), fold(hosts), what) for what, hosts in
             groups.items()):
-        out.write('-- %s: %s\n' % (alike, ending))
+        out.write_text('-- %s: %s\n' % (alike, ending))
         if said:
-            out.write(out.safe(said.rstrip('\n')) + '\n')
-    if out.error:
-        raise out.error
+            out.write_text(said.rstrip('\n') + '\n')
     return 0 if len(groups) == 1 and answered else 1
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ClasshError as error:
-        print('same_or_not.py: %s' % error, file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        sys.exit('same_or_not.py: %s' % error)
+    run_script(main, __doc__)

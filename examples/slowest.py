@@ -7,32 +7,22 @@ Exit status: 0; 1 the file is not one of results; 2 usage.
 """
 
 import heapq
-import sys
 
-from classh import ClasshError, Output, load
+from classh import UsageError, load, run_script
 
 
-def main(argv):
+def main(argv, out):
     if not (1 <= len(argv) <= 2 and argv[-1] and
             all(count.isdecimal() for count in argv[1:])):
-        print(__doc__.strip(), file=sys.stderr)
-        return 2
+        raise UsageError
     path, count = argv[0], int(argv[1]) if argv[1:] else 10
     # Results are read one by one, and only these words of them are kept.
     times = ((result.elapsed, result.host, result.reason or result.outcome)
              for result in load(path))
-    out = Output(sys.stdout)
     for elapsed, host, ending in heapq.nlargest(count, times):
-        out.write(out.safe_lines('%.1f s: %s: %s' % (elapsed, host, ending))
-                  + '\n')
-    if out.error:
-        raise out.error
+        out.write_text('%.1f s: %s: %s\n' % (elapsed, host, ending))
     return 0
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ClasshError, OSError) as error:
-        print('slowest.py: %s' % error, file=sys.stderr)
-        sys.exit(1)
+    run_script(main, __doc__)
