@@ -573,10 +573,10 @@ class HostQueue:
         return (self._sources_ended and not self._put_back
                 and not self._delayed)
 
-    @property
-    def pending(self):
-        """True if take() may give a host at once, after a None."""
-        return not self._sources_ended or bool(self._put_back)
+    def pending(self, now=math.inf):
+        """Return whether take(now) may give a host, after a None."""
+        return (not self._sources_ended or bool(self._put_back)
+                or bool(self._delayed) and self._delayed[0][0] <= now)
 
     @property
     def next_due(self):
@@ -969,7 +969,7 @@ class Ssh:
     """The system's ssh as the way to a host.
 
     A transport has .program, the program to run; argv(host, command), its
-    arguments; environment(), a dict or None for ours; and explain(job),
+    arguments; environment(host), a dict or None for ours; and explain(job),
     which says what became of a job that is over.
     """
 
@@ -998,7 +998,7 @@ class Ssh:
             options=(*self._options, *self._host_options(host)),
             **self._settings)
 
-    def environment(self):
+    def environment(self, host):
         return self._environment
 
     def explain(self, job):
@@ -1778,7 +1778,8 @@ class _Launcher:
     open but 0, 1 and 2.  What these starts share is looked up once."""
 
     def __init__(self, program):
-        self._program = find_program(program)
+        self._path = find_program(program)
+        self._program = self._path or program
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._inheritable = None    # what a spawned child closes; None: fork
         # Before Python 3.10 Popen forks, and the child closes all that may
@@ -1799,10 +1800,12 @@ class _Launcher:
 
         *environment* is a dict, None: ours.  *stdio* is three descriptors.
         """
-        if (self._program and self._inheritable is not None
+        if (self._path and self._inheritable is not None
                 and min(stdio) > 2):
             try:
-                return self._spawn(argv, environment or os.environ, stdio)
+                return self._spawn(
+                    argv, os.environ if environment is None else environment,
+                    stdio)
             except NotImplementedError:
                 self._inheritable = None    # the C library has no setsid
             except OSError as error:
@@ -1825,7 +1828,7 @@ class _Launcher:
                    for number, fd in enumerate(stdio)]
         actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in self._inheritable]
         return os.posix_spawn(
-            self._program, argv, environment, file_actions=actions,
+            self._path, argv, environment, file_actions=actions,
             setsid=True, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
 
 
@@ -1959,9 +1962,7 @@ class _Pool:
         jobs = list(self.running.values())
         for job in jobs:
             job.kill(signal.SIGKILL)
-        self.running.clear()
-        for job in jobs:
-            job.close_pipes()
+        self.forget()
         end = time.monotonic() + ABORT_LIMIT
         while jobs and time.monotonic() < end:
             time.sleep(REAP_BACKOFF)
@@ -1970,10 +1971,13 @@ class _Pool:
 
     def forget(self):
         """Let go of everything, and leave the processes alone."""
-        for job in self.running.values():
-            job.close_pipes()
+        jobs = list(self.running.values())
         self.running.clear()
         self._awaiting_exit.clear()
+        for job in jobs:
+            job.close_pipes()
+            if job.deadline:
+                self._loop.cancel(job.deadline)
 
     def _kill(self, job):
         job.become(KILLING)
@@ -2189,7 +2193,7 @@ class _Work:
     def job(self, host):
         """Return a job for *host*, which is not started."""
         job = _Job(host, self._max_output, self._spool, self._clock())
-        job.environment = self._transport.environment()
+        job.environment = self._transport.environment(host)
         return job
 
     def start(self, job, pool, launcher, timeout):
@@ -2328,7 +2332,7 @@ class _Dispatcher:
             # waiting: the others are for the next turn.
             host = self.hosts.take(now) if now <= end else None
             if host is None:
-                self._hosts_pending = now > end or self.hosts.pending
+                self._hosts_pending = now > end or self.hosts.pending(now)
                 return
             if not self._start(self.work.job(host)):
                 return
@@ -2378,22 +2382,28 @@ class _Dispatcher:
 
     def _wait(self, timeout):
         """Wait until something happens, and read what is ready."""
-        if not self.loop.is_open:
-            if self.pace.awaits_room:
-                time.sleep(NO_ROOM_INTERVAL)    # no room to wait with, even
-            return
         now = self.loop.now()
         if self.done or self._hosts_pending or self.finished:
             wake = [now]
         else:
-            wake = [self.pool.next_reap(), self.hosts.next_due,
+            wake = [self.pool.next_reap(),
                     None if timeout is None else now + timeout]
-            if (not self.pool.running and self.phase == _OPEN
-                    and self.hosts.pending):
-                # Nothing but the clock will say that there is room.
-                wake.append(now + NO_ROOM_INTERVAL)
-        self.loop.run_once(min((when for when in wake if when is not None),
-                                default=None))
+            if self.phase == _OPEN:
+                wake.append(self._next_start(now))
+        until = min((when for when in wake if when is not None), default=None)
+        if self.loop.is_open:
+            self.loop.run_once(until)
+        elif until is not None:     # no job was started yet, or none can be
+            time.sleep(max(0, min(until - now, NO_ROOM_INTERVAL)))
+
+    def _next_start(self, now):
+        """Return when a job may start though nothing has happened, a point
+        on the clock, or None."""
+        if self.hosts.pending(now):
+            # There is no room.  Where nothing runs, only the clock will say
+            # that there is.
+            return None if self.pool.running else now + NO_ROOM_INTERVAL
+        return self.hosts.next_due
 
     def _input_lost(self, error, jobs):
         """End *jobs*, which have not had all: half must not pass for all."""
