@@ -60,3 +60,58 @@ class SshArgvTest(unittest.TestCase):
             self.assertEqual(self.argv(host)[-3:], ['--', host, 'date'])
         self.assertEqual(self.argv('web[1-2]:22')[-3:],
                          ['--', 'web[1-2]', 'date'])
+
+
+class SshTest(unittest.TestCase):
+    """The transport: how its settings become ssh_argv()'s."""
+
+    def test_argv_is_that_of_its_settings(self):
+        ssh = Ssh('ssh -4', user='bo', connect_timeout=7, options=['A=1'])
+        self.assertEqual(ssh.argv('h:22', 'date'), ssh_argv(
+            'h:22', 'date', ssh=['ssh', '-4'], user='bo', connect_timeout=7,
+            options=['A=1']))
+
+    def test_program_is_the_first_word(self):
+        for words, program in (('ssh', 'ssh'), ('/a/b -v', '/a/b'),
+                               ("'my ssh' -x", 'my ssh'), (['a b'], 'a b')):
+            self.assertEqual(Ssh(words).program, program)
+
+    def test_no_words_are_refused(self):
+        for words in '', '  ', []:
+            self.assertRaises(ValueError, Ssh, words)
+
+    def test_options_of_all_hosts_go_before_those_of_one(self):
+        ssh = Ssh(options=iter(['A=1', 'B=2']),
+                  host_options=lambda host: ['For=' + host])
+        for host in 'a', 'b':
+            argv = ssh.argv(host, 'date')
+            self.assertEqual(argv[1:7], ['-o', 'A=1', '-o', 'B=2',
+                                         '-o', 'For=' + host])
+
+    def test_one_password_may_be_asked_for(self):
+        argv = Ssh(may_prompt=True).argv('h', 'date')
+        self.assertEqual(argv[1:5], ['-o', 'BatchMode=no', '-o',
+                                     'NumberOfPasswordPrompts=1'])
+        self.assertNotIn('BatchMode=yes', argv)
+
+    def test_environment_is_ours_unless_ssh_would_ask_on_a_display(self):
+        none = {name: value for name, value in os.environ.items()
+                if name not in ('DISPLAY', 'WAYLAND_DISPLAY',
+                                'SSH_ASKPASS_REQUIRE')}
+        with mock.patch.dict(os.environ, none, clear=True):
+            self.assertIsNone(Ssh().environment('h'))
+        for name in 'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE':
+            changed = dict(none, **{name: 'x'})
+            with mock.patch.dict(os.environ, changed, clear=True):
+                self.assertEqual(Ssh().environment('h'), dict(
+                    changed, SSH_ASKPASS_REQUIRE='never'))
+
+    def test_order_of_the_argument_list(self):
+        # ssh takes the first value of each setting.
+        argv = Ssh(['s'], user='bo', options=['A=1'],
+                   host_options=lambda host: ['B=2']).argv('al@h:1', 'c')
+        self.assertEqual(argv, [
+            's', '-p', '1', '-l', 'al', '-o', 'A=1', '-o', 'B=2',
+            '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=10',
+            '-o', 'ForwardX11=no', '-o', 'ForwardAgent=no', '--', 'al@h',
+            'c'])
