@@ -730,13 +730,14 @@ CAUSES = {
     'sudo': 'did not run the command under sudo',
 }
 
-# Field: its types.  The last four were added in version 2 of the records.
+# Field: its types, and its default, which records of version 1 rely on.
 _FIELDS = {
-    'host': str, 'exitcode': int, 'output': str, 'errors': str,
-    'started': float, 'stopped': float, 'outcome': str, 'reason': str,
-    'truncated': bool,
-    'cause': str, 'ran': str, 'login': (float, type(None)), 'tries': int}
-_ADDED = {'cause': '', 'ran': 'unknown', 'login': None, 'tries': 1}
+    'host': (str,), 'exitcode': (int,), 'output': (str,), 'errors': (str,),
+    'started': (float,), 'stopped': (float,), 'outcome': (str,),
+    'reason': (str,), 'truncated': (bool,),
+    'cause': (str, ''), 'ran': (str, 'unknown'),
+    'login': ((float, type(None)), None), 'tries': (int, 1)}
+_DEFAULTS = tuple(field[1] for field in _FIELDS.values() if len(field) > 1)
 
 
 class Result(collections.namedtuple('Result', _FIELDS)):
@@ -748,7 +749,7 @@ class Result(collections.namedtuple('Result', _FIELDS)):
                 .encode('utf-8', 'surrogateescape') gives back every byte
     errors      its standard error, likewise
     started     seconds since the epoch, float
-    stopped     started plus what passed on a clock that never jumps
+    stopped     started plus the seconds that passed on a monotonic clock
     outcome     'ok': exit status 0; 'error': any other of the remote
                 command; 'ssh': 255 from ssh, or ssh could not be started;
                 'killed': timed out, stopped, or ended by a signal
@@ -769,7 +770,7 @@ class Result(collections.namedtuple('Result', _FIELDS)):
         return self.stopped - self.started
 
 
-Result.__new__.__defaults__ = tuple(_ADDED.values())
+Result.__new__.__defaults__ = _DEFAULTS
 
 
 def cause_text(result):
@@ -781,18 +782,20 @@ def cause_text(result):
 
 
 def _is_lost(result):
+    """Return whether output of *result* could not be kept."""
     return result.cause == 'output-lost'
 
 
 def _is_cut(result):
-    """Return whether *result* has no more output than its user wanted."""
+    """Return whether *result* lacks only output beyond max_output."""
     return result.truncated and not _is_lost(result)
 
 
-# Before the pickle of a record stand its length, its checksum, and a checksum
-# of these two: a damaged length would make all that follows pass for a record
-# cut short.  To an unpickler they are a text that is dropped at once, so that
-# the whole is a pickle, too.
+# A record is a head and a pickle.  The head holds the length and the checksum
+# of the pickle, and a checksum of these two, without which a damaged length
+# would make all the records that follow pass for one that was cut short.  An
+# unpickler takes the head for a str and drops it, so that the record as a
+# whole is a pickle, too.  (Version 1 had no heads.)
 _HEAD_SIZE = 48
 
 
@@ -801,76 +804,16 @@ def _record_head(size, checksum):
     return head + b'%08x0' % binascii.crc32(head)
 
 
-def load(path):
-    """Yield the Results in the file *path*, as --pickle wrote them.
-
-    A record that a crash cut short at the very end is left out.  Raise
-    RecordError where there is anything but results, or a record is damaged,
-    and OSError where the file cannot be read.  No code is run, whatever the
-    file holds.
-    """
-    unpickler = _make_unpickler()
-    with open(path, 'rb') as file:
-        for number in itertools.count(1):
-            try:
-                source = _next_record(file)
-            except ValueError:
-                raise RecordError('%s: record %d is damaged'
-                                  % (path, number)) from None
-            record = source and _load_record(path, source, unpickler)
-            if record is None:
-                return
-            yield Result(*record)
+def _encode_record(result):
+    """Return the head and the pickle of *result*, bytes."""
+    import pickle                   # few runs need it
+    # Plain values only: another program reads them without classh, and the
+    # name of Result's module depends on how classh was started.
+    record = pickle.dumps(tuple(result), protocol=4)
+    return _record_head(len(record), binascii.crc32(record)), record
 
 
-def _next_record(file):
-    """Return what to read the next record of *file* from: itself, if an
-    older version wrote it.  None: there is none, or it is cut short.
-
-    Raise ValueError if it is damaged.
-    """
-    head = file.read(_HEAD_SIZE)
-    if not (head[:3] == b'\x80\x04\x8c' or head[4:13] == b'classh 2 '):
-        file.seek(-len(head), os.SEEK_CUR)
-        return file if head else None
-    if len(head) < _HEAD_SIZE:
-        return None
-    size, checksum = int(head[13:29], 16), int(head[30:38], 16)
-    if head != _record_head(size, checksum):
-        raise ValueError
-    if size > os.fstat(file.fileno()).st_size - file.tell():
-        return None
-    octets = file.read(size)
-    if binascii.crc32(octets) != checksum:
-        raise ValueError
-    return io.BytesIO(octets)
-
-
-def _load_record(path, source, unpickler):
-    """Return the fields of a Result; None where they are cut short."""
-    whole = isinstance(source, io.BytesIO)
-    # Every pickle begins with this mark, cut short or not.
-    begun = not whole and source.peek(1)[:1] == b'\x80'
-    try:
-        record = _unpickle(source, unpickler)
-    except OSError:
-        raise
-    except Exception as error:
-        # There is no end to what a broken file can bring about.
-        if isinstance(error, MemoryError) and whole:
-            raise
-        if begun and not source.peek(1) and not isinstance(
-                error, (RecordError, MemoryError)):
-            return None
-        # Its text may hold what the file does.
-        raise RecordError('%s: not a result: %s'
-                          % (path, _excerpt(str(error)))) from None
-    if not _is_result(record):
-        raise RecordError('%s: not a result' % path)
-    return record
-
-
-# What a pickle of a Result, or of its fields, is made of.  None of these
+# What a pickle of a Result, or of its fields, is made of.  No opcode of these
 # calls anything but Result, or takes memory that is not in the file.
 _OPCODES = frozenset('''
     PROTO FRAME MARK TUPLE MEMOIZE BINPUT BINGET BININT BININT1 BININT2 LONG1
@@ -902,9 +845,78 @@ def _unpickle(file, unpickler):
 
 
 def _is_result(record):
-    return isinstance(record, tuple) and len(record) in (
-        len(_FIELDS), len(_FIELDS) - len(_ADDED)) and all(
-            map(isinstance, record, _FIELDS.values()))
+    return (isinstance(record, tuple)
+            and len(record) in (len(_FIELDS), len(_FIELDS) - len(_DEFAULTS))
+            and all(isinstance(value, field[0])
+                    for value, field in zip(record, _FIELDS.values())))
+
+
+def _next_record(file):
+    """Return a file that holds the next record: *file* itself for a record
+    of version 1, and None if there is no record or it is cut short.
+
+    Raise ValueError if the record is damaged.
+    """
+    head = file.read(_HEAD_SIZE)
+    if not (head[:3] == b'\x80\x04\x8c' or head[4:13] == b'classh 2 '):
+        file.seek(-len(head), os.SEEK_CUR)
+        return file if head else None
+    if len(head) < _HEAD_SIZE:
+        return None
+    size, checksum = int(head[13:29], 16), int(head[30:38], 16)
+    if head != _record_head(size, checksum):
+        raise ValueError
+    if size > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    octets = file.read(size)
+    if binascii.crc32(octets) != checksum:
+        raise ValueError
+    return io.BytesIO(octets)
+
+
+def _decode_record(path, source, unpickler):
+    """Return the fields of a Result, None if they are cut short."""
+    checked = isinstance(source, io.BytesIO)
+    # Every pickle begins with this mark, cut short or not.
+    is_pickle = not checked and source.peek(1)[:1] == b'\x80'
+    try:
+        record = _unpickle(source, unpickler)
+    except OSError:
+        raise
+    except Exception as error:      # a broken file may cause any of them
+        if isinstance(error, MemoryError) and checked:
+            raise
+        if is_pickle and not source.peek(1) and not isinstance(
+                error, (RecordError, MemoryError)):
+            return None
+        # The message may quote the file.
+        raise RecordError('%s: not a result: %s'
+                          % (path, _excerpt(str(error)))) from None
+    if not _is_result(record):
+        raise RecordError('%s: not a result' % path)
+    return record
+
+
+def load(path):
+    """Yield the Results in the file *path*, as --pickle wrote them.
+
+    A record that a crash cut short at the very end is left out.  Raise
+    RecordError where there is anything but results, or a record is damaged,
+    and OSError where the file cannot be read.  No code is run, whatever the
+    file holds.
+    """
+    unpickler = _make_unpickler()
+    with open(path, 'rb') as file:
+        for number in itertools.count(1):
+            try:
+                source = _next_record(file)
+            except ValueError:
+                raise RecordError('%s: record %d is damaged'
+                                  % (path, number)) from None
+            record = source and _decode_record(path, source, unpickler)
+            if record is None:
+                return
+            yield Result(*record)
 
 
 # -- Transports -------------------------------------------------------------
@@ -3029,73 +3041,97 @@ def _cut_line(hosts, total, limit):
 
 # -- Sinks ------------------------------------------------------------------
 
-PROGRAM_GRACE = 2.0     # seconds that a program has after Ctrl-C until
+PROGRAM_GRACE = 2.0     # seconds that a program has after a stop request until
                         # SIGTERM, from there to SIGKILL, and to giving up
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 
 
 class _Sink:
-    """Where results go.
+    """A listener that delivers each result, or its host's name, to a target.
 
-    The constructor checks that it can be used, and raises TargetError;
-    nothing is made or started before open(manager).  put(result) and
-    close(hurry), where hurry() is how often we were asked to end, do not
-    raise: a sink that fails says so, to *complain*, and the run goes on.
+    The constructor checks the target and raises TargetError.  open(manager)
+    makes or starts what is not there yet, and may raise TargetError, too.
+    finished(result) and close(stop_level) do not raise: the sink calls
+    *complain* with the error, and the run goes on.  stop_level() is how often
+    an end was requested.
     """
 
-    reader_left = False             # and that is no trouble
-    cut = ()                        # hosts whose results it has, but not whole
+    reader_left = False             # True: what reads stdout has ended
 
-    def __init__(self, label, complain):
+    def __init__(self, label, complain, delivery):
         self.label = label
         self._complain = complain
-        self._fd = None
+        self._delivery = delivery   # a _LineWriter or a _Storage
+        self._fd = None             # closed at the end
+
+    @property
+    def cut(self):
+        """The hosts whose results were stored without all their output."""
+        return self._delivery.cut
 
     def open(self, manager):
         pass
 
-    def close(self, hurry):
-        try:
-            if self._fd is not None:
+    def finished(self, result):
+        self._delivery.add(result)
+
+    def undelivered(self):
+        """Return the hosts that did not reach the target, a list."""
+        return self._delivery.undelivered()
+
+    def close(self, stop_level):
+        if self._fd is not None:
+            try:
                 os.close(self._fd)
-        except OSError as error:    # the disk is full, as NFS says only now
-            self._complain('%s: %s' % (self.label, error.strerror))
+            except OSError as error:    # NFS tells only now of a full disk
+                self._report(error)
+
+    def _report(self, error):
+        self._complain('%s: %s' % (self.label, error.strerror))
 
 
-class _NameSink(_Sink):
-    """Writes host names to a descriptor, one a line, as it takes them.
+class _LineWriter:
+    """Writes the names of hosts, one a line, to a descriptor.
 
-    The manager's loop waits until it does: a slow reader never slows the
-    run.
+    The manager's loop waits until the descriptor is writable, so that a slow
+    reader never slows the run.  on_error(error) is called once, and nothing
+    is written after that.
     """
 
-    def __init__(self, label, complain):
-        super().__init__(label, complain)
+    cut = ()
+
+    def __init__(self, on_error):
         self.error = None
+        self._on_error = on_error
         self._manager = None
-        self._names = []
-        self._pending = bytearray()
-        self._half = b''            # of a name: what of it is written
+        self._fd = None
+        self._hosts = []
+        self._pending = bytearray()     # what is not written of their lines
 
-    def open(self, manager):
-        self._manager = manager
+    def open(self, manager, fd):
+        self._manager, self._fd = manager, fd
 
-    def put(self, result):
-        self._names.append(result.host)
-        waiting = bool(self._pending)
+    def add(self, result):
+        idle = not self._pending
+        self._hosts.append(result.host)
         self._pending += os.fsencode(result.host) + b'\n'
-        if self.error is None and not waiting:
+        if idle and self.error is None:
             try:
                 self._manager.watch(self._fd, selectors.EVENT_WRITE,
                                     self._write)
             except OSError as error:    # no room in epoll
                 self._fail(error)
 
+    def flush(self):
+        """Write all lines; only to what does not block."""
+        while self._pending and self.error is None:
+            self._write(self._fd, selectors.EVENT_WRITE)
+
     def _write(self, fd, events):
         try:
-            # This much never blocks where a pipe is ready, whether or not
-            # the descriptor, which others may share, is set to block.  It
-            # ends with a whole name, for SIGKILL may come after it.
+            # A ready pipe takes PIPE_BUF bytes without blocking, also where
+            # another process has set the shared descriptor to block.  The
+            # bytes end with a whole name, because SIGKILL may come next.
             size = self._pending.rfind(b'\n', 0, select.PIPE_BUF) + 1
             written = os.write(fd, self._pending[:size or select.PIPE_BUF])
         except BlockingIOError:
@@ -3103,97 +3139,79 @@ class _NameSink(_Sink):
         except OSError as error:
             self._fail(error)
             return
-        self._half = (self._half + self._pending[:written]).rpartition(
-            b'\n')[2]
         del self._pending[:written]
         if not self._pending:
-            self._manager.unwatch(fd)
+            self.close()
 
     def _fail(self, error):
         self.error = error
-        self._manager.unwatch(self._fd)
-        if not self.reader_left:
-            self._complain('%s: %s' % (self.label, error.strerror))
+        self.close()
+        self._on_error(error)
 
-    def close(self, hurry):
+    def close(self):
+        """Stop writing."""
         if self._manager is not None:
             self._manager.unwatch(self._fd)
-        super().close(hurry)
+
+    def reclaim(self, octets):
+        """Count *octets*, the last that were written, as not written."""
+        self._pending[:0] = octets
 
     def undelivered(self):
-        """Return the hosts whose names were not taken, a list."""
         count = self._pending.count(b'\n')
-        return self._names[len(self._names) - count:]
+        return self._hosts[len(self._hosts) - count:]
+
+    def partial_size(self):
+        """Return the bytes that are written of the first undelivered name."""
+        host = os.fsencode(self.undelivered()[0])
+        return len(host) - self._pending.index(b'\n')
 
 
-class StdoutSink(_NameSink):
+class StdoutSink(_Sink):
     """Host names on our standard output."""
 
     def __init__(self, complain):
-        super().__init__('stdout', complain)
-        self._fd = 1
+        self._lines = _LineWriter(self._fail)
+        super().__init__('stdout', complain, self._lines)
 
-    def close(self, hurry):
-        if self._pending:
-            self._manager.unwatch(self._fd)
+    def open(self, manager):
+        self._lines.open(manager, 1)
 
     @property
     def reader_left(self):
-        """True if the reader has seen enough, which is no trouble."""
-        return isinstance(self.error, BrokenPipeError)
+        return isinstance(self._lines.error, BrokenPipeError)
+
+    def _fail(self, error):
+        if not self.reader_left:
+            self._report(error)
 
     def undelivered(self):
         return [] if self.reader_left else super().undelivered()
 
-
-class FileSink(_NameSink):
-    """Host names at the end of a file, or into a FIFO that has a reader."""
-
-    def __init__(self, path, complain):
-        super().__init__(path, complain)
-        self._fd = _open_existing(path, os.O_APPEND)
-
-    def open(self, manager):
-        super().open(manager)
-        if self._fd is None:
-            self._fd = _open_file(self.label, os.O_APPEND | os.O_CREAT)
-        elif self._is_regular() and not _ends_a_line(self.label):
-            try:
-                os.write(self._fd, b'\n')
-            except OSError as error:
-                raise TargetError(self.label, error.strerror) from None
-
-    def close(self, hurry):
-        # A file takes what it gets at once: be the hurry what it may.
-        while self._pending and self.error is None and self._is_regular():
-            self._write(self._fd, selectors.EVENT_WRITE)
-        super().close(hurry)
-
-    def _is_regular(self):
-        return stat.S_ISREG(os.fstat(self._fd).st_mode)
-
-    def _fail(self, error):
-        # Half a name would pass for the name of another host.
-        if self._half and self._is_regular():
-            with contextlib.suppress(OSError):  # only to be appended to
-                os.ftruncate(self._fd,
-                             os.fstat(self._fd).st_size - len(self._half))
-        super()._fail(error)
+    def close(self, stop_level):
+        self._lines.close()
 
 
-def _ends_a_line(path):
+def _open_file(path, flags):
     try:
-        with open(path, 'rb') as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read() == b'\n'
-    except OSError:
-        return True                 # it is empty, or not ours to read
+        # O_NONBLOCK, because a FIFO without a reader would block us.
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+                       | flags, 0o666)
+    except OSError as error:
+        problem = error.strerror
+        # A device gives ENXIO, too.
+        mode = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
+        if stat.S_ISFIFO(mode):
+            problem = 'the FIFO has no reader'
+        elif stat.S_ISSOCK(mode):
+            problem = "it is a socket; to write to stderr: '|cat >&2'"
+        raise TargetError(path, problem) from None
 
 
 def _open_existing(path, flags):
-    """Open *path* for writing; return None where it is yet to be made.
+    """Open *path* for writing; return None if it does not exist yet.
 
-    Raise TargetError if either cannot be.
+    Raise TargetError if it can be neither opened nor made.
     """
     try:
         os.lstat(path)
@@ -3209,102 +3227,129 @@ def _open_existing(path, flags):
     return _open_file(path, flags)
 
 
-def _open_file(path, flags):
+def _ends_a_line(path):
+    """Return whether a name may be appended to the file *path* as it is."""
     try:
-        # Not to be held up by a FIFO that nobody reads.
-        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-                       | flags, 0o666)
-    except OSError as error:
-        raise TargetError(path, _why_not_opened(path, error)) from None
+        with open(path, 'rb') as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() == b'\n'
+    except OSError:
+        return True                 # empty, or we may not read it
 
 
-def _why_not_opened(path, error):
-    # ENXIO is said of a FIFO, a socket or a device, and for another reason.
-    mode = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
-    if stat.S_ISFIFO(mode):
-        return 'the FIFO has no reader'
-    if stat.S_ISSOCK(mode):
-        return "it is a socket; to write to stderr: '|cat >&2'"
-    return error.strerror
+class FileSink(_Sink):
+    """Host names at the end of a file, or into a FIFO that has a reader."""
+
+    def __init__(self, path, complain):
+        self._lines = _LineWriter(self._fail)
+        super().__init__(path, complain, self._lines)
+        self._fd = _open_existing(path, os.O_APPEND)
+
+    def open(self, manager):
+        if self._fd is None:
+            self._fd = _open_file(self.label, os.O_APPEND | os.O_CREAT)
+        elif self._is_regular() and not _ends_a_line(self.label):
+            try:
+                os.write(self._fd, b'\n')
+            except OSError as error:
+                raise TargetError(self.label, error.strerror) from None
+        self._lines.open(manager, self._fd)
+
+    def _is_regular(self):
+        return stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def _fail(self, error):
+        # A part of a name would pass for the name of another host.
+        size = self._lines.partial_size()
+        if size and self._is_regular():
+            with contextlib.suppress(OSError):  # the file is append-only
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - size)
+        self._report(error)
+
+    def close(self, stop_level):
+        # Writing to a regular file does not block, so the rest is written
+        # after any number of stop requests.
+        if self._fd is not None and self._is_regular():
+            self._lines.flush()
+        self._lines.close()
+        super().close(stop_level)
 
 
-class ProgramSink(_NameSink):
+class ProgramSink(_Sink):
     """Host names into the standard input of a shell command.
 
-    It has a session of its own, so that Ctrl-C leaves it a moment.
+    The command has a session of its own, because Ctrl-C is to leave it
+    PROGRAM_GRACE seconds.
     """
 
     def __init__(self, command, complain, stdout=None):
-        super().__init__(command, complain)
-        self._stdout = stdout       # for Popen
+        self._lines = _LineWriter(self._report)
+        super().__init__(command, complain, self._lines)
+        self._stdout = stdout       # as Popen takes it
         self._process = None
 
     def open(self, manager):
-        super().open(manager)
         try:
             self._process = subprocess.Popen(
                 ['/bin/sh', '-c', self.label], stdin=subprocess.PIPE,
                 stdout=self._stdout, bufsize=0, start_new_session=True)
         except OSError as error:
             raise TargetError(self.label, error.strerror) from None
-        self._fd = self._process.stdin.fileno()
-        os.set_blocking(self._fd, False)
+        pipe = self._process.stdin.fileno()
+        os.set_blocking(pipe, False)
+        self._lines.open(manager, pipe)
 
-    def _fail(self, error):
-        self._take_back(self._open_other_end())
-        super()._fail(error)
-
-    def _open_other_end(self):
-        try:
-            return os.open('/proc/self/fd/%d' % self._fd,
-                           os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return None             # then we cannot know what is in the pipe
-
-    def _take_back(self, other_end):
-        """Make pending again what is in the pipe, and nobody will read."""
-        if other_end is None:
-            return
-        try:
-            # No pipe holds more, and a grandchild may be writing to one.
-            self._pending[:0] = os.read(other_end, SWEEP_LIMIT)
-        except BlockingIOError:
-            pass
-        os.close(other_end)
-
-    def close(self, hurry):
+    def close(self, stop_level):
         if self._process is None:
             return
-        if self._pending and self.error is None:
-            self._manager.unwatch(self._fd)
-        other_end = None if self.error else self._open_other_end()
+        self._lines.close()
+        read_end = self._open_read_end()
         self._process.stdin.close()
-        # The program has seen its end of file only now.
-        status = wait_or_end(self._process, hurry, PROGRAM_GRACE,
+        # The program sees the end of its input only now.
+        status = wait_or_end(self._process, stop_level, PROGRAM_GRACE,
                              PROGRAM_GRACE)
-        self._take_back(other_end)
+        if read_end is not None:
+            self._reclaim_unread(read_end)
         if status != 0:
             self._complain('%s: %s' % (
                 self.label, 'would not die' if status is None
                 else 'exited with %d' % status if status > 0
                 else 'ended by ' + _signal_name(-status)))
 
+    def _open_read_end(self):
+        """Return a read end of our pipe, None where /proc is missing."""
+        try:
+            return os.open('/proc/self/fd/%d' % self._process.stdin.fileno(),
+                           os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
 
-class _ResultSink(_Sink):
-    """Stores whole results; _store(result) may raise OSError."""
+    def _reclaim_unread(self, read_end):
+        """Take out of the pipe what the program has left unread there."""
+        with contextlib.suppress(BlockingIOError):
+            # One read: no pipe holds more than SWEEP_LIMIT, and a grandchild
+            # may be writing to the pipe.
+            self._lines.reclaim(os.read(read_end, SWEEP_LIMIT))
+        os.close(read_end)
 
-    def __init__(self, label, complain):
-        super().__init__(label, complain)
+
+class _Storage:
+    """Passes whole results to store(result), which may raise OSError."""
+
+    def __init__(self, label, complain, store):
         self.cut = []
+        self._label = label
+        self._complain = complain
+        self._store = store
         self._failed = []
 
-    def put(self, result):
+    def add(self, result):
         try:
             self._store(result)
         except (OSError, MemoryError) as error:
             if not self._failed:
                 self._complain('%s: %s: %s' % (
-                    self.label, result.host,
+                    self._label, result.host,
                     getattr(error, 'strerror', _error_text(error))))
             self._failed.append(result.host)
         else:
@@ -3312,26 +3357,52 @@ class _ResultSink(_Sink):
                 self.cut.append(result.host)
 
     def undelivered(self):
-        """Return the hosts whose results are not there, a list."""
         return self._failed
 
 
-class DirectorySink(_ResultSink):
+def file_name(host):
+    """Return a name, bytes, for the files of *host*: the host's own if that
+    is safe.  No two hosts have the same name, and no name leads out of a
+    directory."""
+    name = re.sub(rb"[\x00-\x1f\x7f/%]|\A\.",
+                  lambda found: b'%%%02X' % ord(found.group()),
+                  os.fsencode(host))
+    if len(name) > NAME_LIMIT:
+        import hashlib              # few names need it
+        name = name[:NAME_LIMIT - 34] + b'%~' + hashlib.sha256(
+            name).hexdigest()[:32].encode()
+    return name
+
+
+def _write_all(fd, data):
+    """Write all of *data* to the descriptor *fd*."""
+    data = memoryview(data)
+    while data:
+        try:
+            data = data[os.write(fd, data):]
+        except BlockingIOError:     # set by a process that shares it
+            ready = select.poll()
+            ready.register(fd, select.POLLOUT)
+            ready.poll()
+
+
+class DirectorySink(_Sink):
     """HOST.out, HOST.err and, for a host that failed, HOST.ret.
 
     What the directory holds is not trusted: no link in it is followed.  A
-    regular file under the name of a new one is replaced, never written to;
-    anything else there is an error, and left alone.
+    new file replaces a regular one of its name, and never writes to it;
+    anything else of that name is an error, and left alone.
     """
 
     def __init__(self, path, complain):
-        super().__init__(path, complain)
-        if os.path.isdir(path):
-            if not os.access(path, os.W_OK | os.X_OK):
-                raise TargetError(path, 'may not write there')
-        else:
-            # It is yet to be made, or this says why it cannot be.
+        super().__init__(path, complain,
+                         _Storage(path, complain, self._store))
+        self._token = None
+        if not os.path.isdir(path):
+            # Raises TargetError unless the directory can be made.
             _open_existing(path.rstrip('/'), os.O_DIRECTORY)
+        elif not os.access(path, os.W_OK | os.X_OK):
+            raise TargetError(path, 'may not write there')
 
     def open(self, manager):
         self._token = os.urandom(8).hex().encode()
@@ -3344,22 +3415,22 @@ class DirectorySink(_ResultSink):
 
     def _store(self, result):
         name = file_name(result.host)
-        # What an earlier run left must not pass for what is lost now.
+        # A file of an earlier run must not pass for one of this run.
         for ending in b'.ret', b'.out', b'.err':
             self._remove(name + ending)
         if _is_lost(result):
             raise OSError(errno.EIO, result.reason)
         self._save(name + b'.out', result.output)
         self._save(name + b'.err', result.errors)
-        # Last: whoever sees it knows that we are done.
+        # Written last: once it is there, the other two are whole.
         if result.outcome != 'ok':
             self._save(name + b'.ret', '%d\n' % result.exitcode)
 
     def _save(self, name, text):
-        """Write *text* to the new file *name*: whole, or it is not there,
-        whatever ends us."""
-        # The name is this sink's alone, since another run may store the same
-        # host; and no host's file begins with a '.'.
+        """Write *text* to the new file *name*, which is whole or not there,
+        even if SIGKILL ends this process."""
+        # The name is unique, because another run may store the same host; a
+        # host's file never begins with a '.'.
         new = b'.new-' + self._token
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL
                      | os.O_CLOEXEC, 0o666, dir_fd=self._fd)
@@ -3373,7 +3444,8 @@ class DirectorySink(_ResultSink):
             raise
 
     def _remove(self, name):
-        """Remove a file of an earlier run; anything else is an error."""
+        """Remove the file *name*, if there is one; raise OSError if anything
+        else has that name."""
         try:
             mode = os.lstat(name, dir_fd=self._fd).st_mode
         except FileNotFoundError:
@@ -3383,78 +3455,54 @@ class DirectorySink(_ResultSink):
         os.unlink(name, dir_fd=self._fd)
 
 
-def file_name(host):
-    """Return a name, bytes, for the files of *host*: its own if that is
-    safe.  No two hosts have the same, and none leads out of a directory."""
-    name = re.sub(rb"[\x00-\x1f\x7f/%]|\A\.",
-                  lambda found: b'%%%02X' % ord(found.group()),
-                  os.fsencode(host))
-    if len(name) > NAME_LIMIT:
-        import hashlib              # few names need it
-        name = name[:NAME_LIMIT - 34] + b'%~' + hashlib.sha256(
-            name).hexdigest()[:32].encode()
-    return name
-
-
-def _write_all(fd, data):
-    """Write *data* to the descriptor *fd*, to its last byte."""
-    data = memoryview(data)
-    while data:
-        try:
-            data = data[os.write(fd, data):]
-        except BlockingIOError:     # who shares it with us made it so
-            ready = select.poll()
-            ready.register(fd, select.POLLOUT)
-            ready.poll()
-
-
-class PickleSink(_ResultSink):
+class PickleSink(_Sink):
     """All results in a file for load(), each as it comes."""
 
     def __init__(self, path, complain):
-        super().__init__(path, complain)
+        super().__init__(path, complain,
+                         _Storage(path, complain, self._store))
         self._end = 0               # of the last whole record
         self._fd = _open_existing(path, 0)
-        if self._fd is not None and stat.S_ISFIFO(os.fstat(self._fd).st_mode):
-            os.close(self._fd)
-            raise TargetError(path, 'it is a pipe')     # it would stop us
-        self._lock()
+        if self._fd is not None:
+            self._claim()
 
     def open(self, manager):
         if self._fd is None:
             self._fd = _open_file(self.label, os.O_CREAT)
-            self._lock()
-        self._drop_half()
+            self._claim()
+        self._truncate_partial()
 
-    def _lock(self):
-        """Keep other runs from writing to the file, if it is open."""
-        if self._fd is None or not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            return
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    def _claim(self):
+        """Lock the file, so that no other run writes to it.  Close it and
+        raise TargetError if one does, or if it is no file but a pipe."""
+        mode = os.fstat(self._fd).st_mode
+        problem = None
+        if stat.S_ISFIFO(mode):     # a write to it would stop the run
+            problem = 'it is a pipe'
+        elif stat.S_ISREG(mode):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = 'another run writes to it; name another file'
+            except OSError:
+                pass                # not every file system has locks
+        if problem:
             os.close(self._fd)
             self._fd = None
-            raise TargetError(self.label, 'another run writes to it; name '
-                              'another file') from None
-        except OSError:
-            pass                    # not every file system has locks
+            raise TargetError(self.label, problem)
 
     def _store(self, result):
-        import pickle               # few runs need it
-        # Plain values alone: whoever reads it needs no class of ours, and
-        # we may be __main__.
-        record = pickle.dumps(tuple(result), protocol=4)
-        head = _record_head(len(record), binascii.crc32(record))
+        parts = _encode_record(result)
         try:
-            _write_all(self._fd, head)
-            _write_all(self._fd, record)
+            for part in parts:
+                _write_all(self._fd, part)
         except OSError:
-            self._drop_half()
+            self._truncate_partial()
             raise
-        self._end += len(head) + len(record)
+        self._end += sum(map(len, parts))
 
-    def _drop_half(self):
+    def _truncate_partial(self):
+        """Remove what is not a whole record of this run."""
         try:
             os.ftruncate(self._fd, self._end)
             os.lseek(self._fd, self._end, os.SEEK_SET)
@@ -3462,12 +3510,32 @@ class PickleSink(_ResultSink):
             pass                    # not a regular file
 
 
-def choose_sink(target, complain, stdout=None, hint=''):
-    """Return the sink that *target*, of -S or -E, stands for.
+def _is_shell_word(word):
+    """Return whether a shell command may begin with *word*, which is not the
+    name of a program."""
+    if not re.fullmatch(r'[\w.+/~-]+', word):
+        return bool(word)           # a variable, quotes, a bracket ...
+    return '/' not in word and subprocess.call(
+        ['/bin/sh', '-c', 'command -v -- "$1"', 'sh', word],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL) == 0
 
-    *stdout* is for what a program prints, as Popen takes it; *hint* is
-    for someone who meant no target.  Raise TargetError if it cannot be
-    used; nothing is made or started.
+
+def _is_script(path):
+    try:
+        with open(path, 'rb') as file:
+            return file.read(2) == b'#!'
+    except OSError:
+        return False
+
+
+def choose_sink(target, complain, stdout=None, hint=''):
+    """Return the sink for *target*, an argument of -S or -E.
+
+    *stdout*, as Popen takes it, gets the output of a program; *hint* is
+    added to the message where the user may have meant another option.
+    Raise TargetError if the target cannot be used; nothing is made or
+    started.
     """
     if not target.strip(' |'):
         raise TargetError(repr(target), 'it is empty')
@@ -3499,24 +3567,6 @@ def choose_sink(target, complain, stdout=None, hint=''):
         raise TargetError(target, "is it the program, '|%s', or a file, ./%s?"
                           '%s' % (target, target, hint))
     return FileSink(path, complain)
-
-
-def _is_shell_word(word):
-    """True if a shell command may begin with *word*, no program's name."""
-    if not re.fullmatch(r'[\w.+/~-]+', word):
-        return bool(word)           # a variable, quotes, a bracket ...
-    return '/' not in word and subprocess.call(
-        ['/bin/sh', '-c', 'command -v -- "$1"', 'sh', word],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL) == 0
-
-
-def _is_script(path):
-    try:
-        with open(path, 'rb') as file:
-            return file.read(2) == b'#!'
-    except OSError:
-        return False
 
 
 # -- Passwords --------------------------------------------------------------
@@ -4591,7 +4641,7 @@ class Run:
             self.results[result.host] = result
         sink = self._good if result.outcome == 'ok' else self._bad
         for sink in filter(None, (sink, self._pickle)):
-            sink.put(result)
+            sink.finished(result)
         if self._options.progress:
             self.err.write(Marks._MARKS[result.outcome])
             self._marked = True
@@ -5110,7 +5160,7 @@ class Prompt:
         sink = kind(path, self._say)
         sink.open(None)
         for host in self._results.heads:
-            sink.put(self._results[host])
+            sink.finished(self._results[host])
         sink.close(lambda: 0)
         lost = len(sink.undelivered())
         self._say('%d saved' % (len(self._results.heads) - lost))

@@ -165,7 +165,7 @@ class WriteTest(PickleTest):
         sinks = [classh.PickleSink(self.path('all'), self.fail)
                  for _ in range(2)]
         sinks[0].open(None)
-        sinks[0].put(SAMPLE)
+        sinks[0].finished(SAMPLE)
         with self.assertRaisesRegex(classh.TargetError, 'another run'):
             sinks[1].open(None)
         for sink in sinks:
@@ -176,7 +176,7 @@ class WriteTest(PickleTest):
         sinks = [classh.PickleSink('/dev/null', self.fail) for _ in range(2)]
         for sink in sinks:
             sink.open(None)
-            sink.put(SAMPLE)
+            sink.finished(SAMPLE)
             sink.close(lambda: 0)
 
     def test_record_needs_no_class_of_ours(self):
@@ -241,7 +241,7 @@ class CutTest(PickleTest):
         sink, ends = classh.PickleSink(self.path('all'), self.fail), []
         sink.open(None)
         for number in range(count):
-            sink.put(SAMPLE._replace(host='web%d' % number, **fields))
+            sink.finished(SAMPLE._replace(host='web%d' % number, **fields))
             ends.append(os.path.getsize(self.path('all')))
         sink.close(lambda: 0)
         return ends

@@ -638,7 +638,7 @@ class FileTest(SinkTest):
         with classh.SSHJobMan([], 'true') as job:
             sink.open(job)
             for host in hosts:
-                sink.put(classh.Result(host, 0, '', '', 1.0, 2.0, 'ok', '',
+                sink.finished(classh.Result(host, 0, '', '', 1.0, 2.0, 'ok', '',
                                        False))
             with mock.patch('os.write', watched):
                 sink.close(lambda: 0)
@@ -872,11 +872,11 @@ class DirectoryTest(SinkTest):
             write_all(fd, octets[:2])
             if not stored:
                 stored.append(result)
-                sinks[1].put(result._replace(output='the other\n'))
+                sinks[1].finished(result._replace(output='the other\n'))
                 self.assertEqual(self.read('out/h.out'), 'the other\n')
             write_all(fd, octets[2:])
         with mock.patch('classh._write_all', interrupted):
-            sinks[0].put(result)
+            sinks[0].finished(result)
         self.assertEqual(self.read('out/h.out'), 'one\n')
         self.assertEqual(sorted(os.listdir(self.path('out'))),
                          ['h.err', 'h.out'])
