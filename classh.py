@@ -4869,16 +4869,19 @@ class Arriving:
 # -- The shell --------------------------------------------------------------
 
 HISTORY_LENGTH = 1000   # lines
+EXIT_BATCH = 100        # shared connections to end at a time
+EXIT_LIMIT = 5.0        # seconds for a batch of them to end
+SOCKET_INTERVAL = 0.05  # seconds between two looks for their sockets
 
 
-def _number(kind, low):
+def _number_type(kind, low):
     """Return an argparse type: a *kind* of number, *low* or more."""
     def convert(text):
         try:
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not low <= value < float('inf'):
+        if value is None or not low <= value < math.inf:
             raise argparse.ArgumentTypeError('%r is not a %s' % (
                 text, 'number' if low < 0 else
                 'whole number of at least %d' % low))
@@ -4886,25 +4889,29 @@ def _number(kind, low):
     return convert
 
 
-class _KeptResults:
-    """The results of one command; their output is in a temporary file.
+_any_number = _number_type(float, -math.inf)
 
-    Maps each host to its Result; .heads, in order of finishing, to one
-    without output.
+
+class _KeptResults:
+    """The Results of one command, by host; their output is in a temporary
+    file.
+
+    .heads maps each host, in order of finishing, to its Result without
+    output.
     """
 
     def __init__(self):
         self.heads = {}
-        self._kept = {}             # host: a place in the file, or the Result
+        self._stored = {}           # host: offset in the file, or its Result
         self._file = None
         self._end = 0
 
     def __setitem__(self, host, result):
         self.heads[host] = result._replace(output='', errors='')
         try:
-            self._kept[host] = self._store(result)
+            self._stored[host] = self._store(result)
         except OSError:
-            self._kept[host] = result   # no place for it: memory has to do
+            self._stored[host] = result     # no disk space: keep it in memory
 
     def _store(self, result):
         import pickle
@@ -4912,18 +4919,18 @@ class _KeptResults:
             import tempfile
             self._file = tempfile.TemporaryFile(buffering=0)
         record = pickle.dumps(tuple(result), pickle.HIGHEST_PROTOCOL)
-        place = self._file.seek(self._end)
+        offset = self._file.seek(self._end)
         _write_all(self._file.fileno(), record)
         self._end += len(record)
-        return place
+        return offset
 
     def __getitem__(self, host):
         import pickle
-        kept = self._kept[host]
-        if isinstance(kept, Result):
-            return kept
+        stored = self._stored[host]
+        if isinstance(stored, Result):
+            return stored
         with open(self._file.fileno(), 'rb', closefd=False) as file:
-            file.seek(kept)
+            file.seek(stored)
             return Result(*pickle.load(file))
 
     def close(self):
@@ -4931,15 +4938,109 @@ class _KeptResults:
             self._file.close()
 
 
-class Prompt:
+class SharedConnections:
+    """One ssh connection to each host, which all commands use; a context
+    manager that ends the connections and removes their sockets."""
+
+    def __init__(self, ssh):
+        self._ssh = ssh
+        self._directory = None
+        self._names = {}            # host: the file name of its socket
+        self._numbers = itertools.count()
+
+    def __enter__(self):
+        self._directory = private_directory(fits_in_option)
+        return self
+
+    def options(self, host):
+        """Return the options by which ssh shares the connection to *host*."""
+        # ssh's own %C is equal for two names of one host: each name would
+        # connect, and one ssh would complain of the other's socket.
+        if host not in self._names:
+            self._names[host] = str(next(self._numbers))
+        # ControlPersist ends the connections if we are killed.
+        return ['ControlMaster=auto', 'ControlPersist=600', 'ControlPath=%s/%s'
+                % (self._directory, self._names[host])]
+
+    def end(self, hosts):
+        """End the connections of *hosts*, which are not used again: the next
+        ones have other names, whether or not these end."""
+        names = [self._names.pop(host) for host in hosts]
+        with contextlib.suppress(OSError):      # ssh cannot be started
+            self._end(names)
+
+    def __exit__(self, *exc_info):
+        try:
+            self._end(os.listdir(self._directory))
+        except OSError:
+            pass                    # ControlPersist ends them
+        finally:
+            remove_directory(self._directory)
+
+    def _end(self, names):
+        paths = list(filter(os.path.exists, (
+            os.path.join(self._directory, name) for name in names)))
+        for begin in range(0, len(paths), EXIT_BATCH):
+            self._end_batch(paths[begin:begin + EXIT_BATCH])
+
+    def _end_batch(self, paths):
+        deadline = time.monotonic() + EXIT_LIMIT
+        processes = [subprocess.Popen(
+            [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True)     # out of the reach of Ctrl-C
+            for path in paths]
+        for process in processes:
+            try:
+                process.wait(max(0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        # Each connection removes its socket when it ends.
+        while (any(map(os.path.exists, paths))
+               and time.monotonic() < deadline):
+            time.sleep(SOCKET_INTERVAL)
+
+
+@contextlib.contextmanager
+def _line_editing(complete):
+    """Edit lines with readline, which completes words by *complete* and
+    keeps a history in a private file."""
+    try:
+        import readline
+    except ImportError:             # not every Python has it
+        yield
+        return
+    path = os.path.expanduser('~/.classh_history')
+    before = readline.get_completer()
+    readline.set_completer(complete)
+    readline.parse_and_bind('tab: complete')
+    readline.set_completer_delims(' \t\n,')
+    readline.set_history_length(HISTORY_LENGTH)
+    with contextlib.suppress(OSError):
+        readline.read_history_file(path)
+    try:
+        yield
+    finally:
+        readline.set_completer(before)
+        with contextlib.suppress(OSError):
+            # Commands may hold secrets, so the file is private before it
+            # is written.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            os.chmod(path, 0o600)
+            readline.write_history_file(path)
+
+
+class Shell:
     """Runs each line that is typed on all selected hosts.
 
-    A line that begins with '%', as no shell command does, is for classh
-    itself.  Without a terminal, lines come from stdin; where options.errexit
-    is set, the first that fails is the last.
+    A line that begins with '%', as no shell command does, is a built-in of
+    classh.  Without a terminal, lines come from stdin; with options.errexit
+    the first line that fails is the last.
     """
 
-    _BUILT_INS = {      # name: what it takes, what it does
+    _BUILT_INS = {      # name: its argument, what it does
         'all':     ('', 'select all hosts'),
         'failed':  ('', 'select the hosts that failed last'),
         'fanout':  ('[N]', 'show or set how many run at once'),
@@ -4956,9 +5057,10 @@ class Prompt:
         'timeout': ('[SECS]', 'show or set the limit of each job; 0: none'),
     }
 
-    def __init__(self, options, hosts, out, err, attendant, stops, shared):
+    def __init__(self, options, hosts, out, err, attendant, stops,
+                 connections):
         self._interactive = os.isatty(0)
-        self.status = 0
+        self.status = 0             # exit status of the last line
         self._options = options
         self._hosts = list(hosts)
         self._selected = self._hosts
@@ -4966,9 +5068,9 @@ class Prompt:
         self._err = err
         self._attendant = attendant
         self._stops = stops
-        self._shared = shared
+        self._connections = connections
         self._command = None        # the last one
-        self._results = _KeptResults()      # of it
+        self._results = _KeptResults()      # of the last command
 
     def run(self):
         """Read and run lines to the end; return the exit status."""
@@ -4978,7 +5080,7 @@ class Prompt:
             with _line_editing(self.complete):
                 self._loop(input, self._prompt)
         else:
-            # As bytes that came through the shell, like any argument.
+            # Decoded like arguments, so that every byte reaches the hosts.
             with open(0, encoding=sys.getfilesystemencoding(),
                       errors='surrogateescape', closefd=False) as lines:
                 self._loop(lines.readline)
@@ -4988,7 +5090,7 @@ class Prompt:
     def _loop(self, read, prompt=None):
         """Run each line that read(prompt()) returns, to the end."""
         while True:
-            self._heed_signals()
+            self._check_signals()
             try:
                 line = self._stops.call(read, *([prompt()] if prompt else []))
             except EOFError:        # of a terminal
@@ -4996,15 +5098,15 @@ class Prompt:
                 return
             except (SignalExit, UnicodeDecodeError):
                 if prompt:
-                    self._say('')   # what was typed is dropped
+                    self._say('')   # the line typed so far is dropped
                 continue
             if not (line or prompt) or self.onecmd(line):
-                self._heed_signals()
+                self._check_signals()
                 return
 
-    def _heed_signals(self):
-        """Raise SignalExit if a signal asks us to leave.  On a terminal,
-        Ctrl-C does not: it has ended a command, or dropped a line."""
+    def _check_signals(self):
+        """Raise SignalExit if a signal ends the shell.  On a terminal Ctrl-C
+        does not: it has ended a command, or dropped a line."""
         caught = self._stops.caught
         for signum in list(caught):
             if signum != signal.SIGINT or not self._interactive:
@@ -5024,6 +5126,7 @@ class Prompt:
         self._err.print_line(text)
 
     def onecmd(self, line):
+        """Run *line*; return whether it is the last one."""
         line = line.strip()
         if not line or line.startswith('#'):
             return False
@@ -5033,14 +5136,14 @@ class Prompt:
             self._say('classh: cd does not last, each line has a shell of its '
                       'own: try cd DIR && COMMAND')
         try:
-            if line.startswith('%'):
-                return self._built_in(line[1:].strip())
-            return self._run(self._selected, line)
+            leave = (self._built_in(line[1:].strip()) if line[0] == '%'
+                     else self._run(self._selected, line))
         except (ClasshError, OSError, ValueError,
                 argparse.ArgumentTypeError) as error:
             self._say('classh: %s' % _error_text(error))
             self.status = 2
-            return self._options.errexit
+            leave = False
+        return leave or bool(self.status) and self._options.errexit
 
     def _built_in(self, line):
         name, _, rest = line.partition(' ')
@@ -5051,6 +5154,7 @@ class Prompt:
         return getattr(self, 'do_' + name)(rest.strip())
 
     def _run(self, hosts, line):
+        """Run *line* on *hosts*; return whether nobody reads the results."""
         if not hosts:
             raise UsageError('no hosts are selected')
         self._command = line
@@ -5059,13 +5163,13 @@ class Prompt:
         run = Run(self._options, self._out, self._err, self._stops,
                   self._attendant)
         run.results = self._results
-        run.host_options = self._shared.options
+        run.host_options = self._connections.options
         self.status = run.drive(HostQueue(hosts, expand=False), line)
-        # Over a connection that is dead, each command would take that long.
-        self._shared.end([host for host, result in self._results.heads.items()
-                          if result.reason.startswith('timed out')])
-        return self._out.reader_left or (bool(self.status)
-                                         and self._options.errexit)
+        # Each command over a dead connection would time out as well.
+        self._connections.end([
+            host for host, result in self._results.heads.items()
+            if result.cause == 'timeout'])
+        return self._out.reader_left
 
     def complete(self, text, state):
         import readline
@@ -5077,8 +5181,8 @@ class Prompt:
         found = [name + ' ' for name in names if name.startswith(text)]
         return found[state] if state < len(found) else None
 
-    def _named(self, text, among):
-        """Return those *among* hosts that the patterns in *text* name."""
+    def _select(self, text, among):
+        """Return the hosts *among* that the patterns in *text* match."""
         wanted = set()
         for word in text.split():
             if '*' in word or '?' in word:
@@ -5093,13 +5197,13 @@ class Prompt:
             raise UsageError('name some hosts')
         return [host for host in among if host in wanted]
 
-    # The built-ins
+    # Built-ins return true to leave the shell.
 
     def do_help(self, rest):
         self._say('A line is run on all selected hosts, unless it begins '
                   'with %:')
-        for name, (takes, text) in self._BUILT_INS.items():
-            self._say('  %%%-18s %s' % (name + ' ' + takes, text))
+        for name, (argument, text) in self._BUILT_INS.items():
+            self._say('  %%%-18s %s' % (name + ' ' + argument, text))
 
     def do_hosts(self, rest):
         self._say('%d selected: %s' % (len(self._selected),
@@ -5118,21 +5222,21 @@ class Prompt:
         self._selected = failed
 
     def do_only(self, rest):
-        self._selected = self._named(rest, self._hosts)
+        self._selected = self._select(rest, self._hosts)
 
     def do_not(self, rest):
-        without = set(self._named(rest, self._hosts))
+        without = set(self._select(rest, self._hosts))
         self._selected = [host for host in self._selected
                           if host not in without]
 
     def do_fanout(self, rest):
         if rest:
-            self._options.fanout = _number(int, 1)(rest)
+            self._options.fanout = _number_type(int, 1)(rest)
         self._say('fanout %d' % self._options.fanout)
 
     def do_timeout(self, rest):
         if rest:
-            self._options.timeout = _number(float, float('-inf'))(rest)
+            self._options.timeout = _any_number(rest)
         self._say('timeout %g s' % self._options.timeout)
 
     def do_retry(self, rest):
@@ -5143,7 +5247,7 @@ class Prompt:
     def do_show(self, rest):
         hosts = self._results.heads
         if rest:
-            hosts = self._named(rest, hosts)
+            hosts = self._select(rest, hosts)
         if not hosts:
             raise UsageError('no results')
         for host in hosts:
@@ -5168,122 +5272,21 @@ class Prompt:
             self._say(_cut_line(sink.cut, len(self._results.heads),
                                 self._options.max_output))
         self.status = 1 if lost or sink.cut else 0
-        return bool(self.status) and self._options.errexit
 
     def do_local(self, rest):
         process = subprocess.Popen(
             rest, shell=True,
             stdin=None if self._interactive else subprocess.DEVNULL)
-        status = self._wait_for(process)
-        self.status = status if status >= 0 else 128 - status
-        return bool(self.status) and self._options.errexit
-
-    def _wait_for(self, process):
-        """Return its exit status; end it if a signal asks us to leave."""
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(REAP_INTERVAL)
-            # Ctrl-C on a terminal reaches it without us, and may be its own.
-            if set(self._stops.caught) - {
-                    signal.SIGINT if self._interactive else None}:
-                process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    return process.wait(KILL_GRACE)
-                process.kill()
+        # The terminal sends Ctrl-C to the command too, which may catch it.
+        ignored = {signal.SIGINT} if self._interactive else set()
+        status = wait_or_end(
+            process, lambda: len(set(self._stops.caught) - ignored),
+            0, KILL_GRACE)
+        self.status = (128 + signal.SIGKILL if status is None
+                       else status if status >= 0 else 128 - status)
 
     def do_quit(self, rest):
         return True
-
-
-@contextlib.contextmanager
-def _line_editing(complete):
-    """Editing, completion and a history in a private file."""
-    try:
-        import readline
-    except ImportError:             # not every Python has it
-        yield
-        return
-    path = os.path.expanduser('~/.classh_history')
-    before = readline.get_completer()
-    readline.set_completer(complete)
-    readline.parse_and_bind('tab: complete')
-    readline.set_completer_delims(' \t\n,')
-    readline.set_history_length(HISTORY_LENGTH)
-    with contextlib.suppress(OSError):
-        readline.read_history_file(path)
-    try:
-        yield
-    finally:
-        readline.set_completer(before)
-        with contextlib.suppress(OSError):
-            # It may hold what others shall not read.
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            os.chmod(path, 0o600)
-            readline.write_history_file(path)
-
-
-class SharedConnections:
-    """Connects to each host once and for all; a context manager.
-
-    Ends the connections, and all that is left of them, at its end.
-    """
-
-    def __init__(self, ssh):
-        self._ssh = ssh
-        self._directory = None
-        self._names = {}            # host: the file name of its socket
-        self._numbers = itertools.count()
-
-    def __enter__(self):
-        self._directory = private_directory(fits_in_option)
-        return self
-
-    def options(self, host):
-        """Return the options by which ssh shares the connection to *host*."""
-        # ssh's own %C is the same for two names of one host: each would
-        # connect, and one would complain of the other's socket.
-        if host not in self._names:
-            self._names[host] = str(next(self._numbers))
-        # The time is for the case that we do not live to end them.
-        return ['ControlMaster=auto', 'ControlPersist=600', 'ControlPath=%s/%s'
-                % (self._directory, self._names[host])]
-
-    def end(self, hosts):
-        """End the connections of *hosts*: they are not used again."""
-        # Whether or not they end: the next have names of their own.
-        names = [self._names.pop(host) for host in hosts]
-        with contextlib.suppress(OSError):      # no room to
-            self._end(names)
-
-    def __exit__(self, *exc_info):
-        try:
-            self._end(os.listdir(self._directory))
-        except OSError:
-            pass                    # no room to; ControlPersist will
-        finally:
-            remove_directory(self._directory)
-
-    def _end(self, names):
-        paths = [path for path in (os.path.join(self._directory, name)
-                                   for name in names) if os.path.exists(path)]
-        deadline = time.monotonic() + KILL_GRACE
-        for begin in range(0, len(paths), FANOUT):
-            deadline = time.monotonic() + KILL_GRACE
-            exits = [subprocess.Popen(
-                [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True)     # Ctrl-C is not for them
-                for path in paths[begin:begin + FANOUT]]
-            for process in exits:
-                try:
-                    process.wait(max(0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        while (any(map(os.path.exists, paths))
-               and time.monotonic() < deadline):
-            time.sleep(REAP_INTERVAL)       # each takes its socket away
 
 
 # -- Command line -----------------------------------------------------------
@@ -5350,13 +5353,13 @@ def _make_parser():
 
     run = parser.add_argument_group('how to run')
     run.add_argument('-f', '--fanout', '-p', '--par', metavar='N',
-                     type=_number(int, 1), default=FANOUT,
+                     type=_number_type(int, 1), default=FANOUT,
                      help='jobs at once (%(default)s)')
     run.add_argument('-u', '--timeout', metavar='SECS', default=TIMEOUT,
-                     type=_number(float, float('-inf')),
+                     type=_any_number,
                      help='seconds for each job (300; 0: no limit)')
     run.add_argument('-t', '--connect-timeout', metavar='SECS',
-                     type=_number(int, 0), default=CONNECT_TIMEOUT,
+                     type=_number_type(int, 0), default=CONNECT_TIMEOUT,
                      help='seconds for ssh to connect (%(default)s; '
                           '0: as ssh_config says)')
     run.add_argument('-l', '--user', metavar='USER',
@@ -5495,11 +5498,11 @@ def _main(argv, out, err):
     with stops, attendant as run.attendant:
         if not options.shell:
             return run.drive(hosts, command, arriving)
-        with SharedConnections(options.ssh) as shared:
-            prompt = Prompt(options, hosts, out, err, attendant, stops,
-                            shared)
+        with SharedConnections(options.ssh) as connections:
+            shell = Shell(options, hosts, out, err, attendant, stops,
+                          connections)
             _tell_idle_exclusions(hosts, run.warn)
-            return prompt.run()
+            return shell.run()
 
 
 def _check_uses(options, arriving):

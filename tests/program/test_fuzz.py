@@ -486,9 +486,9 @@ class PromptTest(InDirectoryTest):
     def test_built_in_commands_never_end_the_prompt(self, dice):
         out, err = Paper(), Paper()
         options = argparse.Namespace(errexit=False, fanout=10, timeout=5.0)
-        prompt = classh.Prompt(options, self.HOSTS, classh.Console(out),
-                               classh.Console(err), None,
-                               classh.StopRequests(), None)
+        prompt = classh.Shell(options, self.HOSTS, classh.Console(out),
+                              classh.Console(err), None,
+                              classh.StopRequests(), None)
         result = classh.Result('web2', 7, 'out', '\x1b', 1.0, 2.0, 'error',
                                '', False)
         prompt._results['web2'] = result

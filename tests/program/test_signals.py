@@ -731,13 +731,13 @@ class HandlerTest(unittest.TestCase):
                 return found
 
         with mock.patch('os.isatty', return_value=True):
-            prompt = classh.Prompt(None, [], None, None, None,
-                                   classh.StopRequests(), None)
+            prompt = classh.Shell(None, [], None, None, None,
+                                  classh.StopRequests(), None)
         prompt._stops.caught = Late([SIGINT, SIGINT])
-        prompt._heed_signals()
+        prompt._check_signals()
         prompt._stops.caught += [SIGTERM]
         with self.assertRaises(classh.SignalExit) as raised:
-            prompt._heed_signals()
+            prompt._check_signals()
         self.assertEqual(raised.exception.args, (SIGTERM,))
 
     def test_what_does_not_wait_long_is_as_without_it(self):
