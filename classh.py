@@ -3069,9 +3069,6 @@ class _Sink:
         """The hosts whose results were stored without all their output."""
         return self._delivery.cut
 
-    def open(self, manager):
-        pass
-
     def finished(self, result):
         self._delivery.add(result)
 
