@@ -6,7 +6,6 @@ import fcntl
 import gc
 import itertools
 import os
-import pickle
 import selectors
 import shutil
 import signal
@@ -548,47 +547,6 @@ class WouldNotDieTest(EngineTest):
         self.assertEqual(children(), [])
 
 
-class StateTest(EngineTest):
-    STATES = ('pending', 'running', 'terminating', 'killing', 'finished')
-    MAY_FOLLOW = {
-        'pending': ('running', 'finished'),
-        'running': ('terminating', 'finished'),
-        'terminating': ('killing', 'finished'),
-        'killing': ('finished',),
-        'finished': (),
-    }
-
-    def test_only_the_transitions_of_the_table_are_possible(self):
-        job = self.a_job()
-        self.assertEqual(job.state, 'pending')
-        for state, following in itertools.product(self.STATES, repeat=2):
-            job = self.a_job()
-            job.state = state
-            with self.subTest(state=state, following=following):
-                if following in self.MAY_FOLLOW[state]:
-                    job.become(following)
-                    self.assertEqual(job.state, following)
-                else:
-                    with self.assertRaisesRegex(
-                            AssertionError, '%s.*%s' % (state, following)):
-                        job.become(following)
-                    self.assertEqual(job.state, state)
-
-    def a_job(self):
-        """Any job, wherever the engine keeps it."""
-        made = []
-        real = classh._Job
-
-        def make(*args):
-            made.append(real(*args))
-            return made[-1]
-        with mock.patch('classh._Job', make):
-            with self.manager(['exit0']) as job:
-                list(job)
-        made[0].state = 'pending'
-        return made[0]
-
-
 class LostStatusTest(EngineTest):
     def test_status_that_someone_else_took_is_a_failure(self):
         for status in (0, 7):
@@ -903,27 +861,6 @@ class ChildTest(EngineTest):
         result = self.run_one('slow', timeout=.05, grace=.05)
         self.assertEqual((result.outcome, result.exitcode),
                          ('killed', -signal.SIGKILL))
-
-
-class ResultTest(EngineTest):
-    RESULT = Result('h', 7, 'out', 'err', 1.5, 4.0, 'error', '', False)
-
-    def test_it_cannot_be_changed_nor_added_to(self):
-        for name in ('host', 'exitcode', 'outcome', 'new'):
-            with self.assertRaises(AttributeError):
-                setattr(self.RESULT, name, 1)
-
-    def test_it_survives_a_pickle(self):
-        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-            copy = pickle.loads(pickle.dumps(self.RESULT, protocol))
-            self.assertEqual(copy, self.RESULT)
-            self.assertIs(type(copy), Result)
-
-    def test_elapsed_is_from_start_to_stop(self):
-        self.assertEqual(self.RESULT.elapsed, 2.5)
-
-    def test_it_has_no_dictionary(self):
-        self.assertFalse(hasattr(self.RESULT, '__dict__'))
 
 
 # -- Hosts ------------------------------------------------------------------

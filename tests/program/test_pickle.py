@@ -2,7 +2,6 @@
 nothing."""
 
 import collections
-import errno
 import glob
 import hashlib
 import os
@@ -11,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-from unittest import mock
 
 from lib import (CLASSH, FAKE_SSH, ROOT, WorkTest, classh_argv, kill_leftovers,
                  measured, run, until, wait_until)
@@ -235,83 +233,6 @@ class VersionTest(PickleTest):
 
 # -- Read --------------------------------------------------------------------
 
-class CutTest(PickleTest):
-    def records(self, count, **fields):
-        """Write *count* of them to a file; return where each one ends."""
-        sink, ends = classh.PickleSink(self.path('all'), self.fail), []
-        sink.open(None)
-        for number in range(count):
-            sink.finished(SAMPLE._replace(host='web%d' % number, **fields))
-            ends.append(os.path.getsize(self.path('all')))
-        sink.close(lambda: 0)
-        return ends
-
-    def check(self, ends, lengths):
-        """Cut the file to each of *lengths*, the longest first."""
-        for length in sorted(set(lengths), reverse=True):
-            os.truncate(self.path('all'), length)
-            whole = sum(end <= length for end in ends)
-            self.assertEqual(self.hosts(), ['web%d' % number for number
-                                            in range(whole)], length)
-
-    def test_record_cut_short_at_any_byte_is_left_out(self):
-        ends = self.records(3)
-        self.check(ends, range(ends[-1] + 1))
-
-    def test_record_of_an_older_version_cut_short_is_left_out(self):
-        octets, ends = b'', []
-        for number in range(3):
-            octets += pickle.dumps(tuple(
-                SAMPLE._replace(host='web%d' % number)), 4)
-            ends.append(len(octets))
-        self.write('all', octets)
-        self.check(ends, range(ends[-1] + 1))
-
-    def test_flipped_bit_is_an_error_wherever_it_is(self):
-        end = self.records(2)[0]
-        with open(self.path('all'), 'rb') as file:
-            good = file.read()
-        for place in range(len(good)):
-            for bit in range(8):
-                octets = bytearray(good)
-                octets[place] ^= 1 << bit
-                self.write('all', octets)
-                results = []
-                with self.assertRaises(RecordError,
-                                       msg=(place, bit)) as caught:
-                    for result in load(self.path('all')):
-                        results.append(result.host)
-                number = 1 + (place >= end)
-                self.assertEqual(str(caught.exception), '%s: record %d is '
-                                 'damaged' % (self.path('all'), number))
-                self.assertEqual(results, ['web0'][:number - 1])
-
-    def test_record_that_there_is_no_memory_for_is_not_left_out(self):
-        self.records(2, output='o' * 100000)
-        with mock.patch('classh._unpickle', side_effect=MemoryError):
-            with self.assertRaises(MemoryError):
-                self.loaded()
-
-    def test_file_that_cannot_be_read_to_its_end_is_an_oserror(self):
-        error = OSError(errno.EIO, os.strerror(errno.EIO))
-        self.records(1)
-        for _ in range(2):
-            with mock.patch('classh._unpickle', side_effect=error):
-                with self.assertRaises(OSError):
-                    self.loaded()
-            self.write('all', pickle.dumps(tuple(SAMPLE), 4))
-
-    def test_empty_file_holds_no_results(self):
-        self.write('all')
-        self.assertEqual(self.loaded(), [])
-
-    def test_file_that_cannot_be_read_is_an_oserror(self):
-        for name, error in (('nosuch', FileNotFoundError),
-                            ('.', IsADirectoryError)):
-            with self.assertRaises(error):
-                self.loaded(name)
-
-
 class Evil:
     """Calls *function* with *args* where it is loaded without care."""
 
@@ -335,6 +256,7 @@ def found(module, name):
 class HostileTest(PickleTest):
     def setUp(self):
         super().setUp()
+        pickle.dumps(SAMPLE, 2)         # copyreg notes its __slotnames__
         self.before = dict(vars(Result))
         self.mark = self.path('ran')
 
