@@ -5303,7 +5303,7 @@ EXAMPLES
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Names the argument of an option once: -f, --fanout N."""
+    """Shows the argument of an option once: -f, --fanout N."""
 
     def _format_action_invocation(self, action):
         names = ', '.join(action.option_strings)
@@ -5420,7 +5420,7 @@ def _parse_arguments(argv):
     # Given no positionals, argparse returns them all, wherever they stand.
     parser = _make_parser()
     options, operands = parser.parse_known_args(
-        # Its argument is optional, and must not be taken from COMMAND.
+        # The user of --sudo is optional and must not be taken from COMMAND.
         ['--sudo=root' if word == '--sudo' else word for word in argv[:end]])
     for operand in operands:
         if operand.startswith('-') and operand != '-':
@@ -5428,27 +5428,29 @@ def _parse_arguments(argv):
     for name, value in vars(options).items():
         several = isinstance(parser.get_default(name), list)
         for one in value if several else [value]:
-            if one in ([], '--'):   # argparse before 3.13 makes [] of it
+            if one in ([], '--'):   # argparse before 3.13 gives [] for --
                 parser.error('-- is no value of an option')
     options.show = (parser.format_help() if options.help else
                     'classh %s\n' % __version__ if options.version else '')
     return options, operands + argv[end + 1:]
 
 
-def _hold_standard_descriptors():
-    """See that 0, 1 and 2 are open, or a pipe of ours would be there."""
+def _ensure_standard_descriptors():
+    """Open those of 0, 1 and 2 that are closed: a pipe of ours would get
+    their numbers.  Raise OSError if there is no null device."""
     for fd in 0, 1, 2:
         try:
             os.fstat(fd)
         except OSError:
-            # Not to be written to: it is an error to write where the user
-            # said that nothing is.
+            # Only for reading, so that output to a stream which the user
+            # has closed is an error, and not lost.
             os.open(os.devnull, os.O_RDONLY)
             stream = open(fd, 'w' if fd else 'r', closefd=False)
             setattr(sys, ('stdin', 'stdout', 'stderr')[fd], stream)
 
 
 def _ssh_words(text):
+    """Return *text*, the value of --ssh, split as a shell would."""
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -5460,74 +5462,76 @@ def _ssh_words(text):
     return words
 
 
-def _main(argv, out, err):
-    options, operands = _parse_arguments(argv)
-    if options.show:
-        out.write(options.show)
-        return 0
-    stops = StopRequests()
-    run = Run(options, out, err, stops)
-    command = ''
-    if not (options.list or options.shell):
-        command = operands.pop(0) if operands else ''
-        if not command.strip():
-            raise UsageError('no command; see classh -h')
-    arriving = Arriving(pattern_reader(not options.noexpand),
-                        run.complain) if '-' in operands else None
-    _check_uses(options, arriving)
-    hosts = _host_stream(options, operands)
-    first = next(hosts, None)
-    if first is not None:
-        hosts.put_back(first)
-    elif not arriving:
-        raise UsageError('no hosts')
-    for word in operands + options.exclude:
-        for name in word.split(','):
-            if _is_plain_name(name) and os.path.isfile(name):
-                run.warn('%s is taken for a host; the file is ./%s'
-                         % (name, name))
-    if options.list:
-        _print_hosts(hosts, arriving, out)
-        _tell_idle_exclusions(hosts, run.warn)
-        return int(run.trouble)
-    options.ssh = _ssh_words(options.ssh)
-    attendant = _attendant_for(options, None if arriving else hosts)
-    with stops, attendant as run.attendant:
-        if not options.shell:
-            return run.drive(hosts, command, arriving)
-        with SharedConnections(options.ssh) as connections:
-            shell = Shell(options, hosts, out, err, attendant, stops,
-                          connections)
-            _tell_idle_exclusions(hosts, run.warn)
-            return shell.run()
-
-
-def _check_uses(options, arriving):
-    """See that what is asked for goes together, stdin above all."""
-    if arriving and options.send_input:
+def _check_conflicts(options, stdin_has_hosts):
+    """Raise UsageError if *options* exclude each other, or stdin, which they
+    need, cannot be read."""
+    if stdin_has_hosts and options.send_input:
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
     stores = options.good or options.bad or options.pickle
-    if options.shell and (arriving or options.send_input or stores):
+    if options.shell and (stdin_has_hosts or options.send_input or stores):
         raise UsageError('--shell goes without -, -I, -S, -E and --pickle')
     if options.list and (options.shell or options.send_input or stores):
         raise UsageError('--list goes without --shell, -I, -S, -E and '
                          '--pickle')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
-    if options.send_input or arriving:
+    if options.send_input or stdin_has_hosts:
         try:
             os.read(0, 0)
         except OSError as error:
-            raise UsageError('stdin: %s' % error.strerror) from None
+            raise UsageError('stdin: ' + _error_text(error)) from None
+
+
+def _check_needs(options):
+    """Raise UsageError if an option is useless without another."""
+    askpass = options.askpass or options.askpass_file is not None
+    for given, needed, names in (
+            (options.sudo_password, options.sudo, '--sudo-password: --sudo'),
+            (options.askpass_key, askpass, '--askpass-key: -A'),
+            (options.askpass_anyway, askpass or options.sudo_password,
+             '--askpass-anyway: -A'),
+            (options.errexit, options.shell, '--errexit: --shell')):
+        if given and not needed:
+            raise UsageError('%s needs %s' % tuple(names.split(': ')))
+    if options.sudo == '':
+        raise UsageError('--sudo= needs a user')
+
+
+def _host_queue(options, operands):
+    """Return the HostQueue of the *operands*, whose '-' is for Arriving."""
+    if '-' in options.exclude:
+        raise UsageError('-x cannot come from stdin')
+    expanding = not options.noexpand
+    named = [host for host in operands if host != '-']
+    hosts = HostQueue(
+        # An iterator is not checked again.
+        iter(parse_host_arguments(named, expanding)), expanding,
+        parse_host_arguments(options.exclude, expanding))
+    first = next(hosts, None)
+    if first is not None:
+        hosts.put_back(first)
+    elif named == operands:
+        raise UsageError('no hosts')
+    return hosts
+
+
+def _warn_of_files(words, warn):
+    """Warn of each host in *words* that has the name of a file."""
+    for word in words:
+        for name in word.split(','):
+            if _is_plain_name(name) and os.path.isfile(name):
+                warn('%s is taken for a host; the file is ./%s'
+                     % (name, name))
 
 
 def _print_hosts(hosts, arriving, out):
+    """Print the HostQueue *hosts*, and those *arriving* on stdin."""
     ready = select.poll()
     ready.register(0, select.POLLIN)
     while not out.error:
         host = hosts.take()
         if host is not None:
-            # As it came, be it UTF-8 or not, but for a terminal.
+            # Byte for byte as it came, but escaped on a terminal.
             out.write(out.escape(os.fsencode(host).decode(
                 'utf-8', 'surrogateescape')) + '\n', flush=False)
             continue
@@ -5554,16 +5558,6 @@ def _attendant_for(options, hosts):
     *hosts* is their HostQueue, or None where they are not known yet.
     """
     asked = options.askpass or options.askpass_file is not None
-    for given, needed, names in (
-            (options.sudo_password, options.sudo, '--sudo-password: --sudo'),
-            (options.askpass_key, asked, '--askpass-key: -A'),
-            (options.askpass_anyway, asked or options.sudo_password,
-             '--askpass-anyway: -A'),
-            (options.errexit, options.shell, '--errexit: --shell')):
-        if given and not needed:
-            raise UsageError('%s needs %s' % tuple(names.split(': ')))
-    if options.sudo == '':
-        raise UsageError('--sudo= needs a user')
     ssh = sudo = None
     if asked or options.sudo_password:
         _leave_no_core()
@@ -5666,22 +5660,44 @@ def _checked_secret(line, source):
     return secret
 
 
-def _host_stream(options, operands):
-    """Return the HostQueue of the HOST operands but for '-', without -x."""
-    if '-' in options.exclude:
-        raise UsageError('-x cannot come from stdin')
-    expanding = not options.noexpand
-    # As iterators, since they were checked already.
-    return HostQueue(
-        iter(parse_host_arguments([host for host in operands if host != '-'],
-                           expanding)),
-        expanding, parse_host_arguments(options.exclude, expanding))
+def _main(argv, out, err):
+    options, operands = _parse_arguments(argv)
+    if options.show:
+        out.write(options.show)
+        return 0
+    stops = StopRequests()
+    run = Run(options, out, err, stops)
+    command = ''
+    if not (options.list or options.shell):
+        command = operands.pop(0) if operands else ''
+        if not command.strip():
+            raise UsageError('no command; see classh -h')
+    arriving = Arriving(pattern_reader(not options.noexpand),
+                        run.complain) if '-' in operands else None
+    _check_conflicts(options, arriving is not None)
+    hosts = _host_queue(options, operands)
+    _warn_of_files(operands + options.exclude, run.warn)
+    if options.list:
+        _print_hosts(hosts, arriving, out)
+        _tell_idle_exclusions(hosts, run.warn)
+        return int(run.trouble)
+    options.ssh = _ssh_words(options.ssh)
+    _check_needs(options)
+    attendant = _attendant_for(options, None if arriving else hosts)
+    with stops, attendant as run.attendant:
+        if not options.shell:
+            return run.drive(hosts, command, arriving)
+        with SharedConnections(options.ssh) as connections:
+            shell = Shell(options, hosts, out, err, attendant, stops,
+                          connections)
+            _tell_idle_exclusions(hosts, run.warn)
+            return shell.run()
 
 
 def main(argv=None):
     """Run classh on *argv* (None: sys.argv[1:]); return its exit status."""
     try:
-        _hold_standard_descriptors()
+        _ensure_standard_descriptors()
     except OSError as error:        # no /dev/null
         Console(sys.stderr).print_line('classh: %s' % _error_text(error))
         return 1
@@ -5690,13 +5706,10 @@ def main(argv=None):
         with exit_on_signals(program=argv is None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
                            out, err)
-    except ClasshError as error:
-        err.print_line('classh: %s' % error)
-        return 2
-    except (OSError, MemoryError) as error:
+    except (ClasshError, OSError, MemoryError) as error:
         err.print_line('classh: %s' % _error_text(error))
-        return 1
-    except KeyboardInterrupt:       # of a program that called us
+        return 2 if isinstance(error, ClasshError) else 1
+    except KeyboardInterrupt:       # of a program that calls main()
         return 128 + signal.SIGINT
     except SignalExit as leaving:
         return 128 + leaving.args[0]
