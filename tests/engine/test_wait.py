@@ -64,8 +64,8 @@ class WaitTest(TestCase):
 
     def test_nothing_of_its_group_is_left_behind_after_a_request(self):
         # Its child is in the same group; TestCase sees that it is gone.
-        self.assertEqual(wait_or_end(
-            self.start('sleep 60 & echo; sleep .3; exit 3'), lambda: 1, 60, 60), 3)
+        process = self.start('sleep 60 & echo; sleep .3; exit 3')
+        self.assertEqual(wait_or_end(process, lambda: 1, 60, 60), 3)
 
     def test_program_in_our_own_group_is_ended_alone(self):
         process = self.start('echo; exec sleep 60', start_new_session=False)
