@@ -22,8 +22,7 @@ AT_ONCE = 4             # processes: most of their time they wait
 IN_ONE = 'unit'
 # These wait most, so they begin first; the others follow by their size.
 SLOWEST = ('docs.test_readme', 'program.test_shell', 'program.test_sinks',
-           'bench.test_bench', 'program.test_failures_hangs',
-           'docs.test_examples', 'program.test_failures_status')
+           'bench.test_bench', 'docs.test_examples')
 
 
 def modules(folder):

@@ -17,7 +17,9 @@ from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT, LOOPBACK,
 from .processes import (children, kill_leftovers, leftovers, pids, processes,
                         text, wait_until)
 from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,
-                       after, classh_argv, locales, measured, run, run_classh)
+                       after, at_once, classh_argv, elapsed, fake, fake_argv,
+                       locales, masked, measured, pipe_from, read_to_end, run,
+                       run_classh, shell, start, write)
 from .case import TestCase, WorkTest, until
 from .servers import Sshd, read_log, sshd, stuck_server
 from .terminal import run_in_pty

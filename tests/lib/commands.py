@@ -1,8 +1,11 @@
 """Commands that run as processes, and what came of them."""
 
+import contextlib
 import functools
 import os
 import py_compile
+import re
+import select
 import shlex
 import shutil
 import signal
@@ -11,7 +14,8 @@ import sys
 import tempfile
 import time
 
-from .place import CLASSH, RUN_LIMIT, SCRATCH, SHARED
+from .place import (CLASSH, FAKE_SSH, RUN_LIMIT, SCRATCH, SHARED,
+                    WAIT_LIMIT)
 from .processes import text
 
 
@@ -216,3 +220,71 @@ def measured(argv, path):
     In KiB, to the file *path*: the most that any one process of it took.
     """
     return [sys.executable, '-S', '-c', _MEASURE, path] + list(argv)
+
+
+def fake_argv(*args):
+    return classh_argv('--ssh', FAKE_SSH, *args)
+
+
+def start(*args, env=None, **options):
+    """classh with the fake ssh, as a Command; a warning of Python's fails."""
+    return Command(fake_argv(*args), **options,
+                   env=dict({'PYTHONWARNINGS': 'error'}, **(env or {})))
+
+
+def fake(*args, **options):
+    """start() to its end, a Run."""
+    return start(*args, **options).finish()
+
+
+def at_once(*argument_lists, **options):
+    """fake() with each list of arguments; the Runs in the same order."""
+    with contextlib.ExitStack() as stack:
+        commands = [stack.enter_context(start(*args, **options))
+                    for args in argument_lists]
+        return [command.finish() for command in commands]
+
+
+def masked(shown):
+    """A report without the seconds in it."""
+    return re.sub(r'\(\d+\.\d\)', '(#)', shown)
+
+
+def elapsed(shown):
+    """The seconds in a report."""
+    return [float(found) for found in re.findall(r'\((\d+\.\d)\)', shown)]
+
+
+@contextlib.contextmanager
+def pipe_from(command_argv, blocking=True, **options):
+    """A Command, and the end to read of the pipe that is its stdout."""
+    reader, writer = os.pipe()
+    with open(reader, 'rb', buffering=0) as pipe:
+        try:
+            os.set_blocking(writer, blocking)
+            command = Command(command_argv, stdout=writer, **options)
+        finally:
+            os.close(writer)
+        with command:
+            yield command, pipe
+
+
+def read_to_end(pipe, timeout=WAIT_LIMIT):
+    """All there is in *pipe*, as text; each part within *timeout*."""
+    chunks = []
+    while not chunks or chunks[-1]:
+        if not select.select([pipe], [], [], timeout)[0]:
+            raise AssertionError('the pipe stays open')
+        chunks.append(pipe.read(1 << 16))
+    return text(b''.join(chunks))
+
+
+def write(path, content):
+    with open(path, 'w') as file:
+        file.write(content)
+    return path
+
+
+def shell(*words):
+    """Words as a shell has to see them."""
+    return ' '.join(map(shlex.quote, words))

@@ -4,22 +4,15 @@ import contextlib
 import glob
 import os
 import random
-import shlex
 import signal
 import socket
 import subprocess
 
-from lib.named_hosts import named_hosts
 from lib import (FAKE_SSH, Command, WorkTest, classh_argv, measured, run,
-                 run_in_pty, until, wait_until)
+                 run_in_pty, shell, until, wait_until)
 import classh
 
 RAN = 'touch ran-$HOST'
-
-
-def shell(*words):
-    """Words as a shell has to see them."""
-    return ' '.join(map(shlex.quote, words))
 
 
 class PipelineTest(WorkTest):
@@ -289,33 +282,6 @@ class ChainTest(PipelineTest):
         self.assertTrue(os.path.exists(self.path('next-b')))
 
 
-class RealChainTest(PipelineTest):
-    def test_hosts_flow_through_three_while_the_first_still_runs(self):
-        # The first goes on until the third has run on web1.
-        ended = run(['sh', '-c', """
-            classh() { %s -q "$@"; }
-            classh -S - --pickle 1 'cd %s; [ $HOST = web1 ] || %s' 'web[1-4]' |
-            classh -S - --pickle 2 hostname - |
-            classh --pickle 3 'touch %s/third-$HOST' -
-            """ % (shell(*classh_argv()), self.directory,
-                   until('third-web1'), self.directory)],
-            cwd=self.directory, env=named_hosts(self.directory))
-        ended.check()
-        stages = [{result.host: result
-                   for result in classh.load(self.path(name))}
-                  for name in '123']
-        for stage in stages:
-            self.assertEqual(sorted(stage), ['web1', 'web2', 'web3', 'web4'])
-        for host in stages[0]:
-            times = [time for stage in stages
-                     for time in (stage[host].started, stage[host].stopped)]
-            self.assertEqual(times, sorted(times), host)
-            self.assertTrue(os.path.exists(self.path('third-' + host)))
-        self.assertLess(stages[2]['web1'].started,
-                        min(stages[0][host].stopped
-                            for host in ('web2', 'web3', 'web4')))
-
-
 # -- The same input for every host -------------------------------------------
 
 class InputTest(PipelineTest):
@@ -540,14 +506,3 @@ class InputTest(PipelineTest):
     def test_hosts_without_it_have_an_empty_stdin(self):
         self.classh('-q', 'cat >got-$HOST', 'a', '-', stdin='b\n').check()
         self.all_got(b'', 'a', 'b')
-
-
-class ModuleInputTest(WorkTest):
-    def test_input_may_be_a_file_or_a_descriptor(self):
-        with open(self.write('file', 'said\n' * 100000), 'rb') as file:
-            for given in file, file.fileno():
-                job = classh.SSHJobMan('h[1-3]', 'cat', ssh=FAKE_SSH,
-                                       input=given)
-                job.wait()
-                for result in job.results.values():
-                    self.assertTrue(result.output == 'said\n' * 100000)

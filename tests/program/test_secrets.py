@@ -1,39 +1,15 @@
 """Where a password must never be, while classh runs and after."""
 
 import glob
-import hashlib
 import os
-import shlex
 import shutil
 import signal
 import sys
 import tempfile
 
-from lib import (CLASSH, ROOT, SCRATCH, Command, WorkTest, classh_argv,
-                 kill_leftovers, leftovers, run, run_classh, until, wait_until)
-from lib.accounts import accounts
-from lib.terminal import Terminal
-
-# In ssh's place: asks as ssh does, and keeps of the answer only its digest.
-# It waits where the test wants to look at all that runs: until HELD is there,
-# and the others until the file 'go' is.
-ASKING = '''\
-for word; do
-    case $word in LocalCommand=*) local_command=${word#*=} ;; esac
-done
-while [ "$1" != -- ]; do shift; done
-TARGET=$2
-export TARGET
-answer=$("$SSH_ASKPASS" "bob@$TARGET's password: ")
-echo >>answered
-%s
-[ "$(printf %%s "$answer" | sha256sum)" = "$(cat digest)" ] || {
-    echo "bob@$TARGET: Permission denied (password)." >&2
-    exit 255
-}
-sh -c "$local_command"
-exec sh -c "$3"
-''' % until('go')
+from lib import (CLASSH, ROOT, Command, classh_argv, kill_leftovers, leftovers,
+                 run, run_classh, wait_until)
+from lib.secret import SecretTest, _holds, places
 
 # Runs classh.main() after a change: for an error where one should not be.
 BROKEN = '''\
@@ -46,58 +22,6 @@ def broken(*args, **options):
 classh.%%s = broken
 sys.exit(classh.main(sys.argv[1:]))
 ''' % ROOT
-
-
-def places(secret, but=()):
-    """Where *secret* can be seen now: paths, but for those in *but*."""
-    secret = secret.encode()
-    found = []
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        for name in 'cmdline', 'environ', 'comm', 'status':
-            found.append('/proc/%s/%s' % (pid, name))
-    for place in {SCRATCH, '/dev/shm'} | set(glob.glob('/tmp/classh-*')):
-        for directory, _, names in os.walk(place):
-            found += [os.path.join(directory, name) for name in names]
-    return [path for path in found
-            if path not in but and _holds(path, secret)]
-
-
-def _holds(path, secret):
-    try:
-        if not (path.startswith('/proc/') or os.path.isfile(path)):
-            return False            # a socket, a FIFO
-        with open(path, 'rb') as file:
-            return secret in file.read()
-    except OSError:                 # gone, or not ours to read
-        return False
-
-
-class SecretTest(WorkTest):
-    def setUp(self):
-        super().setUp()
-        self.secret = 'secret-' + os.urandom(8).hex()
-        self.write('digest', '%s  -\n' % hashlib.sha256(
-            self.secret.encode()).hexdigest())
-        self.ssh = shlex.quote(self.program('ssh', ASKING))
-
-    def check(self, *texts, but=()):
-        """Fail if the secret can be seen anywhere, or is in *texts*."""
-        self.assertEqual(places(self.secret, but), [])
-        for text in texts:
-            self.assertNotIn(self.secret, text)
-
-    def terminal(self, *args, **options):
-        terminal = Terminal(classh_argv('--ssh', self.ssh, *args),
-                            cwd=self.directory, **options)
-        self.addCleanup(terminal.__exit__)
-        return terminal
-
-    def asked(self, count):
-        wait_until(lambda: len(self.lines('answered')) >= count,
-                   what='%d have an answer' % count)
-
-    def file(self):
-        return self.write('secret', self.secret + '\n', 0o600)
 
 
 class PlacesTest(SecretTest):
@@ -248,66 +172,3 @@ class PlacesTest(SecretTest):
         self.assertEqual(said.stdout.count('  in\r\n'), 2, said)
         self.check(said.stdout)
         self.assertEqual(self.lines('home/.classh_history'), ['echo in'])
-
-
-class RealSecretTest(SecretTest):
-    """With a real sshd and a real sudo, which have logs of their own."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.users = accounts()
-        cls.users.has_sudo()
-
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(self.users.quiet)
-        self.secret = self.users.password
-
-    def real(self, *args):
-        terminal = Terminal(classh_argv(
-            '--ssh', self.users.ssh, '-A', *args), cwd='/')
-        self.addCleanup(terminal.__exit__)
-        terminal.expect('Password for ')
-        terminal.type(self.secret + '\n')
-        return terminal
-
-    def test_password_is_nowhere_from_login_to_the_end(self):
-        terminal = self.real(
-            '--sudo', '--pickle', self.path('results'),
-            '-S', self.path('good/'), '-E', self.path('bad/'),
-            'echo >>%s/running; cd %s; %s; id -un' % (
-                self.directory, self.directory, until('go')),
-            self.users.asked + '@127.0.0.[1-5]')
-        # Again and again, as ssh, its helpers and sudo come and go.
-        wait_until(lambda: self.check() or len(self.lines('running')) == 5)
-        self.check()
-        self.write('go')
-        said = terminal.finish().check(stdout=None)
-        self.assertEqual(said.stdout.count('  root\r\n'), 5, said)
-        self.check(said.stdout)
-        self.assertTrue(self.read('results'))
-
-    def test_password_is_in_no_debug_output(self):
-        path = self.write('secret', self.secret + '\n', 0o600)
-        said = run_classh('--ssh', self.users.ssh.replace(
-            'ssh ', 'ssh -vvv ', 1), '--askpass-file', path, '--sudo',
-            '-O', 'LogLevel=DEBUG3', 'id -un',
-            self.users.asked + '@127.0.0.1', cwd='/')
-        said.check(stdout=None)
-        self.assertIn('debug1: ', said.stdout, said)
-        self.check(said.stdout, said.stderr, but=[path])
-
-    def test_refused_password_is_in_no_log(self):
-        self.secret = self.users.wrong
-        terminal = self.real('--askpass-anyway', 'true',
-                             self.users.asked + '@127.0.0.1')
-        said = terminal.finish().check(4, stdout=None)
-        terminal = Terminal(classh_argv(
-            '--ssh', self.users.su, '-A', '--sudo', 'true',
-            self.users.asked + '@h'), cwd='/')
-        with terminal:
-            terminal.expect('Password for ')
-            terminal.type(self.secret + '\n')
-            terminal.finish().check(5, stdout=None)
-        self.users.quiet()
-        self.check(said.stdout, self.users.said())

@@ -18,8 +18,11 @@ import time
 import unittest
 from unittest import mock
 
-from lib import (FAKE_SSH, ROOT, SIGCHLD_BLOCKED, Command, WorkTest, after,
-                 classh_argv, leftovers, processes, text, until, wait_until)
+import lib
+from lib import (FAKE_SSH, ROOT, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command,
+                 TestCase, WorkTest, after, classh_argv, fake_argv, leftovers,
+                 masked, processes, run, run_in_pty, text, until, wait_until,
+                 write)
 from lib.terminal import Terminal, state
 import classh
 
@@ -833,3 +836,102 @@ class PromptTest(SignalTest):
                     terminal.signal(how)
                 said = terminal.finish().check(status, None)
                 self.assertEqual(modes(terminal), before, said)
+
+
+class StoppedRunTest(TestCase):
+    def stopped_by(self, number, *args, shown='exit0   0', **options):
+        """Run; when *shown* shows and the slow hosts run, send a signal."""
+        with Command(fake_argv(*args), **options) as command:
+            wait_until(lambda: shown in command.stdout)
+            wait_until(lambda: any('sleep 60' in line
+                                   for _, line in leftovers()))
+            command.signal(number)
+            return command.finish()
+
+    def test_what_finished_is_reported_and_nobody_left(self):
+        for number, status in (SIGINT, 130), (SIGTERM, 143), (SIGHUP, 129):
+            said = self.stopped_by(number, 'true', 'exit0', 'slow[1-2]')
+            said.check(status, stdout=None,
+                       stderr='2 of 3 stopped: slow[1-2]\n')
+            self.assertEqual(
+                sorted(masked(said.stdout).strip().split('\n\n')),
+                ['exit0   0   (#)', 'slow1   -15   (#)   stopped',
+                 'slow2   -15   (#)   stopped'], said)
+
+    def test_hosts_not_started_are_named_or_at_least_counted(self):
+        said = self.stopped_by(SIGINT, '-f1', 'true', 'exit0', 'slow[1-12]')
+        said.check(130, stdout=None,
+                   stderr='1 of 2 stopped: slow1\n'
+                   '11 not started: slow[2-12]\n')
+        self.stopped_by(SIGINT, '-f1', 'true', 'exit0',
+                        'slow[1-999999999]').check(
+            130, stdout=None,
+            stderr='1 of 2 stopped: slow1\n%d or more not started\n'
+            % classh.EXPANSION_LIMIT)
+
+    def test_quiet_run_ends_quietly(self):
+        with Command(fake_argv('-q', 'true', 'slow[1-3]')) as command:
+            wait_until(lambda: len([line for _, line in leftovers()
+                                    if 'sleep 60' in line]) == 3)
+            command.signal(SIGINT)
+            command.finish().check(130, '', '')
+
+    def test_said_twice_it_kills_at_once(self):
+        directory = self.scratch()
+        stubborn = ('trap ": >%s/heard" TERM; : >%s/ready; '
+                    'while :; do sleep .02; done 2>&-'
+                    % (directory, directory))
+        # With a grace of an hour, only the second signal can end it.
+        start = ('import sys, classh\n'
+                 'options = classh.SSHJobMan.__init__.__kwdefaults__\n'
+                 'options["grace"] = 3600.0\n'
+                 'sys.exit(classh.main())')
+        with Command([sys.executable, '-c', start, '--ssh', FAKE_SSH,
+                      stubborn, 'a'],
+                     env={'PYTHONPATH': lib.ROOT}) as command:
+            for sign in ('ready', 'heard'):
+                wait_until(lambda: os.path.exists(directory + '/' + sign))
+                command.signal(SIGINT)
+            said = command.finish()
+        said.check(130, stdout=None, stderr='1 of 1 stopped: a\n')
+        self.assertEqual(masked(said.stdout), 'a   -9   (#)   stopped\n\n')
+
+    def test_ctrl_c_on_a_terminal(self):
+        said = run_in_pty(fake_argv('true', 'exit0', 'slow[1-2]'),
+                          [('exit0   0', '\x03')])
+        self.assertEqual(said.status, 130, said)
+        self.assertIn('2 of 3 stopped: slow[1-2]\r\n', said.stdout)
+        self.assertNotIn('Traceback', said.stdout)
+
+    def test_ctrl_c_ends_a_list(self):
+        said = run_in_pty(fake_argv('--list', 'n[0-99999999999]'),
+                          [('n5\r\n', '\x03')])
+        self.assertEqual(said.status, 130, said)
+        self.assertNotIn('Traceback', said.stdout)
+
+    def test_signal_that_is_ignored_stays_ignored(self):
+        for number in SIGHUP, SIGINT, SIGTERM:
+            go = os.path.join(self.scratch(), 'go')
+            wait = 'while [ ! -e %s ]; do sleep .02; done' % go
+            with Command(fake_argv(wait, 'exit0', 'a'), before="trap '' %s"
+                         % number.name[3:]) as command:
+                wait_until(lambda: 'exit0   0' in command.stdout)
+                command.signal(number)
+                write(go, '')
+                said = command.finish().check(stdout=None)
+            self.assertIn('\na   0   (', said.stdout)
+
+    def test_nohup_keeps_it_running(self):
+        go = os.path.join(self.scratch(), 'go')
+        wait = 'while [ ! -e %s ]; do sleep .02; done' % go
+        with Command(['nohup'] + fake_argv(wait, 'exit0', 'a')) as command:
+            wait_until(lambda: 'exit0   0' in command.stdout)
+            command.signal(SIGHUP)
+            write(go, '')
+            command.finish().check(stdout=None, stderr=None)
+
+    def test_no_status_is_lost_where_sigchld_is_ignored_or_blocked(self):
+        for change in SIGCHLD_IGNORED, SIGCHLD_BLOCKED:
+            said = run(after(change, fake_argv('-f2', 'true', 'exit7',
+                                               'a[1-3]')))
+            said.check(5, stdout=None, stderr='1 of 4 exited with 7: exit7\n')

@@ -4,10 +4,14 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
+import signal
 import socket
 
-from lib import (TestCase, classh_argv, run, run_classh, run_in_pty, sshd,
-                 stuck_server, text)
+from lib import (WAIT_LIMIT, Command, TestCase, WorkTest, classh_argv,
+                 processes, run, run_classh, run_in_pty, sshd, stuck_server,
+                 text, wait_until)
+from lib.engine import EveryModeTest
 from classh import SSHJobMan
 
 # No name server can be asked for a name with a part this long.
@@ -264,3 +268,71 @@ def hashed_bytes(count):
     """That many bytes of every kind, the same each time."""
     return b''.join(hashlib.sha256(b'%d' % n).digest()
                     for n in range(count // 32))
+
+
+# Reported of other tools: hangs and late returns.
+class ServerTest(EveryModeTest):
+    def test_server_that_accepts_and_says_nothing_or_little(self):
+        if not shutil.which('ssh'):
+            self.skipTest('no ssh here')
+        for greeting in (b'', b'SSH-2.0-x\r\n'):
+            with stuck_server(greeting) as port:
+                result = self.run_one('127.0.0.1:%d' % port, timeout=.5,
+                                      ssh='ssh -F /dev/null')
+                self.assertEqual((result.outcome, result.reason),
+                                 ('killed', 'timed out after 0.5 s'))
+                self.assertLess(result.elapsed, WAIT_LIMIT)
+
+    def test_connect_timeout_is_for_such_servers_too(self):
+        if not shutil.which('ssh'):
+            self.skipTest('no ssh here')
+        with stuck_server() as port:
+            result = self.run_one('127.0.0.1:%d' % port, connect_timeout=1,
+                                  ssh='ssh -F /dev/null')
+        self.assertEqual((result.outcome, result.exitcode), ('ssh', 255))
+
+    def test_name_server_that_does_not_answer(self):
+        # Not what ConnectTimeout is for: ssh waits for names without limit.
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with server:
+            try:
+                server.bind(('127.99.99.99', 53))
+            except OSError as error:
+                self.skipTest('no name server here: %s' % error)
+            conf = self.write('conf', 'nameserver 127.99.99.99\n'
+                                      'options timeout:30 attempts:5\n')
+            alone = ['unshare', '-m', 'sh', '-c',
+                     'mount --bind "$0" /etc/resolv.conf && exec "$@"', conf]
+            if not shutil.which('ssh') or run(alone + ['true']).status:
+                self.skipTest('no ssh, or no mounts of our own')
+            result = self.run_one('no-such.name', timeout=.5, ssh=alone + [
+                'ssh', '-F', '/dev/null'], connect_timeout=1)
+        self.assertNotEqual(result.outcome, 'ok')
+        self.assertLess(result.elapsed, WAIT_LIMIT)
+
+
+# Reported of other tools: processes, descriptors and memory that leak.
+class RemoteTest(WorkTest):
+    """What classh cannot do, and says in the README."""
+
+    def test_remote_command_lives_on_when_its_ssh_is_ended(self):
+        server = sshd()
+        with Command(classh_argv('--ssh', server.ssh, 'echo $$ >%s; '
+                                 'exec sleep 60' % self.path('pid'),
+                                 '127.0.0.1')) as command:
+            pid = int(wait_until(lambda: self.read('pid')))
+            command.signal(signal.SIGTERM)
+            command.finish().check(143, None, '1 of 1 stopped: 127.0.0.1\n')
+        wait_until(lambda: pid in [found for found, _, _, line in processes()
+                                   if line == 'sleep 60'])
+        os.kill(pid, 9)
+
+    def test_limit_over_there_ends_it(self):
+        server = sshd()
+        said = run(classh_argv('--ssh', server.ssh, '-u60', 'echo $$ >%s; '
+                               'exec timeout .2 sleep 61.$$'
+                               % self.path('pid'),
+                               '127.0.0.1'))
+        said.check(5, None, '1 of 1 exited with 124: 127.0.0.1\n')
+        ended = 'sleep 61.%d' % int(self.read('pid'))
+        self.assertNotIn(ended, [line for _, _, _, line in processes()])

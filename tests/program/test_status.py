@@ -1,18 +1,60 @@
-"""Wrong exit statuses, as other tools gave them: a test for each, of the
-module and of the command line in every mode.
-
-Of the same family are, elsewhere: what a real ssh says 255 for (test_sshd),
-SIGCHLD ignored or blocked when classh is started (test_command).
-"""
+"""The exit status, of the module and in every mode of output."""
 
 import os
 import signal
 import sys
 import textwrap
 
-from lib import FAKE_SSH, ROOT, children, kill_leftovers, run
-from program.test_failures_hangs import HangTest
+from lib import (FAKE_SSH, ROOT, TestCase, children, fake, kill_leftovers, run,
+                 start)
+from lib.engine import EveryModeTest
 import classh
+
+
+class ExitStatusTest(TestCase):
+    def setUp(self):
+        super().setUp()
+        self.started = []
+
+    def check(self, status, *hosts, options=()):
+        """Known when the test has done its part: all run at once."""
+        command = start('-q', *(tuple(options) + ('true',) + hosts))
+        self.addCleanup(command.__exit__)
+        self.started.append((status, command))
+
+    def tearDown(self):
+        for status, command in self.started:
+            command.finish().check(status)
+        super().tearDown()
+
+    def test_tells_the_gravest_outcome(self):
+        self.check(0, 'a', 'exit0')
+        self.check(5, 'a', 'exit1')
+        self.check(5, 'exit254')
+        self.check(4, 'a', 'exit9', 'unreach')
+        self.check(4, 'exit255')            # nobody can tell it from ssh's
+        self.check(3, 'unreach', 'signal9', 'exit9', 'a')
+        self.check(3, 'slow', 'unreach', 'exit9', options=['-u.1'])
+        # Some ssh that, sent SIGTERM, makes the best of it.
+        self.check(3, 'polite', options=['-u.5'])
+
+    def test_trouble_of_our_own_is_graver(self):
+        with open('/dev/full', 'w') as full:
+            fake('true', 'exit9', 'signal9', stdout=full).check(
+                1, stdout='', stderr=None)
+
+    def test_maxrc_is_the_largest_remote_status(self):
+        self.check(0, 'a', 'b', options=['--maxrc'])
+        self.check(7, 'exit3', 'exit7', 'exit0', options=['--maxrc'])
+        self.check(254, 'exit254', 'exit7', options=['--maxrc'])
+        self.check(255, 'exit3', 'unreach', options=['--maxrc'])
+        self.check(255, 'exit3', 'signal9', options=['--maxrc'])
+        self.check(255, 'exit3', 'slow', options=['--maxrc', '-u.1'])
+
+    def test_more_failures_than_a_status_can_count_are_no_success(self):
+        self.check(5, 'exit1-[1-256]')
+        self.check(1, 'exit1-[1-256]', options=['--maxrc'])
+
 
 KINDS = {                           # host: outcome, exit status
     'exit0': ('ok', 0),
@@ -30,7 +72,8 @@ KINDS = {                           # host: outcome, exit status
 }
 
 
-class FailureIsNoSuccessTest(HangTest):
+# Reported of other tools: wrong exit statuses.
+class FailureIsNoSuccessTest(EveryModeTest):
     def test_timeout(self):
         for host in ('slow', 'polite', 'late'):
             result = self.run_one(host, timeout=.3)
@@ -64,7 +107,8 @@ class FailureIsNoSuccessTest(HangTest):
             self.classh('-q', option, 'true', host + '-[1-256]').check(status)
 
 
-class ReasonTest(HangTest):
+# Reported of other tools: wrong exit statuses.
+class ReasonTest(EveryModeTest):
     """255 has many reasons; only what we noted tells a timeout."""
 
     def test_each_outcome_is_told_from_the_others(self):
@@ -99,7 +143,8 @@ class ReasonTest(HangTest):
                                  ('killed', 'stopped'))
 
 
-class CountTest(HangTest):
+# Reported of other tools: wrong exit statuses.
+class CountTest(EveryModeTest):
     """given = ok + error + ssh + killed + not started."""
 
     HOSTS = list(KINDS) + ['slow']
@@ -137,7 +182,8 @@ class CountTest(HangTest):
         return sorted(hosts)
 
 
-class LostStatusTest(HangTest):
+# Reported of other tools: wrong exit statuses.
+class LostStatusTest(EveryModeTest):
     PROGRAM = '''
         import os, signal, sys, classh
 
