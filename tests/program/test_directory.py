@@ -1,49 +1,13 @@
 """A directory as target: names of files, and what is in them."""
 
-import itertools
 import os
-import random
 import sys
 import threading
 from unittest import mock
 
-from lib import FAKE_SSH, ROOT, TestCase, classh_argv, measured, run
+from lib import FAKE_SSH, ROOT, classh_argv, measured, run
 from lib.sinks import SinkTest, reported
 import classh
-
-
-class FileNameTest(TestCase):
-    ORDINARY = ('web1', 'web-1.example.com', 'under_score', 'bob@web1', '-',
-                'web1:22', 'bob@web1:22', '10.0.0.1', '::1', '[::1]:22',
-                'bob@[2001:db8::7]:22', 'b\xfccher', '\udcff', 'a..', '~',
-                'x' * 250)
-    HOSTILE = ('', '.', '..', '...', '/', '../x', '../../etc/x', 'a/../b',
-               '/etc/passwd', '.ssh', 'a\0b', 'a\nb', 'a%2Fb', '%2E', '%',
-               'fe80::1%eth0', 'x' * 251, 'x' * 300, 'x' * 300 + 'y',
-               '.' * 300, '/' * 300, '\u20ac' * 100, '\xfc' * 150, '%~')
-
-    def test_ordinary_host_is_its_own_name(self):
-        for host in self.ORDINARY:
-            self.assertEqual(classh.file_name(host), os.fsencode(host))
-
-    def test_no_name_leaves_the_directory_hides_or_is_too_long(self):
-        for host in self.HOSTILE + self.ORDINARY:
-            name = classh.file_name(host)
-            self.assertNotRegex(name, b'[/\0]')
-            self.assertFalse(name.startswith(b'.'), name)
-            self.assertLessEqual(len(b'.' + name + b'.ret'), 255, host)
-
-    def test_no_two_hosts_have_the_same_name(self):
-        names = {}
-        alphabet = '.%/2EFef~\0\xfc'
-        for host in itertools.chain(
-                self.ORDINARY, self.HOSTILE,
-                (''.join(letters) for length in range(5)
-                 for letters in itertools.product(alphabet, repeat=length)),
-                (''.join(random.choice(alphabet) for _ in range(length))
-                 for length in range(240, 260) for _ in range(50))):
-            name = classh.file_name(host)
-            self.assertEqual(names.setdefault(name, host), host, name)
 
 
 class DirectoryTest(SinkTest):
