@@ -67,7 +67,6 @@ import collections
 import contextlib
 import errno
 import fcntl
-import fnmatch
 import heapq
 import io
 import itertools
@@ -247,7 +246,7 @@ def expand(pattern):
     """
     if _is_plain_name(pattern):
         return iter((pattern,))
-    return _generate(_parse(pattern))
+    return itertools.chain.from_iterable(map(_product, _parse(pattern)))
 
 
 def _parse(pattern):
@@ -350,14 +349,6 @@ def _odd_character(host):
                 ord(char), unicodedata.name(char, '(no name)'),
                 ", which is not '-'" if category == 'Pd' else '')
     return None
-
-
-def _generate(names):
-    for parts in names:
-        if len(parts) == 1:
-            yield from _values(parts[0])
-        else:
-            yield from _product(parts)
 
 
 def _values(choices):
@@ -524,7 +515,7 @@ class HostSet:
                 continue
             for parts in _parse(pattern):
                 if _count(parts) < EXPANSION_LIMIT:
-                    self._hosts.update(_generate([parts]))
+                    self._hosts.update(_product(parts))
                 else:
                     self._unexpanded.append(parts)
 
@@ -5180,6 +5171,7 @@ class Shell:
 
     def _select(self, text, among):
         """Return the hosts *among* that the patterns in *text* match."""
+        import fnmatch
         wanted = set()
         for word in text.split():
             if '*' in word or '?' in word:
