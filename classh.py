@@ -2716,9 +2716,6 @@ class Console:
     terminal, what could drive it is shown escaped.
     """
 
-    # True: results go here, so a reader who leaves has seen enough.
-    carries_results = False
-
     def __init__(self, stream, stops=None):
         """*stream* is a text file or None; *stops* the StopRequests that end
         the waiting for a reader who does not read, or None."""
@@ -2747,8 +2744,6 @@ class Console:
                     self._write(held)
             except OSError as error:
                 self.error = error
-                if self.reader_left and self.carries_results and self._stops:
-                    self._stops.reader_left = True
 
     def _write(self, held):
         try:
@@ -4213,45 +4208,65 @@ class PasswordAttendant(JobHooks):
         self._manager.open_input(job)
 
 
-# -- A run -----------------------------------------------------------------
+# -- Stopping ---------------------------------------------------------------
 
-DELIVERY_GRACE = 2.0    # seconds after a stop for sinks to take what they have
-DELIVERY_CHECK = 2.0    # seconds at most between two looks at that deadline
-LISTING_LIMIT = 2.0     # seconds for naming the hosts that were not started
+TYPING_CHECK = 1.0      # seconds at most between two looks for signals while
+                        # somebody types
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
 
 class SignalExit(BaseException):
     """A signal, the argument, asked for an end where nothing runs yet."""
 
 
+def _set_handlers(handlers):
+    """Install *handlers*, a dict of signal: function; return those before.
+
+    A signal that is ignored stays so: whoever started us with nohup or in
+    the background wants that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}                   # no signal comes here
+    return {signum: signal.signal(signum, handler)
+            for signum, handler in handlers.items()
+            if signal.getsignal(signum) != signal.SIG_IGN}
+
+
 class StopRequests:
-    """Notes signals while in a with block; what waits looks at them.
+    """Who has asked for an end so far, and how often.
 
-    .caught holds those that ask for an end, in order; .status_wanted is
-    true after SIGUSR1, which asks how far we are.
+    .caught       the signals that did, in order, noted while in a with block
+    .reader_left  True: nobody reads the results any more
+    .faults       errors that kept a turn of the run from its end
+    .status_wanted  True after SIGUSR1, which asks for a line of progress
 
-    The handlers only note.  An exception out of one could come anywhere:
-    in a clean-up, which is then not done, or between the standard library's
-    taking of a lock and its try block, and the lock is never released.
+    All that waits holds this object.  The handlers only note.  An exception
+    out of one could come anywhere: in a clean-up, which is then not done, or
+    between the standard library's taking of a lock and its try block, and
+    the lock is never released.
     """
 
     def __init__(self):
         self.caught = []
+        self.reader_left = False
+        self.faults = 0
         self.status_wanted = False
-        self._before = {}
+        self._before = {}           # signal: its handler outside the block
 
     def __enter__(self):
-        if threading.current_thread() is not threading.main_thread():
-            return self             # no signal comes here
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
-                       signal.SIGQUIT, signal.SIGUSR1):
-            # Who started us with nohup or in the background meant it.
-            if signal.getsignal(signum) != signal.SIG_IGN:
-                self._before[signum] = signal.signal(signum, self._note)
+        self._before = _set_handlers(dict.fromkeys(
+            (*_STOP_SIGNALS, signal.SIGUSR1), self._note))
         return self
 
     def __exit__(self, *exc_info):
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+
+    def level(self):
+        """Return how often an end was asked for: once, what runs is stopped;
+        more often, nothing is waited for."""
+        return len(self.caught) + self.reader_left + self.faults
 
     def _note(self, signum, frame):
         if signum == signal.SIGUSR1:
@@ -4263,6 +4278,11 @@ class StopRequests:
             # kernel's, one that sudo passes on, and hang_up().
             self.caught.append(signum)
         self._break_off(signum, frame)
+
+    def hang_up(self):
+        """Note a SIGHUP that nobody has sent, unless it is ignored."""
+        if signal.SIGHUP in self._before:
+            self._note(signal.SIGHUP, None)
 
     def check(self):
         """Raise SignalExit if a signal has asked for an end."""
@@ -4281,7 +4301,7 @@ class StopRequests:
             return function(*args)
         before = signal.signal(signal.SIGALRM, self._break_off)
         # A signal just before the system call that waits does not end it.
-        signal.setitimer(signal.ITIMER_REAL, REAP_INTERVAL, REAP_INTERVAL_MAX)
+        signal.setitimer(signal.ITIMER_REAL, REAP_INTERVAL, TYPING_CHECK)
         try:
             answer = _call(function, args)
         except BaseException:
@@ -4298,11 +4318,6 @@ class StopRequests:
         if frame is not None and frame.f_code is _call.__code__:
             self.check()
 
-    def hang_up(self):
-        """Note a SIGHUP that nobody has sent, unless it is ignored."""
-        if signal.SIGHUP in self._before:
-            self._note(signal.SIGHUP, None)
-
 
 def _call(function, args):
     # A frame of its own, that a handler may raise in: it has no state.
@@ -4312,31 +4327,26 @@ def _call(function, args):
 @contextlib.contextmanager
 def exit_on_signals(program):
     """Where there is nothing to put back yet, a signal ends the program at
-    once: it may wait for a file of hosts, or count those of a pattern.
+    once: the program may wait for a file of hosts, or count those of a
+    pattern.
 
     If *program* is false, main() was called by another, whose own handlers
     stay.  If true, signals are ignored after the block: nothing is left for
     them to end, and the exit status is to be ours.
     """
-    before = {}
-
     def leave(signum, frame):
         os._exit(128 + signum)
 
-    if threading.current_thread() is threading.main_thread():
-        # Where it is ignored, as a parent may leave it, the exit status of
-        # every child is lost.
-        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
-            before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD,
-                                                   signal.SIG_DFL)
-        # Who asks how far we are, when nothing runs, gets no answer.
-        if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
-            before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1,
-                                                   _do_nothing)
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP,
-                       signal.SIGQUIT):
-            if program and signal.getsignal(signum) != signal.SIG_IGN:
-                before[signum] = signal.signal(signum, leave)
+    handlers = dict.fromkeys(_STOP_SIGNALS, leave) if program else {}
+    # SIGUSR1 asks for progress: there is none before anything runs.
+    if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        handlers[signal.SIGUSR1] = _do_nothing
+    before = _set_handlers(handlers)
+    # Where SIGCHLD is ignored, as a parent may leave it, the exit status of
+    # every child is lost.
+    if (threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN):
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:
@@ -4344,17 +4354,28 @@ def exit_on_signals(program):
             signal.signal(signum, signal.SIG_IGN if program else handler)
 
 
+def exit_status(stops, out, had_errors=False, jobs=0):
+    """Return the exit status of classh, the first that applies: of a signal,
+    of a reader of *out* who left, of an error of our own, of the *jobs*."""
+    if stops.caught:
+        return 128 + stops.caught[0]
+    if stops.reader_left or out.reader_left:
+        return 128 + signal.SIGPIPE
+    return 1 if had_errors or out.error else jobs
+
+
 class _Terminal:
     """Watches the terminal that stdin, stdout or stderr is, if any.
 
-    Calls enter() (None: never) when Enter alone is typed, and hang_up() when
-    the terminal has gone away.  What else is typed stays for the shell.
+    Calls on_enter() (None: never) when Enter alone is typed, and
+    on_hang_up() when the terminal has gone away.  What else is typed stays
+    for the shell.
     """
 
-    def __init__(self, manager, enter, hang_up):
+    def __init__(self, manager, on_enter, on_hang_up):
         self._manager = manager
-        self._enter = enter
-        self._hang_up = hang_up
+        self._on_enter = on_enter
+        self._on_hang_up = on_hang_up
         self._background = False
         self._typed = 0             # bytes of lines that stay unread
         self._epoll = None
@@ -4363,7 +4384,7 @@ class _Terminal:
             # Edge-triggered: an unread line wakes us only once.
             self._epoll = select.epoll()
             self._epoll.register(self._fd, select.EPOLLIN | select.EPOLLET)
-            manager.watch(self._epoll, selectors.EVENT_READ, self._hear,
+            manager.watch(self._epoll, selectors.EVENT_READ, self._on_event,
                           hold=False)
 
     def close(self):
@@ -4372,7 +4393,7 @@ class _Terminal:
             self._epoll.close()
             self._epoll = None
 
-    def look(self):
+    def tick(self):
         """Note whether this process is in the background.  Afterwards, when
         the terminal has gone away, the kernel does not tell."""
         if self._epoll:
@@ -4380,7 +4401,7 @@ class _Terminal:
             with contextlib.suppress(OSError):
                 self._background = os.tcgetpgrp(self._fd) != os.getpgrp()
 
-    def _hear(self, epoll, events):
+    def _on_event(self, epoll, events):
         if any(mask & select.EPOLLHUP for _, mask in epoll.poll(0)):
             self.close()
             # The kernel sends SIGHUP to the foreground when the leader of
@@ -4388,11 +4409,11 @@ class _Terminal:
             # starts a session that has no terminal.  A background job goes
             # on, as it does after the exit of its shell.
             if not self._background:
-                self._hang_up()
-        elif self._enter and self._fd == 0 and self._is_enter():
-            self._enter()
+                self._on_hang_up()
+        elif self._on_enter and self._fd == 0 and self._read_enter():
+            self._on_enter()
 
-    def _is_enter(self):
+    def _read_enter(self):
         """Return whether Enter alone was typed; read that, nothing else."""
         import termios              # few runs need it
         try:
@@ -4403,7 +4424,7 @@ class _Terminal:
             before, self._typed = self._typed, int.from_bytes(
                 fcntl.ioctl(0, termios.FIONREAD, bytes(4)), sys.byteorder)
             if self._typed != 1:
-                # Behind other lines, Enter is heard but cannot be read.
+                # Behind other lines, Enter is noticed but cannot be read.
                 return self._typed - before == 1
             self._typed = 0
             # Another process may be faster, so this must not block; and
@@ -4417,320 +4438,195 @@ class _Terminal:
             return False
 
 
-class Run:
-    """One command on many hosts: a manager, and who listens to it.
+class _ReaderWatch:
+    """Notes in *stops* when nobody reads what we write to a pipe any more."""
 
-    .results, a mapping, may be set to keep the Result of each host, and
-    .host_options to what SSHJobMan takes as that.
+    def __init__(self, manager, stops):
+        self._manager = manager
+        self._stops = stops
+        self._fd = None             # a copy of stdout
+        if (_is_pipe(1) and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE
+                == os.O_WRONLY):
+            # Without a reader, the end that one writes to can be read from.
+            # (What was opened for both is its own reader, always.)
+            self._fd = os.dup(1)
+            manager.watch(self._fd, selectors.EVENT_READ, self._on_closed,
+                          hold=False)
+
+    def _on_closed(self, fd, events):
+        self._manager.unwatch(fd)
+        self._stops.reader_left = True
+
+    def close(self):
+        if self._fd is not None:
+            self._manager.unwatch(self._fd)
+            os.close(self._fd)
+
+
+def _is_pipe(fd):
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+# -- A run ------------------------------------------------------------------
+
+DELIVERY_GRACE = 2.0    # seconds after a stop for sinks to take what they have
+DELIVERY_CHECK = 2.0    # seconds at most between two looks at that deadline
+LISTING_LIMIT = 2.0     # seconds for naming the hosts that were not started
+# Beyond the five of each job: three pipes and, where passwords are asked for,
+# a reserved descriptor and the connection of the askpass helper.
+SPARE_DESCRIPTORS = 64
+BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
+
+
+class StdinHosts:
+    """Hosts on standard input, started as they arrive.
+
+    *check* is what pattern_reader() returns; *complain* is called with a line
+    of text for each line that holds no host.
     """
 
-    def __init__(self, options, out, err, stops, attendant=None):
-        self.attendant = attendant
-        self.results = None
-        self.host_options = None
-        self.out = err if '-' in (options.good, options.bad) else out
-        self.err = err
-        self.tally = Tally()
-        self.trouble = False        # of our own, for the exit status
-        self._options = options
-        self._stops = stops
-        out._stops = err._stops = stops
-        self._faults = 0            # errors that kept a turn from its end
-        self._asked = 0             # how often we heard that we shall end
-        self._end = None            # when to leave unfinished sinks alone
-        self._job = None            # the manager
-        self._arriving = None
-        self._hosts = None          # until all were taken
-        self._marked = False        # marks of progress stand on the line
-        self._reader = None         # a copy of stdout, to see who reads it
-        self._reader_gone = False
-        self._terminal = None
-        self._good, self._bad, self._pickle = self._choose_sinks()
+    def __init__(self, check, complain):
+        self.ended = False
+        self._check = check
+        self._complain = complain
+        self._manager = None
+        self._lines_read = 0
+        self._lines_taken = 0       # of them, by the run
+        self._paused = False        # too far ahead of the run
+        self._partial = bytearray() # a line that has not ended yet
+        self._after_cr = False      # a LF that comes now ends no line
+        self._skipping = False      # the rest of a line that was too long
+
+    def open(self, manager):
+        self._manager = manager
+        manager.watch(0, selectors.EVENT_READ, self._read)
+
+    def resume(self):
+        """Read on if the run has caught up."""
+        if self._paused and self._backlog < BACKLOG:
+            self._paused = False
+            self.open(self._manager)
+
+    @property
+    def _backlog(self):
+        return self._lines_read - self._lines_taken
+
+    def _read(self, fd, events):
+        self._manager.add(self.take(fd))
+        if self.ended:
+            self.close()
+        elif self._backlog >= BACKLOG:
+            self._paused = True
+            self._manager.unwatch(0)
+
+    def take(self, fd):
+        """Read once from *fd*; return an iterator over the patterns there."""
+        try:
+            chunk = read_shared(fd)
+        except BlockingIOError:
+            return iter(())
+        except OSError as error:
+            self._complain('stdin: %s' % error.strerror)
+            chunk = b''
+        self.ended = not chunk
+        lines = self._split(chunk)
+        self._lines_read += len(lines)
+        return itertools.chain.from_iterable(map(self._patterns, lines))
+
+    def _split(self, chunk):
+        """Return the lines that *chunk* ends; keep what comes after them."""
+        if self._after_cr and chunk.startswith(b'\n'):
+            chunk = chunk[1:]
+        elif self.ended and self._partial:
+            chunk = b'\n'           # the last line ends with the input
+        first, *lines = re.split(b'\r\n?|\n', chunk)
+        self._after_cr = chunk.endswith(b'\r')
+        self._partial += first      # a long line may come byte by byte
+        if lines:
+            lines.insert(0, bytes(self._partial))
+            self._partial = bytearray(lines.pop())
+        if self._skipping and lines:
+            del lines[0]
+            self._skipping = False
+        elif self._skipping:
+            self._partial.clear()
+        if len(self._partial) > LINE_LIMIT:
+            # Its beginning alone is long enough to be refused.
+            lines.append(bytes(self._partial))
+            self._partial.clear()
+            self._skipping = True
+        return lines
+
+    def _patterns(self, line):
+        self._lines_taken += 1
+        try:
+            return parse_host_lines([line], 'stdin', self._check,
+                                    self._lines_taken)
+        except HostFileError as error:
+            self._complain('%s; line skipped' % error)
+            return []
+
+    def close(self):
+        self._paused = False
+        if self._manager is not None:
+            self._manager.unwatch(0)
+
+
+class _RunSinks:
+    """The sinks of -S, -E and --pickle, as one listener."""
+
+    def __init__(self, options, complain, stdout):
+        """*stdout* is for what programs print, as Popen takes it."""
+        # pdsh and others call it -S.
+        hints = {options.good: '  (for the largest remote status: --maxrc)'}
+        by_target = {target: choose_sink(target, complain, stdout,
+                                         hints.get(target, ''))
+                     for target in {options.good, options.bad} - {None}}
+        self._complain = complain
+        self._good = by_target.get(options.good)
+        self._bad = by_target.get(options.bad)
+        self._pickle = None
+        if options.pickle is not None:
+            self._pickle = PickleSink(options.pickle, complain)
+            if any(isinstance(sink, FileSink) and os.path.realpath(sink.label)
+                   == os.path.realpath(options.pickle)
+                   for sink in by_target.values()):
+                raise UsageError('%s: names and --pickle need a file each'
+                                 % options.pickle)
         # Programs come last, so that none is started where another sink
         # cannot be opened.
         self._sinks = sorted(
             filter(None, {self._good, self._bad, self._pickle}),
             key=lambda sink: isinstance(sink, ProgramSink))
 
-    def _choose_sinks(self):
-        """Return those of -S, -E and --pickle, None where there is none."""
-        options = self._options
-        wanted = {target for target in (options.good, options.bad)
-                  if target is not None}
-        # What a program prints must not come between results or names.
-        free = (options.quiet or options.progress) and '-' not in wanted
-        # pdsh and others call it -S.
-        hints = {options.good: '  (for the largest remote status: --maxrc)'}
-        targets = {target: choose_sink(target, self.complain,
-                                       None if free else 2,
-                                       hints.get(target, ''))
-                   for target in wanted}
-        pickle = None
-        if options.pickle is not None:
-            pickle = PickleSink(options.pickle, self.complain)
-            for sink in targets.values():
-                if isinstance(sink, FileSink) and (
-                        os.path.realpath(sink.label)
-                        == os.path.realpath(options.pickle)):
-                    raise UsageError('%s: names and --pickle need a file each'
-                                     % options.pickle)
-        return targets.get(options.good), targets.get(options.bad), pickle
+    @property
+    def reader_left(self):
+        return any(sink.reader_left for sink in self._sinks)
 
-    def warn(self, text):
-        self._end_marks()
-        self.err.print_line('classh: ' + text)
+    @property
+    def cut(self):
+        """The hosts whose output is in a sink, but not whole: a set."""
+        return set().union(*(sink.cut for sink in self._sinks))
 
-    def complain(self, text):
-        self.warn(text)
-        self.trouble = True
-
-    def drive(self, hosts, command, arriving=None):
-        """Run *command* on *hosts*, and on those *arriving*, to the end;
-        return the exit status."""
-        options = self._options
-        self._arriving = arriving
-        self._hosts = hosts
-        fanout = self._fanout()
-        _raise_descriptor_limit(5 * fanout + SPARE_DESCRIPTORS)
-        with SSHJobMan(
-                hosts, command, fanout=fanout,
-                timeout=options.timeout, user=options.user,
-                connect_timeout=options.connect_timeout, ssh=options.ssh,
-                options=options.ssh_option, host_options=self.host_options,
-                keep=False,
-                input=0 if options.send_input else None,
-                max_output=options.max_output,
-                hooks=[self.attendant] if self.attendant else (),
-                warn=self.warn) as self._job:
-            try:
-                self._guard(self._open)
-                # At once, to say soon which exclusions are idle.
-                self._guard(self._turn, 0)
-                while not self._job.done and not self._overdue():
-                    self._guard(self._turn)
-                # What ended while we stopped the rest is a result, too.
-                self._guard(self._show_finished, 0)
-            finally:
-                for sink in self._sinks:
-                    sink.close(self._hurry)
-                if self._reader is not None:
-                    self._job.unwatch(self._reader)
-                    os.close(self._reader)
-                if self._terminal:
-                    self._terminal.close()
-            self._conclude()
-        return self._status()
-
-    def _fanout(self):
-        """Return how many jobs to run at once.  With -A each may have three
-        processes: where its helper cannot run, ssh sends an empty password.
-        """
-        wanted = self._options.fanout
-        if not (self.attendant and self.attendant.may_prompt):
-            return wanted
-        fanout = max(1, min(wanted, _process_room() // 3))
-        if fanout < wanted:
-            self.warn('no room for %d jobs at once, running %d: ulimit -u'
-                      % (wanted, fanout))
-        return fanout
-
-    def _open(self):
-        if self.attendant:
-            self.attendant.open(self._job)
+    def open(self, manager):
         for sink in self._sinks:
-            sink.open(self._job)
-        self._watch_reader()
-        # Keys belong to the source of hosts, to the prompt, or to a pager,
-        # which may be what reads our pipe.
-        keys = not (self._arriving or self._options.shell
-                    or stat.S_ISFIFO(os.fstat(1).st_mode)
-                    or stat.S_ISSOCK(os.fstat(1).st_mode))
-        self._terminal = _Terminal(self._job, self._tell if keys else None,
-                                   self._stops.hang_up)
-        if self._arriving:
-            self._arriving.open(self._job)
+            sink.open(manager)
 
-    def _watch_reader(self):
-        """See at once when nobody reads what we write to a pipe any more."""
-        options = self._options
-        writes = '-' in (options.good, options.bad) or not (
-            options.quiet or options.progress)
-        if (writes and stat.S_ISFIFO(os.fstat(1).st_mode)
-                and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE
-                == os.O_WRONLY):
-            # Without a reader, the end that one writes to can be read from.
-            # (What was opened for both is its own reader, always.)
-            self._reader = os.dup(1)
-            self._job.watch(self._reader, selectors.EVENT_READ,
-                            self._lose_reader, hold=False)
-
-    def _lose_reader(self, fd, events):
-        self._job.unwatch(fd)
-        self._reader_gone = True
-
-    def _guard(self, step, *args):
-        """Call *step*; stop the run as often as that is asked for.
-
-        An error of the system, such as no memory for epoll, asks for it, too:
-        the hosts that run are stopped and told, the others are not started.
-        """
-        try:
-            step(*args)
-        except (OSError, MemoryError) as error:
-            if not self._faults:
-                self.complain('stopping: %s'
-                              % (_error_text(error) or 'out of memory'))
-            self._faults += 1
-        self._heed_stops()
-
-    def _show_finished(self, timeout):
-        """Show what finishes in one turn of the manager."""
-        results = self._job.poll(timeout)
-        begun = time.monotonic()
-        for result in results:
-            try:
-                self._show(result)
-            except (OSError, MemoryError) as error:
-                self.complain('cannot show %s: %s' % (
-                    result.host, _error_text(error) or 'out of memory'))
-        # A pager that has us wait is no fault of the hosts.
-        self._job.extend_deadlines(time.monotonic() - begun)
-
-    def _turn(self, timeout=None):
-        self._terminal.look()
-        self._show_finished(DELIVERY_CHECK if self._end else timeout)
-        if self._arriving:
-            self._arriving.resume()
-            if self._refusal():
-                self._arriving.close()
-        self._check_exclusions()
-        if self._stops.status_wanted:
-            self._stops.status_wanted = False
-            self._tell()
-
-    def _heed_stops(self):
-        asked, self._asked = self._asked, self._hurry()
-        for _ in range(self._asked - asked):
-            self._end = time.monotonic() + DELIVERY_GRACE
-            if self._arriving:
-                self._arriving.close()
-            self._job.stop()
-
-    def _check_exclusions(self):
-        """When all hosts were taken, tell which -x excluded none of them."""
-        if self._hosts is not None and self._hosts.exhausted and not (
-                self._arriving and not self._arriving.ended):
-            _tell_idle_exclusions(self._hosts, self.warn)
-            self._hosts = None
-
-    def _show(self, result):
-        self.tally.finished(result)
-        if self.results is not None:
-            self.results[result.host] = result
-        sink = self._good if result.outcome == 'ok' else self._bad
-        for sink in filter(None, (sink, self._pickle)):
+    def finished(self, result):
+        chosen = self._good if result.outcome == 'ok' else self._bad
+        for sink in filter(None, (chosen, self._pickle)):
             sink.finished(result)
-        if self._options.progress:
-            self.err.write(Marks._MARKS[result.outcome])
-            self._marked = True
-        elif not self._options.quiet:
-            self.out.write_text(report(result))
 
-    def _end_marks(self):
-        if self._marked:
-            self.err.write('\n')
-            self._marked = False
+    def close(self, stop_level):
+        for sink in self._sinks:
+            sink.close(stop_level)
 
-    def _tell(self):
-        """Say how far we are."""
-        alike = collections.defaultdict(list)
-        for host, seconds in self._job.running.items():
-            alike[int(seconds)].append(host)
-        self.warn('%d done, %d running%s' % (
-            sum(self.tally.outcomes.values()), len(self._job.running),
-            ''.join('%s %d s %s' % (',' if index else ':', seconds,
-                                    fold(alike[seconds]))
-                    for index, seconds in enumerate(alike))))
-
-    def _hurry(self):
-        """Return how often we were asked to end."""
-        return (len(self._stops.caught) + self._reader_left()
-                + self._faults)
-
-    def _overdue(self):
-        return (self._end is not None and not self._job.running
-                and (self._hurry() > 1 or time.monotonic() > self._end))
-
-    def _reader_left(self):
-        return self._reader_gone or self.out.reader_left or any(
-            sink.reader_left for sink in self._sinks)
-
-    def _refusal(self):
-        return self.attendant and self.attendant.refusal()
-
-    def _conclude(self):
-        """Say what failed, what was lost and what was not started."""
-        self._end_marks()
+    def tell_undelivered(self):
         for sink in self._sinks:
             lost = sink.undelivered()
             if lost:
-                self.complain('%d not delivered to %s: %s' % (
+                self._complain('%d not delivered to %s: %s' % (
                     len(lost), sink.label, fold(lost)))
-        quiet = self._options.quiet or self._reader_left()
-        self._tell_what_is_not_whole(quiet)
-        refusal = self._refusal()
-        if refusal:
-            self.warn(refusal + ': it is sent no more')
-        if (self._options.quiet and not (refusal or self._faults)
-                or self._reader_left()):
-            return
-        if not self._options.quiet:
-            self.err.write(self.err.escape(self.tally.summary()))
-            if self.tally.cut:
-                self.err.print_line(self._cut_line(self.tally.cut))
-        hosts, left = self._job.not_started(), []
-        end = time.monotonic() + LISTING_LIMIT
-        while (not hosts.exhausted and len(left) < EXPANSION_LIMIT
-               and time.monotonic() < end):
-            left += filter(None, [hosts.take()])
-        self._check_exclusions()
-        if not hosts.exhausted:
-            self.err.print_line('%d or more not started' % len(left))
-        elif left:
-            self.err.print_line('%d not %s: %s' % (
-                len(left), 'tried' if refusal else 'started', fold(left)))
-
-    def _tell_what_is_not_whole(self, quiet):
-        """See that the exit status tells of output that did not come whole
-        to a target; say whose it is where, *quiet*, no summary will."""
-        stored = set().union(*(sink.cut for sink in self._sinks))
-        lost = self.tally.lost
-        if stored or lost:
-            self.trouble = True
-        if quiet and stored:
-            self.warn(self._cut_line(stored))
-        if quiet and lost:
-            self.warn('%d of %d output lost: %s' % (
-                len(lost), sum(self.tally.outcomes.values()), fold(lost)))
-
-    def _cut_line(self, hosts):
-        return _cut_line(hosts, sum(self.tally.outcomes.values()),
-                         self._options.max_output)
-
-    @property
-    def ended_by(self):
-        """The first signal that asked us to end, or None."""
-        return self._stops.caught[0] if self._stops.caught else None
-
-    def _status(self):
-        if self.ended_by:
-            return 128 + self.ended_by
-        if self._reader_left():
-            return 128 + signal.SIGPIPE
-        if self.trouble or self.out.error:
-            return 1
-        return (self.tally.max_status if self._options.maxrc
-                else self.tally.status())
 
 
 def _tell_idle_exclusions(hosts, say):
@@ -4753,11 +4649,6 @@ def _process_room():
     return limit
 
 
-# Beyond the five of each job: three pipes and, where passwords are asked for,
-# a reserved descriptor and the connection of the askpass helper.
-SPARE_DESCRIPTORS = 64
-
-
 def _raise_descriptor_limit(need):
     """Let us open *need* descriptors, or as many as we may."""
     import resource
@@ -4771,87 +4662,237 @@ def _raise_descriptor_limit(need):
             pass                    # then fewer run at once
 
 
-BACKLOG = 10 ** 4       # lines of hosts to read ahead of the run
+class Run:
+    """One command on many hosts: introduces the manager to those who listen.
 
+    *listeners* have finished(result), like the tally, the sinks and the
+    views that the *options* want.  .host_options is what SSHJobMan takes as
+    that.
+    """
 
-class Arriving:
-    """Hosts on standard input, started as they arrive."""
+    def __init__(self, options, out, err, stops, attendant=None,
+                 listeners=()):
+        self.attendant = attendant
+        self.host_options = None
+        self.had_errors = False     # of our own, for the exit status
+        self._options = options
+        self._stops = stops
+        self._err = err
+        to_stdout = '-' in (options.good, options.bad)
+        self._out = err if to_stdout else out
+        self._tally = Tally()
+        self._views = choose_views(options, self._out, err)
+        self._uses_stdout = to_stdout or any(
+            view.console is out for view in self._views)
+        # What a program prints must not come between results or names.
+        self._sinks = _RunSinks(options, self.complain,
+                                2 if self._uses_stdout else None)
+        self._listeners = [self._tally, *listeners, self._sinks, *self._views]
+        self._stops_heeded = 0      # the level that was acted on
+        self._sink_deadline = None  # when to leave unfinished sinks alone
+        self._manager = None
+        self._stdin_hosts = None
+        self._hosts = None          # until all were taken
+        self._terminal = None
+        self._opened = []           # to be closed after the run
 
-    def __init__(self, check, complain):
-        self.ended = False
-        self._check = check
-        self._complain = complain
-        self._job = None
-        self._line = 0              # lines whose hosts were taken
-        self._read_lines = 0
-        self._paused = False        # too far ahead of the run
-        self._rest = bytearray()    # of a line that has not ended yet
-        self._after_cr = False      # a LF that comes now ends no line
-        self._skipping = False      # the rest of one that was too long
+    def warn(self, text):
+        for view in self._views:
+            view.interrupted()
+        self._err.print_line('classh: ' + text)
 
-    def open(self, job):
-        self._job = job
-        job.watch(0, selectors.EVENT_READ, self._read)
+    def complain(self, text):
+        self.warn(text)
+        self.had_errors = True
 
-    def resume(self):
-        """Read on if the run has caught up."""
-        if self._paused and self._read_lines - self._line < BACKLOG:
-            self._paused = False
-            self.open(self._job)
+    def run(self, hosts, command, stdin_hosts=None):
+        """Run *command* on *hosts*, and on *stdin_hosts* as they arrive, to
+        the end; return the exit status."""
+        options = self._options
+        self._stdin_hosts = stdin_hosts
+        self._hosts = hosts
+        self._stops.faults = 0      # of an earlier run, at the shell's prompt
+        fanout = self._fanout()
+        _raise_descriptor_limit(5 * fanout + SPARE_DESCRIPTORS)
+        with SSHJobMan(
+                hosts, command, fanout=fanout,
+                timeout=options.timeout, user=options.user,
+                connect_timeout=options.connect_timeout, ssh=options.ssh,
+                options=options.ssh_option, host_options=self.host_options,
+                keep=False,
+                input=0 if options.send_input else None,
+                max_output=options.max_output,
+                hooks=filter(None, [ViewHooks(self._views), self.attendant]),
+                warn=self.warn) as self._manager:
+            try:
+                self._guard(self._open)
+                # At once, to say soon which exclusions are idle.
+                self._guard(self._turn, 0)
+                while not self._manager.done and not self._overdue():
+                    self._guard(self._turn)
+                # What ended while we stopped the rest is a result, too.
+                self._guard(self._poll, 0)
+            finally:
+                self._sinks.close(self._stops.level)
+                for opened in (*self._opened, *self._views):
+                    opened.close()
+            self._print_summary()
+        return exit_status(
+            self._stops, self._out, self.had_errors,
+            self._tally.max_status if options.maxrc else self._tally.status())
 
-    def _read(self, fd, events):
-        self._job.add(self.take(fd))
-        if self.ended:
-            self.close()
-        elif self._read_lines - self._line >= BACKLOG:
-            self._paused = True
-            self._job.unwatch(0)
+    def _fanout(self):
+        """Return how many jobs to run at once.  With -A each may have three
+        processes: where its helper cannot run, ssh sends an empty password.
+        """
+        wanted = self._options.fanout
+        if not (self.attendant and self.attendant.may_prompt):
+            return wanted
+        fanout = max(1, min(wanted, _process_room() // 3))
+        if fanout < wanted:
+            self.warn('no room for %d jobs at once, running %d: ulimit -u'
+                      % (wanted, fanout))
+        return fanout
 
-    def take(self, fd):
-        """Read once from *fd*; return an iterator over the patterns there."""
+    def _open(self):
+        if self.attendant:
+            self.attendant.open(self._manager)
+        self._sinks.open(self._manager)
+        if self._uses_stdout:
+            self._opened.append(_ReaderWatch(self._manager, self._stops))
+        # Keys belong to the source of hosts, to the prompt, or to a pager,
+        # which may be what reads our pipe.
+        keys = not (self._stdin_hosts or self._options.shell or _is_pipe(1)
+                    or stat.S_ISSOCK(os.fstat(1).st_mode))
+        self._terminal = _Terminal(
+            self._manager, self._print_status if keys else None,
+            self._stops.hang_up)
+        self._opened.append(self._terminal)
+        if self._stdin_hosts:
+            self._stdin_hosts.open(self._manager)
+
+    def _guard(self, step, *args):
+        """Call *step*; stop the run as often as that is asked for.
+
+        An error of the system, such as no memory for epoll, asks for it, too:
+        the hosts that run are stopped and told, the others are not started.
+        """
         try:
-            chunk = read_shared(fd)
-        except BlockingIOError:
-            return iter(())
-        except OSError as error:
-            self._complain('stdin: %s' % error.strerror)
-            chunk = b''
-        self.ended = not chunk
-        if self._after_cr and chunk.startswith(b'\n'):
-            chunk = chunk[1:]
-        elif self.ended and self._rest:
-            chunk = b'\n'           # the last line ends with the input
-        first, *lines = re.split(b'\r\n?|\n', chunk)
-        self._after_cr = chunk.endswith(b'\r')
-        self._rest += first         # a long line may come byte by byte
-        if lines:
-            lines.insert(0, bytes(self._rest))
-            self._rest = bytearray(lines.pop())
-        if self._skipping and lines:
-            del lines[0]
-            self._skipping = False
-        elif self._skipping:
-            self._rest.clear()
-        if len(self._rest) > LINE_LIMIT:
-            # As long as it is, it is refused.
-            lines.append(bytes(self._rest))
-            self._rest.clear()
-            self._skipping = True
-        self._read_lines += len(lines)
-        return itertools.chain.from_iterable(map(self._patterns, lines))
+            step(*args)
+        except (OSError, MemoryError) as error:
+            if not self._stops.faults:
+                self.complain('stopping: %s'
+                              % (_error_text(error) or 'out of memory'))
+            self._stops.faults += 1
+        if self._out.reader_left or self._sinks.reader_left:
+            self._stops.reader_left = True
+        level = self._stops.level()
+        for _ in range(self._stops_heeded, level):
+            self._sink_deadline = time.monotonic() + DELIVERY_GRACE
+            if self._stdin_hosts:
+                self._stdin_hosts.close()
+            self._manager.stop()
+        self._stops_heeded = level
 
-    def _patterns(self, line):
-        self._line += 1
-        try:
-            return parse_host_lines([line], 'stdin', self._check, self._line)
-        except HostFileError as error:
-            self._complain('%s; line skipped' % error)
-            return []
+    def _overdue(self):
+        return (self._sink_deadline is not None and not self._manager.running
+                and (self._stops.level() > 1
+                     or time.monotonic() > self._sink_deadline))
 
-    def close(self):
-        self._paused = False
-        if self._job is not None:
-            self._job.unwatch(0)
+    def _turn(self, timeout=None):
+        self._terminal.tick()
+        self._poll(DELIVERY_CHECK if self._sink_deadline else timeout)
+        for view in self._views:
+            view.tick()
+        if self._stdin_hosts:
+            self._stdin_hosts.resume()
+            if self._refusal():
+                self._stdin_hosts.close()
+        self._check_exclusions()
+        if self._stops.status_wanted:
+            self._stops.status_wanted = False
+            self._print_status()
+
+    def _poll(self, timeout):
+        """Pass on what finishes in one turn of the manager."""
+        results = self._manager.poll(timeout)
+        begun = time.monotonic()
+        for result in results:
+            try:
+                for listener in self._listeners:
+                    listener.finished(result)
+            except (OSError, MemoryError) as error:
+                self.complain('cannot show %s: %s' % (
+                    result.host, _error_text(error) or 'out of memory'))
+        # A pager that has us wait is no fault of the hosts.
+        self._manager.extend_deadlines(time.monotonic() - begun)
+
+    def _check_exclusions(self):
+        """When all hosts were taken, tell which -x excluded none of them."""
+        if self._hosts is not None and self._hosts.exhausted and not (
+                self._stdin_hosts and not self._stdin_hosts.ended):
+            _tell_idle_exclusions(self._hosts, self.warn)
+            self._hosts = None
+
+    def _print_status(self):
+        """Tell how many are done, and which hosts run since when."""
+        running = self._manager.running
+        alike = collections.defaultdict(list)
+        for host, seconds in running.items():
+            alike[int(seconds)].append(host)
+        self.warn('%d done, %d running%s' % (
+            self._tally.total, len(running),
+            ''.join('%s %d s %s' % (',' if index else ':', seconds,
+                                    fold(alike[seconds]))
+                    for index, seconds in enumerate(alike))))
+
+    def _refusal(self):
+        return self.attendant and self.attendant.refusal()
+
+    def _print_summary(self):
+        """Tell what failed, what was lost and what was not started."""
+        quiet = self._options.quiet
+        self._sinks.tell_undelivered()
+        self._tell_what_is_not_whole(quiet or self._stops.reader_left)
+        refusal = self._refusal()
+        if refusal:
+            self.warn(refusal + ': it is sent no more')
+        if self._stops.reader_left:
+            return
+        if not quiet:
+            self._err.write(self._err.escape(self._tally.summary()))
+            if self._tally.cut:
+                self._err.print_line(self._cut_line(self._tally.cut))
+        if not quiet or refusal or self._stops.faults:
+            self._print_not_started('tried' if refusal else 'started')
+
+    def _print_not_started(self, verb):
+        hosts, left = self._manager.not_started(), []
+        end = time.monotonic() + LISTING_LIMIT
+        while (not hosts.exhausted and len(left) < EXPANSION_LIMIT
+               and time.monotonic() < end):
+            left += filter(None, [hosts.take()])
+        self._check_exclusions()
+        if not hosts.exhausted:
+            self._err.print_line('%d or more not started' % len(left))
+        elif left:
+            self._err.print_line('%d not %s: %s' % (len(left), verb,
+                                                    fold(left)))
+
+    def _tell_what_is_not_whole(self, quiet):
+        """See that the exit status tells of output that did not come whole
+        to a target; say whose it is where, *quiet*, no summary will."""
+        stored, lost = self._sinks.cut, self._tally.lost
+        if stored or lost:
+            self.had_errors = True
+        if quiet and stored:
+            self.warn(self._cut_line(stored))
+        if quiet and lost:
+            self.warn('%d of %d output lost: %s' % (
+                len(lost), self._tally.total, fold(lost)))
+
+    def _cut_line(self, hosts):
+        return _cut_line(hosts, self._tally.total, self._options.max_output)
 
 
 # -- The shell --------------------------------------------------------------
@@ -4894,12 +4935,12 @@ class _KeptResults:
         self._file = None
         self._end = 0
 
-    def __setitem__(self, host, result):
-        self.heads[host] = result._replace(output='', errors='')
+    def finished(self, result):
+        self.heads[result.host] = result._replace(output='', errors='')
         try:
-            self._stored[host] = self._store(result)
+            self._stored[result.host] = self._store(result)
         except OSError:
-            self._stored[host] = result     # no disk space: keep it in memory
+            self._stored[result.host] = result      # no disk space
 
     def _store(self, result):
         import pickle
@@ -5149,10 +5190,9 @@ class Shell:
         self._results.close()
         self._results = _KeptResults()
         run = Run(self._options, self._out, self._err, self._stops,
-                  self._attendant)
-        run.results = self._results
+                  self._attendant, [self._results])
         run.host_options = self._connections.options
-        self.status = run.drive(HostQueue(hosts, expand=False), line)
+        self.status = run.run(HostQueue(hosts, expand=False), line)
         # Each command over a dead connection would time out as well.
         self._connections.end([
             host for host, result in self._results.heads.items()
@@ -5490,7 +5530,8 @@ def _check_needs(options):
 
 
 def _host_queue(options, operands):
-    """Return the HostQueue of the *operands*, whose '-' is for Arriving."""
+    """Return the HostQueue of the *operands*, whose '-' is for
+    StdinHosts."""
     if '-' in options.exclude:
         raise UsageError('-x cannot come from stdin')
     expanding = not options.noexpand
@@ -5516,8 +5557,8 @@ def _warn_of_files(words, warn):
                      % (name, name))
 
 
-def _print_hosts(hosts, arriving, out):
-    """Print the HostQueue *hosts*, and those *arriving* on stdin."""
+def _print_hosts(hosts, stdin_hosts, out):
+    """Print the HostQueue *hosts*, and the *stdin_hosts*."""
     ready = select.poll()
     ready.register(0, select.POLLIN)
     while not out.error:
@@ -5529,10 +5570,10 @@ def _print_hosts(hosts, arriving, out):
             continue
         out.write('')
         if hosts.exhausted:
-            if not arriving or arriving.ended:
+            if not stdin_hosts or stdin_hosts.ended:
                 break
             ready.poll()
-            hosts.add(arriving.take(0))
+            hosts.add(stdin_hosts.take(0))
 
 
 def _number_of_hosts(hosts):
@@ -5652,33 +5693,32 @@ def _checked_secret(line, source):
     return secret
 
 
-def _main(argv, out, err):
+def _main(argv, out, err, stops):
     options, operands = _parse_arguments(argv)
     if options.show:
         out.write(options.show)
         return 0
-    stops = StopRequests()
     run = Run(options, out, err, stops)
     command = ''
     if not (options.list or options.shell):
         command = operands.pop(0) if operands else ''
         if not command.strip():
             raise UsageError('no command; see classh -h')
-    arriving = Arriving(pattern_reader(not options.noexpand),
-                        run.complain) if '-' in operands else None
-    _check_conflicts(options, arriving is not None)
+    stdin_hosts = StdinHosts(pattern_reader(not options.noexpand),
+                             run.complain) if '-' in operands else None
+    _check_conflicts(options, stdin_hosts is not None)
     hosts = _host_queue(options, operands)
     _warn_of_files(operands + options.exclude, run.warn)
     if options.list:
-        _print_hosts(hosts, arriving, out)
+        _print_hosts(hosts, stdin_hosts, out)
         _tell_idle_exclusions(hosts, run.warn)
-        return int(run.trouble)
+        return int(run.had_errors)
     options.ssh = _ssh_words(options.ssh)
     _check_needs(options)
-    attendant = _attendant_for(options, None if arriving else hosts)
+    attendant = _attendant_for(options, None if stdin_hosts else hosts)
     with stops, attendant as run.attendant:
         if not options.shell:
-            return run.drive(hosts, command, arriving)
+            return run.run(hosts, command, stdin_hosts)
         with SharedConnections(options.ssh) as connections:
             shell = Shell(options, hosts, out, err, attendant, stops,
                           connections)
@@ -5693,11 +5733,12 @@ def main(argv=None):
     except OSError as error:        # no /dev/null
         Console(sys.stderr).print_line('classh: %s' % _error_text(error))
         return 1
-    out, err = Console(sys.stdout), Console(sys.stderr)
+    stops = StopRequests()
+    out, err = Console(sys.stdout, stops), Console(sys.stderr, stops)
     try:
         with exit_on_signals(program=argv is None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
-                           out, err)
+                           out, err, stops)
     except (ClasshError, OSError, MemoryError) as error:
         err.print_line('classh: %s' % _error_text(error))
         return 2 if isinstance(error, ClasshError) else 1
@@ -5705,11 +5746,9 @@ def main(argv=None):
         return 128 + signal.SIGINT
     except SignalExit as leaving:
         return 128 + leaving.args[0]
-    if out.reader_left:
-        return status or 128 + signal.SIGPIPE
-    if out.error:
+    if out.error and not out.reader_left:
         err.print_line('classh: stdout: %s' % out.error.strerror)
-    return status or (1 if out.error else 0)
+    return status or exit_status(stops, out)
 
 
 if __name__ == '__main__':

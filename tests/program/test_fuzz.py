@@ -316,7 +316,7 @@ class HostFileTest(FuzzTest):
         patterns, problems = [], []
         job = mock.Mock()
         job.add.side_effect = patterns.extend
-        arriving = classh.Arriving(classh.expand, problems.append)
+        arriving = classh.StdinHosts(classh.expand, problems.append)
         arriving.open(job)
         reader, writer = os.pipe()
         try:
@@ -491,7 +491,7 @@ class PromptTest(InDirectoryTest):
                               classh.StopRequests(), None)
         result = classh.Result('web2', 7, 'out', '\x1b', 1.0, 2.0, 'error',
                                '', False)
-        prompt._results['web2'] = result
+        prompt._results.finished(result)
         self.addCleanup(prompt._results.close)
         prompt._command = None
         # What would run something is tested by running something.

@@ -587,8 +587,8 @@ class EndTest(SignalTest):
 
         class Manager(classh.SSHJobMan):
             def stop(self):
-                if self._ending:
-                    for job in self._running.values():
+                if self._dispatcher.phase == classh._STOPPING:
+                    for job in self._dispatcher.pool.running.values():
                         job.kill(signal.SIGKILL)
                         while not os.waitid(os.P_PID, job.pid,
                                             os.WEXITED | os.WNOWAIT):
