@@ -42,7 +42,7 @@ A chapter uses only the chapters above it:
     Event loop            what wakes us: descriptors, children, timers; stdin
     Pool                  jobs that run: start, reap, TERM, KILL, give up
     Job manager           SSHJobMan: hosts in, admission, results out; Pace
-    Views                 console, report, tally and each way to show results
+    Console and views     report, tally and each way to show results
     Sinks                 -S, -E, --pickle: files, programs, directories
     Passwords             askpass server, sudo, lockout guard
     Stopping              Ctrl-C and other signals
@@ -1108,7 +1108,7 @@ class _Capture:
         self._rest = bytearray()    # what came after them
 
     def add(self, chunk):
-        if self.tee is not None:
+        if self.tee is not None and chunk:
             self.tee(chunk)
         if self.error is not None:
             return

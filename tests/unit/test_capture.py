@@ -109,6 +109,15 @@ class CaptureTest(unittest.TestCase):
             self.spool.close()
             self.spool.close()
 
+    def test_tee_gets_the_bytes_as_they_come_beyond_the_limit_too(self):
+        capture, teed = self.capture(3), []
+        capture.tee = teed.append
+        for chunk in b'ab', b'', b'cd', b'e':
+            capture.add(chunk)
+        capture.lose(MemoryError())
+        capture.add(b'f')
+        self.assertEqual(teed, [b'ab', b'cd', b'e', b'f'])
+
     def test_short_streams_need_no_file(self):
         with mock.patch('tempfile.TemporaryFile', side_effect=full):
             capture = self.capture()
