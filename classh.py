@@ -54,8 +54,8 @@ A chapter uses only the chapters above it:
 import signal
 
 if __name__ == '__main__':
-    # Before the other imports, which take a while: until main() has its own
-    # handlers, Ctrl-C is no traceback, and SIGUSR1 no end.
+    # Before the other imports, which take a while: until main() installs its
+    # handlers, Ctrl-C must not print a traceback, nor SIGUSR1 end us.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
@@ -205,21 +205,24 @@ EXPANSION_LIMIT = 10 ** 5   # most hosts to expand where all are needed at once
 
 # Most of a long list are plain names, which need no parser.
 _is_plain_name = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
+# A bracket and its inside, other text, a comma, or a bracket without its half.
 _TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
 _RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
 _DIGITS = re.compile(r'[0-9]{0,18}')
+
 _BAD_IN_HOST = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
 _BAD_IN_CHOICE = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 # ssh refuses these from 9.6 on, because names can reach a shell, as that of a
 # ProxyCommand (CVE-2023-51385).
 _SHELL_META = re.compile(r"""['`";&<>|(){}]""")
 _CHOICES = re.compile(r'\[[^][:]*\]')
+_WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
 _V6 = (r'[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*'
        r'(?:%[A-Za-z0-9._~-]+)?')
 _HOST = re.compile(r'(?P<user>.+@)?'
                    r'(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
                    r'(?::(?P<port>[0-9]+))?|{0})'.format(_V6))
-_WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
+
 _BEYOND_ASCII = re.compile(r'[^\x00-\x7f]+')
 # Letters and marks that are not visible.
 _INVISIBLE = frozenset(map(chr, (
@@ -5320,7 +5323,7 @@ class Shell:
 
 # -- Command line -----------------------------------------------------------
 
-EXIT_STATUS = """\
+_EPILOG = """\
 EXIT STATUS
   0 every host ok; 1 trouble of classh's own; 2 usage; 3 a job was killed or
   timed out; 4 an ssh error; 5 a remote command failed: the first that
@@ -5368,7 +5371,7 @@ def _make_parser():
         description='Run COMMAND on every HOST at once, through ssh.  HOST '
                     'is a name, user@name:port,\na pattern as web[01-40], '
                     'a file of them as ./hosts, or - for stdin.',
-        epilog=EXIT_STATUS,
+        epilog=_EPILOG,
         formatter_class=lambda prog: _HelpFormatter(
             prog, max_help_position=33, width=79))
 
