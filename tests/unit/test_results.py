@@ -2,6 +2,7 @@
 job goes through."""
 
 import ast
+import inspect
 import itertools
 import os
 import pickle
@@ -40,8 +41,8 @@ class ResultTest(unittest.TestCase):
         self.assertRaises(TypeError, Result, *SAMPLE[:8])
 
     def test_docstring_tells_of_every_field(self):
-        lines = Result.__doc__.splitlines()
-        told = [line.split()[0] for line in lines if line[4:5].strip()]
+        lines = inspect.getdoc(Result).splitlines()[1:]
+        told = [line.split()[0] for line in lines if line[:1].strip()]
         self.assertEqual(told, list(Result._fields))
 
 
