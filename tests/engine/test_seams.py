@@ -342,6 +342,58 @@ class DelayTest(SeamTest):
         self.assert_no_busy_wait()
 
 
+class Listener(classh.View):
+    """A view that keeps what it is told."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.told = []
+
+    def started(self, host):
+        self.told.append(('started', host))
+
+    def data(self, host, stream, octets):
+        self.told.append((stream, host, octets))
+
+
+class WithoutMarks(classh.JobHooks):
+    """Takes a mark out of what comes, as the hooks for sudo do."""
+
+    class Filter:
+        def __init__(self, capture):
+            self._capture = capture
+
+        def add(self, chunk):
+            self._capture.add(chunk.replace(b'mark', b''))
+
+        def __getattr__(self, name):
+            return getattr(self._capture, name)
+
+    def prepare(self, job):
+        job.output = self.Filter(job.output)
+
+
+class ViewTest(SeamTest):
+    def told(self, hosts, command, **options):
+        view = Listener()
+        hooks = [classh.ViewHooks([view, classh.View(None)]), WithoutMarks()]
+        self.results(hosts, command, hooks=hooks, **options)
+        return view.told
+
+    def test_view_gets_the_bytes_as_they_come_without_marks(self):
+        self.assertEqual(
+            sorted(self.told('a,b', 'echo out mark; echo mark err >&2',
+                             max_output=1)),
+            [('errors', 'a', b'mark err\n'), ('errors', 'b', b'mark err\n'),
+             ('output', 'a', b'out \n'), ('output', 'b', b'out \n'),
+             ('started', 'a'), ('started', 'b')])
+
+    def test_job_that_cannot_be_started_has_not_started(self):
+        transport = LocalShell()
+        transport.program = '/nowhere/sh'
+        self.assertEqual(self.told('a', 'true', transport=transport), [])
+
+
 class AbortTest(SeamTest):
     def test_closing_that_was_broken_off_leaves_no_limit_behind(self):
         # What is due to a job that was forgotten must strike nothing.

@@ -1,0 +1,88 @@
+"""The seam of the views: what a way to show a run is told, and when."""
+
+import sys
+import textwrap
+import unittest
+
+from lib import (Command, FAKE_SSH, ROOT, WorkTest, run, wait_until)
+
+# Writes down all that it is told, but for the turns with nothing to tell.
+LOGGER = textwrap.dedent('''
+    import sys, classh
+
+    class Logger(classh.View):
+        ticks = 0
+
+        def log(self, *words):
+            self.console.write(' '.join(words) + '\\n')
+
+        def started(self, host):
+            self.log('started', host)
+
+        def data(self, host, stream, octets):
+            self.log('data', host, stream, repr(octets))
+
+        def finished(self, result):
+            self.log('finished', result.host, result.outcome)
+
+        def tick(self):
+            self.ticks += 1
+
+        def interrupted(self):
+            self.log('interrupted')
+
+        def close(self):
+            self.log('closed')
+            if self.ticks < 2:
+                self.log('too few ticks')
+
+    classh.choose_views = lambda options, out, err: [Logger(out)]
+    sys.exit(classh.main())
+    ''')
+
+
+class ViewTest(WorkTest):
+    def setUp(self):
+        super().setUp()
+        self.options = {'env': {'PYTHONPATH': ROOT}, 'cwd': self.directory}
+
+    @staticmethod
+    def argv(*args):
+        return [sys.executable, '-c', LOGGER, '--ssh', FAKE_SSH, *args]
+
+    def logged(self, *args, **options):
+        return run(self.argv(*args), **self.options, **options)
+
+    def test_view_is_told_of_each_start_of_bytes_and_of_each_result(self):
+        said = self.logged('-f1', 'echo out; echo err >&2; exit 3', 'a', 'b')
+        said.check(5, None, '2 of 2 exited with 3: a,b\n')
+        lines = said.stdout.splitlines()
+        self.assertEqual(lines[-1], 'closed', said)
+        for begin, host in (0, 'a'), (4, 'b'):
+            first, *data, last = lines[begin:begin + 4]
+            self.assertEqual((first, last), (
+                'started ' + host, 'finished %s error' % host), said)
+            self.assertEqual(sorted(data), [
+                "data %s errors b'err\\n'" % host,
+                "data %s output b'out\\n'" % host], said)
+
+    def test_bytes_come_before_the_end_and_whole_whatever_is_kept(self):
+        with Command(self.argv('--max-output', '1', 'printf ab; '
+                               'while ! [ -e go ]; do sleep .02; done; '
+                               'printf cd', 'a'), **self.options) as running:
+            wait_until(lambda: "data a output b'ab'\n" in running.stdout)
+            self.write('go')
+            running.finish().check(
+                0, "started a\ndata a output b'ab'\ndata a output b'cd'\n"
+                'finished a ok\nclosed\n', None)
+
+    def test_view_is_told_before_another_line_is_written(self):
+        said = self.logged('true', 'a', '-x', 'no-such')
+        said.check(0, None, "classh: -x excludes none of these hosts: "
+                   "'no-such'\n")
+        self.assertEqual(sorted(said.stdout.splitlines()), [
+            'closed', 'finished a ok', 'interrupted', 'started a'], said)
+
+
+if __name__ == '__main__':
+    unittest.main()
