@@ -16,10 +16,10 @@ from lib.named_hosts import named_hosts
 from lib import ROOT, TestCase, run, run_classh
 
 LIMIT = 300             # seconds for all the commands together
-INDENT = 4 * ' '        # what begins each line of a block
-MARK = '\1'             # what parts the outputs of two commands
+INDENT = 4 * ' '        # begins each line of a block
+MARK = '\1'             # parts the outputs of two commands
 
-# What is another each time, and what to take in its place.
+# Text that differs from run to run, and its replacement.
 VARYING = [
     (r'\b\d+\.\d(?= s\b|\))', '0.0'),                           # seconds
     (r'(?m)\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) .* \d{4}$', 'DATE'),
@@ -81,7 +81,7 @@ def steps(text):
 
 
 def comparable(output, ordered=True):
-    """Return *output*, lines, without what differs from run to run.
+    """Return *output*, lines, without text that differs from run to run.
 
     Hosts finish in any order: unless *ordered*, so do the lines here that
     are not indented, each with what is below it.
@@ -94,7 +94,7 @@ def comparable(output, ordered=True):
 
 
 def agree(command, output, status):
-    """Whether *output*, lines, is what the README shows of *command*."""
+    """Return whether the README shows *output*, lines, for *command*."""
     if '...' in command.output:
         pattern = ''.join('(?:.*\n)*' if line == '...'
                           else re.escape(line + '\n')
@@ -111,7 +111,7 @@ def script(commands):
     lines = ['exec 2>&1']
     for command in commands:
         words = command.words
-        if words == 'sh tests/run':     # not all of them: this is one
+        if words == 'sh tests/run':     # not all tests: this is one of them
             words += ' test_doctests'
         lines += [words, r"status=$?; printf '\001%d\n' $status;"
                   ' (exit $status)']
@@ -122,7 +122,7 @@ class ReadmeTest(TestCase):
     def test_every_command_prints_what_is_shown(self):
         found = steps(read('README'))
         commands = [step for step in found if isinstance(step, Command)]
-        # The first is there to be seen; how to install comes after it.
+        # The first block is an example; installation comes after it.
         commands.append(commands.pop(0))
         directory = self.scratch()
         env = named_hosts(directory)
@@ -163,7 +163,7 @@ class ReadmeTest(TestCase):
 
 
 class BlocksTest(unittest.TestCase):
-    """That nothing in the README can pass unseen."""
+    """The parser of blocks: no block of the README may pass unseen."""
 
     def test_block_that_is_neither_command_nor_file(self):
         with self.assertRaisesRegex(AssertionError, 'line 3: nothing runs'):

@@ -29,25 +29,25 @@ if 'CLASSH_HYPOTHESIS' in os.environ:   # where tests/run has installed it
 try:
     import hypothesis
     from hypothesis import strategies
-except ImportError:                 # it wants a newer Python, say
+except ImportError:                 # as where it needs a newer Python
     hypothesis = None
 
 # Seeds in a run of all tests.
 FEW = {'patterns': 1000, 'sinks': 200, 'words': 60}
-SLOWNESS = 25           # of hypothesis: for so many seeds, one example
-MOST = 500              # hosts to take of what may be any number
+SLOWNESS = 25           # seeds for each example of hypothesis, which is slower
+MOST = 500              # hosts to take where a pattern may name any number
 ODD = re.compile(r'[\s\x00-\x1f\x7f-\x9f]')
 
 
 def _settings():
-    """The first seed, how many, and whether somebody asked for them."""
+    """Return the first seed, their number, and whether the user chose them."""
     wanted = os.environ.get('CLASSH_FUZZ', '')
     first, colon, count = wanted.rpartition(':')
     return int(first or 0), int(count or 0), bool(colon)
 
 
 def examples(kind='patterns'):
-    """A decorator: run the test on many dice, each a random.Random."""
+    """Decorate a test: run it on many dice, each a random.Random."""
     first, count, one_seed = _settings()
     count = count or FEW[kind]
 
@@ -106,7 +106,7 @@ class Maker:
                                      self.dice.randrange(0x110000)]))
 
     def choice(self):
-        """What stands between two commas in a bracket."""
+        """Return a choice, as between two commas in a bracket."""
         kind = self.dice.randrange(8)
         if kind == 0:
             return self.dice.choice(self.LETTERS)
@@ -142,17 +142,17 @@ class Maker:
         return name
 
     def pattern(self):
-        """One HOST argument, or what looks like one."""
+        """Return a HOST argument, perhaps a bad one."""
         if self.dice.random() < .05:
             return ''.join(self.some(self.odd, 0, 8))
         return ','.join(self.some(self.name, 1, 3))
 
     def host(self):
-        """A name as it may come out of a pattern."""
+        """Return a name that a pattern can make."""
         return next(iter(Maker(self.dice, oddness=0).hosts()))
 
     def hosts(self):
-        """Names that are alike enough to fold, and not quite."""
+        """Return names that nearly fold into one pattern."""
         dice = self.dice
         shapes = [self.some(self.letters, 1, 3) for _ in range(3)]
         users = ['', '', '', 'al@', 'u2@']
@@ -170,7 +170,7 @@ class Maker:
 
 class FuzzTest(TestCase):
     def check_host(self, host):
-        """It can do no harm, and is a host wherever it is read again."""
+        """Check that *host* is harmless, and a host when it is read again."""
         self.assertNotRegex(host, ODD)
         self.assertTrue(host)
         for name in host, host.rpartition('@')[2]:
@@ -191,7 +191,7 @@ class FuzzTest(TestCase):
         os.fsencode(host)
 
     def check_error(self, error):
-        """One line, whatever stood in what it complains of."""
+        """Check that a message is one line, whatever text it quotes."""
         self.assertTrue(str(error))
         self.assertNotRegex(str(error), r'[\x00-\x1f\x7f]')
 
@@ -249,7 +249,7 @@ class PatternTest(FuzzTest):
                 for given in (patterns, without))
         except classh.PatternError:
             return
-        # Made, or only asked for, as it is with those that name very many.
+        # Expanded, or only matched, like patterns of very many hosts.
         limit = dice.choice([1, 3, 9999])
         with mock.patch.object(classh, 'EXPANSION_LIMIT', limit):
             stream = list(classh.HostQueue(patterns, exclude=without))
@@ -260,7 +260,7 @@ class PatternTest(FuzzTest):
 
 class HostFileTest(FuzzTest):
     def octets(self, dice):
-        """A file of hosts, or what looks like one."""
+        """Return the bytes of a file of hosts, perhaps a bad one."""
         maker = Maker(dice, oddness=.02)
         ends = [b'\n', b'\n', b'\n', b'\r\n', b'\r', b' ', b', ', b'\n\n',
                 b' # why\n', b'\x0b', b'\t']
@@ -312,7 +312,7 @@ class HostFileTest(FuzzTest):
         self.assertEqual(whole, good)
 
     def arrive(self, pieces):
-        """What `-` makes of these pieces of stdin: patterns, complaints."""
+        """Return the patterns and complaints from these pieces of stdin."""
         patterns, problems = [], []
         job = mock.Mock()
         job.add.side_effect = patterns.extend
@@ -337,7 +337,7 @@ class HostFileTest(FuzzTest):
 # -- Files and sinks ---------------------------------------------------------
 
 class InDirectoryTest(FuzzTest):
-    """In a directory of its own, which nothing may change but by leave."""
+    """Tests in a directory where only expected changes are allowed."""
 
     NAMES = ('plain', 'dir', 'dir/in', 'tool', 'script', 'fifo', 'broken',
              'loop', 'closed', 'none', 'none/below', 'x' * 300, '/dev/full',
@@ -376,7 +376,7 @@ class InDirectoryTest(FuzzTest):
             made = maker.odd() + made
         if dice.random() < .1:
             made += ' ' + maker.pattern()
-        return made.replace('\0', '')      # as no argument can hold it
+        return made.replace('\0', '')      # no argument can hold a NUL
 
 
 class SinkTest(InDirectoryTest):
@@ -384,7 +384,7 @@ class SinkTest(InDirectoryTest):
     def test_target_is_refused_or_a_sink_and_nothing_is_made(self, dice):
         target = self.target(dice)
         try:
-            # As the system gave it to us: any bytes but NUL.
+            # Arguments of the system are any bytes but NUL.
             os.fsencode(target)
         except UnicodeEncodeError:
             return
@@ -433,12 +433,12 @@ class CommandLineTest(InDirectoryTest):
                     + dice.choice([maker.number, maker.odd])())])
             word = make().replace('\0', '')
             with contextlib.suppress(UnicodeEncodeError):
-                os.fsencode(word)       # as the system would give it to us
+                os.fsencode(word)       # an argument must be encodable
                 yield word
 
     @examples('words')
     def test_any_words_are_a_list_or_an_error_of_usage(self, dice):
-        # --list: nothing is to be run by chance.
+        # --list, so that chance runs no command.
         argv = ['--list', *self.words(dice)]
         out, err = Paper(), Paper()
         stdin = io.TextIOWrapper(io.BytesIO(
@@ -454,7 +454,7 @@ class CommandLineTest(InDirectoryTest):
 
 
 class Paper(io.StringIO):
-    """A stream that takes so much and no more: a list may be long."""
+    """A stream with a limit, because a list may be long."""
 
     def write(self, text):
         if self.tell() > 1 << 16:
@@ -476,7 +476,7 @@ class PromptTest(InDirectoryTest):
                 lambda: '', maker.pattern, maker.odd, maker.number,
                 lambda: dice.choice(self.HOSTS),
                 lambda: dice.choice('*?[') + maker.odd(),
-                # Where it may write is for other tests.
+                # Other tests check where it may write.
                 lambda: 'saved/' + maker.odd().replace('/', '')])()
             yield '%%%s%s%s' % (maker.maybe_odd(''), word,
                                 dice.choice([' ', '  ', '\t', ''])) + (
@@ -494,11 +494,11 @@ class PromptTest(InDirectoryTest):
         prompt._results.finished(result)
         self.addCleanup(prompt._results.close)
         prompt._command = None
-        # What would run something is tested by running something.
+        # Other tests run commands.
         with mock.patch.object(prompt, '_run', return_value=False):
             for line in self.lines(dice):
                 with contextlib.suppress(UnicodeEncodeError):
-                    os.fsencode(line)   # as it would come from outside
+                    os.fsencode(line)   # input must be encodable
                     prompt.onecmd(line)
                 self.assertIsInstance(prompt._prompt(), str)
                 self.assertTrue(set(prompt._selected) <= set(self.HOSTS))
@@ -512,8 +512,8 @@ class PromptTest(InDirectoryTest):
 # -- Pickles -----------------------------------------------------------------
 
 class PickleTest(FuzzTest):
-    # In a process of its own with little memory, for a broken pickle may ask
-    # for any amount.
+    # In a separate process with little memory, because a broken pickle may
+    # ask for any amount.
     LOADER = '''
 import os, random, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))

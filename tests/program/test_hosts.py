@@ -35,7 +35,7 @@ class ListTest(TestCase):
             said = run_classh('--ssh', FAKE_SSH, *options + [
                 '-xweb[3-5],b', '-xweb06', 'true', hosts]).check(stderr=None)
             self.assertIn(told % 'web[3-5],b', said.stderr)
-        # Of hosts that arrive it is known at the end.
+        # With hosts from stdin the answer is known at the end.
         run_classh('--ssh', FAKE_SSH, '-q', '-x', 'b,web2', 'true', '-',
                    stdin='web1\nb\n').check(stderr=told % 'web2')
         run_classh('--list', '-x', 'b,web2', '-', stdin='web1\nb\n').check(
@@ -102,7 +102,7 @@ class ListTest(TestCase):
             said.check(stdout='b\xfccher\nod\udcff\n')
 
 
-# Reported of other tools: commands on the wrong hosts.
+# Bugs of other tools: commands ran on the wrong hosts.
 class WhereFromTest(WorkTest):
     REMEMBERED = {          # of other tools, and what might be ours
         'WCOLL': './hosts', 'PSSH_HOSTS': './hosts', 'PSSH_PAR': '1',

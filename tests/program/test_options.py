@@ -1,4 +1,4 @@
-"""Options, help, what is refused, and main() as a function."""
+"""Options, help, usage errors, and main() as a function."""
 
 import contextlib
 import errno
@@ -18,12 +18,12 @@ import classh
 
 class OptionTest(TestCase):
     def ssh_arguments(self, *args):
-        """What ssh is given for host args1 and the command 'cmd'."""
+        """Return the arguments that ssh gets for host args1 and 'cmd'."""
         said = fake(*(args + ('cmd', 'args1')))
         return said.check(stdout=None).stdout.split('\n')[3:-2]
 
     def assert_runs(self, hosts, *argument_lists):
-        """With each of these arguments so many hosts run."""
+        """Check that *hosts* hosts run with each of these arguments."""
         for said in at_once(*(['--progress'] + list(args)
                               for args in argument_lists)):
             said.check(stdout='', stderr='.' * hosts + '\n')
@@ -225,7 +225,7 @@ class BadInputTest(TestCase):
             self.assertFalse(os.path.exists(self.path('ssh.ran')), said)
         super().tearDown()
 
-    def test_what_would_be_started_leaves_a_trace(self):
+    def test_ssh_that_is_started_leaves_a_trace(self):
         run_classh('--ssh', self.ssh, '-q', 'true', 'a').check()
         os.remove(self.path('ssh.ran'))
 
@@ -282,7 +282,7 @@ class BadInputTest(TestCase):
                      ['--pickle', self.path('x')], ['--shell'], ['-I']):
             self.check('goes without', '--list', 'a', *args)
 
-    def test_number_that_is_none(self):
+    def test_word_in_place_of_a_number(self):
         for option, value in (('-f', '0'), ('-f', '-1'), ('--par', '1.5'),
                               ('-u', 'x'), ('-u', 'nan'), ('-u', 'inf'),
                               ('-u', ''), ('-t', '-1'), ('-t', '1.5'),
@@ -313,7 +313,7 @@ class BadInputTest(TestCase):
         run_classh('true', 'a', env={'PATH': self.scratch()}).check(
             2, '', 'classh: ssh: not found, or not executable\n')
 
-    def test_what_is_odd_in_it_makes_no_second_line(self):
+    def test_odd_character_makes_no_second_line(self):
         self.check('not found', 'true', 'a', ssh='a\\\nb')
         self.check('none: cannot read', 'true', self.path('a\nnone'))
         self.check('unknown option', 'true', '--x\ny', 'a')
@@ -352,7 +352,7 @@ class MainTest(TestCase):
                          "classh: bad host 'a[': '[' is a bracket without "
                          'its other half\n')
 
-    def test_what_the_program_has_printed_comes_first(self):
+    def test_output_of_the_calling_program_comes_first(self):
         start = 'import classh; print("x"); classh.main(["--list", "a"])'
         run([sys.executable, '-c', start],
             env={'PYTHONPATH': lib.ROOT, 'PYTHONUNBUFFERED': ''}).check(

@@ -1,4 +1,4 @@
-"""Connections that are shared between the commands of a prompt."""
+"""Connections that the commands of a shell share."""
 
 import errno
 import os
@@ -14,8 +14,8 @@ from lib.shell import ShellTest, private_directories
 from classh import (SharedConnections, UsageError, private_directory,
                     runs_programs)
 
-# In ssh's place: a connection that is shared is a file in the directory of
-# ControlPath.  To end one (-O exit) takes until there is the file 'end'.
+# In place of ssh: a shared connection is a file in the directory of
+# ControlPath.  Ending it (-O exit) takes until the file 'end' exists.
 SHARING = '''\
 for word; do
     case $word in ControlPath=*) path=${word#*=} ;; esac
@@ -34,7 +34,7 @@ exec sh -c "$3"
 
 
 class FakeSharingTest(ShellTest):
-    """How connections are ended, where that may take any time."""
+    """The end of connections, which may take any time."""
 
     def setUp(self):
         super().setUp()
@@ -57,7 +57,7 @@ class FakeSharingTest(ShellTest):
         with Command(self.argv('--progress', 'h[1-130]', ssh=self.ssh),
                      stdin='true\n', env=self.env,
                      cwd=self.directory) as command:
-            # Nothing ends until as many as may be wait for it.
+            # No connection ends until a whole batch is waiting.
             wait_until(lambda: len(self.lines('log')) >= 100, 60)
             self.write('end')
             command.finish().check(0, None, None)
@@ -98,7 +98,7 @@ class FakeSharingTest(ShellTest):
         wait_until(lambda: not leftovers())
 
     def test_one_whose_job_timed_out_is_not_used_again(self):
-        # It may be dead, and each command on it would take that long.
+        # Each command over a dead connection would time out as well.
         self.write('end')
         script = ('%timeout 2\necho "$path" >>$2; [ "$2" != h1 ] || sleep 60'
                   '\n%timeout 0\necho "$path" >>$2\n')
@@ -119,8 +119,8 @@ class FakeSharingTest(ShellTest):
         self.assertEqual(len(set(paths)), 2, said)
 
     def test_name_of_the_temporary_directory_may_be_odd(self):
-        # ssh would take a part of it for quotes, a token or a variable.
-        # XDG_RUNTIME_DIR is the next, and /tmp after that.
+        # ssh would read quotes, a token or a variable in such a name.  Then
+        # XDG_RUNTIME_DIR is tried, and /tmp after that.
         other = tempfile.mkdtemp(prefix='x-', dir='/tmp')
         self.addCleanup(os.rmdir, other)
         for name in 'a b', "a'", 'a"b', '%h', '${HOME}', '\\', 'caf\xe9':
@@ -142,7 +142,7 @@ class FakeSharingTest(ShellTest):
         flags = mock.patch('os.statvfs', return_value=Noexec)
         with flags, SharedConnections(['ssh']):
             self.assertEqual(len(private_directories()), 1)
-        # The helpers of -A are programs.
+        # The askpass helper of -A is a program.
         with flags, self.assertRaises(UsageError):
             private_directory(runs_programs)
         place = tempfile.mkdtemp(prefix='x-', dir='/tmp')
@@ -155,7 +155,7 @@ class FakeSharingTest(ShellTest):
         self.assertEqual(os.path.dirname(path), place)
 
     def test_directory_goes_where_nothing_can_be_started(self):
-        # No ssh to end them: they end by themselves.
+        # Without an ssh to end them, connections end by ControlPersist.
         full = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         with SharedConnections(['ssh']):
             directory, = private_directories()

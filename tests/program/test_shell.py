@@ -66,7 +66,7 @@ class PromptTest(ShellTest):
                       shell.shown)
         shell.type('exit\n')
         shell.finish().check(0, stdout=None)
-        # A script need not be told.
+        # A script gets no advice.
         self.piped('', 'h1').check(0, '', '')
 
     def test_cd_alone_is_told_that_it_does_not_last(self):
@@ -94,7 +94,7 @@ class PromptTest(ShellTest):
         self.piped('', 'h[3-1]').check(2, '', "classh: bad host 'h[3-1]': "
                                        "'3-1' runs backwards\n")
 
-    def test_what_it_does_not_go_with_is_said(self):
+    def test_options_that_exclude_the_shell_are_named(self):
         for args in (['-I'], ['-S', 'x'], ['-E', 'x'], ['--pickle', 'x'],
                      ['-']):
             said = self.piped('', 'h1', *args).check(2, '', None)
@@ -280,8 +280,8 @@ class BuiltInTest(ShellTest):
                 1, '', '2 saved\n2 of 2 printed more than 5 bytes and were '
                 'cut (--max-output): a,b\n')
 
-    def test_words_that_one_does_not_take_are_refused(self):
-        # Who says '%all web*' means %only.
+    def test_built_in_without_arguments_refuses_one(self):
+        # '%all web*' is a mistake for '%only web*'.
         self.ask('%only db1')
         for name in 'all', 'hosts', 'failed', 'retry', 'quit', 'help':
             self.assertIn('classh: %%%s takes nothing; see %%help\n' % name,
@@ -371,9 +371,9 @@ class EditingTest(ShellTest):
         self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
         self.assertEqual(self.lines('home/.classh_history'),
                          ['echo first', '%hosts'])
-        os.chmod(path, 0o644)       # somebody has been careless
+        os.chmod(path, 0o644)       # as a careless user leaves it
         shell = self.shell('h1')
-        shell.type('\x10\x10\n')    # Ctrl-P, twice: the one before the last
+        shell.type('\x10\x10\n')    # Ctrl-P twice: the line before the last
         shell.expect('echo first')
         shell.expect('  first')
         shell.expect('classh 1> ')
@@ -452,7 +452,7 @@ class InterruptTest(ShellTest):
         self.assertEqual(len(self.lines('begun')), 2)
 
     def test_second_ctrl_c_kills_what_is_slow_to_end(self):
-        # With a grace of an hour, only the second can end it.
+        # With a grace of an hour, only the second Ctrl-C ends the job.
         self.starter = [sys.executable, '-c', 'import sys, classh; '
                         'classh.SSHJobMan.__init__.__kwdefaults__.update('
                         'grace=3600.0); sys.exit(classh.main())']
@@ -545,7 +545,8 @@ class InterruptTest(ShellTest):
             for _ in range(1 + number % 2):
                 shell.expect('   0   (')
             shell.signal(signal.SIGINT)
-            # Should it come just before the wait, the first line wakes it.
+            # If the signal comes just before the shell waits, the first line
+            # wakes the shell.
             shell.type('\necho i""n\n')
             shell.expect('  in\r\n')
             shell.expect('  in\r\n')
@@ -586,7 +587,7 @@ class PipeTest(ShellTest):
 
     @staticmethod
     def echo(command, word):
-        """Have *word* said by a host; return when it is shown."""
+        """Let a host print *word*; return when the shell shows it."""
         command.send(b'echo %s\n' % word.encode())
         wait_until(lambda: '  %s\n' % word in command.stdout)
 
@@ -625,7 +626,7 @@ class PipeTest(ShellTest):
             stdin='%local exit 7\n').check(7)
 
     def test_fanout_that_is_set_gets_its_descriptors(self):
-        # All of them run at once; without a word that there is no room.
+        # All jobs run at once, without a warning that there is no room.
         said = self.piped('%%fanout 40\necho >>in; [ $(wc -l <in) -lt 40 ] '
                           '|| touch all; %s\n' % until('all'), '-f1', '-u30',
                           '-q', 'h[1-40]', before='ulimit -Sn 64')
@@ -663,7 +664,7 @@ class PipeTest(ShellTest):
         self.assertTrue(os.path.exists(self.path('on')))
 
     def test_save_that_fails_halfway_is_a_failure(self):
-        # Not half of it kept in silence: /dev/full is full.
+        # /dev/full is full: half a file must not pass for success.
         said = self.piped('true\n%save /dev/full\ntouch on\n', '--errexit',
                           'h1')
         self.assertNotEqual(said.status, 0, said)
@@ -673,7 +674,7 @@ class PipeTest(ShellTest):
         for line in '%quit', 'exit', ' quit ', 'logout\r':
             self.piped(line + '\ntouch on\n', 'h1').check(0, '', '')
             self.assertFalse(os.path.exists(self.path('on')))
-        # It keeps the status of the last command; more words are a command.
+        # exit keeps the status of the last command; 'exit 1' is a command.
         self.piped('false\nexit\n', 'h1').check(5, None, None)
         self.piped('exit 0\nexit; true\nlogout 1 || quit 2 || true\n'
                    'touch on\n', 'h1').check(0, None, None)
@@ -706,10 +707,10 @@ class PipeTest(ShellTest):
                 self.echo(command, line)
                 wait_until(lambda: state(command.pid) in 'SZ')
                 command.signal(signal.SIGUSR1)
-            # While it runs, it would answer.
+            # A running command would answer.
             command.finish().check(0, None, None)
 
-    def test_nohup_is_heeded(self):
+    def test_nohup_keeps_it_running(self):
         with Command(self.argv('h1'), stdin=subprocess.PIPE, env=self.env,
                      cwd=self.directory, before="trap '' HUP") as command:
             for line in 'one', 'two':
@@ -717,8 +718,8 @@ class PipeTest(ShellTest):
                 command.signal(signal.SIGHUP)
             command.finish().check(0, None)
 
-    def test_nobody_reads_its_output_any_more(self):
-        # What runs on many hosts and is not seen had better not be started.
+    def test_shell_ends_when_the_reader_of_its_output_leaves(self):
+        # A command whose results nobody sees must not be started.
         reader, writer = os.pipe()
         os.close(reader)
         try:
@@ -736,7 +737,7 @@ class PipeTest(ShellTest):
 
 
 class PasswordTest(ShellTest):
-    """With -A, the password is asked for once for all lines."""
+    """-A asks for the password once for all lines."""
 
     def setUp(self):
         super().setUp()
@@ -757,7 +758,7 @@ class PasswordTest(ShellTest):
         self.assertEqual(said.stdout.count('assword'), 1)
 
     def test_refusal_is_remembered_but_stops_one_command_only(self):
-        # h1 wants the password; the others have their connections.
+        # Only h1 needs the password; the other hosts are connected.
         said = run_classh(
             '--ssh', ASKING_SSH, '--shell', '--askpass-file', self.secret,
             '-f2', 'h1', 'h[2-7]', cwd=self.directory, env=self.env,

@@ -69,7 +69,7 @@ class HostFileTest(unittest.TestCase):
             self.assertEqual(error.line, line)
             self.assertIn('inventory', str(error))
 
-    def test_what_is_invisible_is_refused_with_its_line(self):
+    def test_invisible_character_is_refused_with_its_line(self):
         for bad in (b'a\xe2\x80\x8bb', b'a\xc2\xad', b'\xa0a', b'a\xa0b',
                     b'a \xef\xbb\xbfb', b'web[3\xe2\x80\x935]'):
             error = self.refused(b'a\n' + bad + b'\n')

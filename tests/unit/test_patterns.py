@@ -92,7 +92,7 @@ class ExpandTest(unittest.TestCase):
 
 class RefusedPatternTest(unittest.TestCase):
     def check(self, pattern, part, text):
-        """Refused at once, before anything is taken; .part is at fault."""
+        """Check that *pattern* is refused at once; .part is at fault."""
         with self.assertRaises(PatternError, msg=pattern) as caught:
             expand(pattern)
         error = caught.exception
@@ -120,7 +120,7 @@ class RefusedPatternTest(unittest.TestCase):
         self.check('web[45-33]', '45-33', 'runs backwards')
         self.check('web[1,9-08]', '9-08', 'runs backwards')
 
-    def test_range_that_is_none(self):
+    def test_malformed_range(self):
         for part in ('1-', '-1', '-', '36-40-44', '1-3/', '1/2', 'a-c',
                      '1-3/-1', '1-3/x', ' 1', '1 ', '1-\u0663', 'x y',
                      '1-9' + '9' * 18):
@@ -136,7 +136,7 @@ class RefusedPatternTest(unittest.TestCase):
                      '-al@web1', 'al@-x:22'):
             self.check(host, host, "begins with '-'")
         self.check('web1,-x', '-x', "begins with '-'")
-        # Neither may it come out of a bracket.
+        # A bracket must not make such a name either.
         self.check('[-x,a]', '-x', 'is not a number, range or word')
         self.check('al[@-x,a]', '@-x', 'is not a number, range or word')
 
@@ -152,14 +152,14 @@ class RefusedPatternTest(unittest.TestCase):
         self.check('a/b', 'a/b', "holds a '/'")
         self.check('[a/b]', 'a/b', 'is not a number, range or word')
 
-    def test_what_is_not_user_name_port(self):
+    def test_host_that_is_not_user_name_port(self):
         for host in ('web1:', 'web1:x', 'web1:22x', ':22', '@web1', 'al@',
                      'al@:22', '[::1]:', '[::1]:x', '[::1]x', 'a[::1]',
                      'a[1::2]b', 'web[1-2]:', 'web[1-2]:x'):
             self.check(host, host, 'is not [user@]name[:port]')
 
-    def test_address_that_is_none(self):
-        # Such a one came to ssh without its brackets, as an option does.
+    def test_malformed_address(self):
+        # '[-oX:]' reached ssh without its brackets: as an option.
         for host in ('[-oX:]', 'bob@[-x:y]', '[-x:]:22', 'bob@-x:y:z',
                      '[a:b]', '[::1%]', 'web:22:x',
                      'fe80::[1,x]', '[web:vars]', '[all:children]'):
@@ -241,7 +241,7 @@ class RefusedPatternTest(unittest.TestCase):
                 expand(pattern)
             self.assertNotIn('; ', str(caught.exception))
 
-    def test_what_does_not_come_out_of_a_bracket_either(self):
+    def test_bracket_that_makes_a_malformed_port(self):
         for pattern in ('web1:[a,b]', 'web1:2[2,x]', '[a,b]:x'):
             with self.subTest(pattern), self.assertRaises(PatternError):
                 list(expand(pattern))
@@ -323,7 +323,7 @@ class FoldTest(unittest.TestCase):
 
 
 class RandomHosts:
-    """Sets of hosts that are alike enough to fold, and not quite."""
+    """Makes sets of hosts that nearly fold into one pattern."""
 
     def __init__(self, seed):
         self.dice = random.Random(seed)
@@ -334,7 +334,7 @@ class RandomHosts:
         return [dice.choice(shapes)() for _ in range(dice.randint(1, 80))]
 
     def shape(self):
-        """A function that makes names with the same letters in them."""
+        """Return a function that makes names with the same letters."""
         dice = self.dice
         texts = [self.letters() for _ in range(dice.randint(1, 4))]
         texts[0] = dice.choice(['', 'al@']) + texts[0]

@@ -72,7 +72,7 @@ class OrderTest(unittest.TestCase):
             self.assertEqual(list(stream), ['n9'])
 
     def test_next_host_may_be_far_off(self):
-        # Nobody waits until it is found; and it is not the end.
+        # take() returns before it finds the next host: not the end.
         with mock.patch('classh.SKIP_BATCH', 5):
             stream = HostQueue('n[1-20],m', exclude='n[2-19]')
             looks = []
