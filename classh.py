@@ -4925,8 +4925,8 @@ _any_number = _number_type(float, -math.inf)
 
 
 class _KeptResults:
-    """The Results of one command, by host; their output is in a temporary
-    file.
+    """Listens to a run and keeps its Results, by host; their output is in a
+    temporary file.
 
     .heads maps each host, in order of finishing, to its Result without
     output.
@@ -4943,7 +4943,7 @@ class _KeptResults:
         try:
             self._stored[result.host] = self._store(result)
         except OSError:
-            self._stored[result.host] = result      # no disk space
+            self._stored[result.host] = result      # in memory: no space
 
     def _store(self, result):
         import pickle

@@ -251,10 +251,10 @@ class BuiltInTest(ShellTest):
         for host, result in results.items():
             with mock.patch('classh._write_all',
                             side_effect=host in 'bd' and full or _write_all):
-                kept[host] = result
+                kept.finished(result)
         with mock.patch('tempfile.TemporaryFile', side_effect=full):
             other = _KeptResults()
-            other['a'] = results['a']
+            other.finished(results['a'])
         self.assertEqual({host: kept[host] for host in kept.heads}, results)
         self.assertEqual(other['a'], results['a'])
 
