@@ -4383,12 +4383,14 @@ class _Terminal:
         self._typed = 0             # bytes of lines that stay unread
         self._epoll = None
         self._fd = next(filter(os.isatty, (0, 1, 2)), None)
+
+    def open(self):
         if self._fd is not None:
             # Edge-triggered: an unread line wakes us only once.
             self._epoll = select.epoll()
             self._epoll.register(self._fd, select.EPOLLIN | select.EPOLLET)
-            manager.watch(self._epoll, selectors.EVENT_READ, self._on_event,
-                          hold=False)
+            self._manager.watch(self._epoll, selectors.EVENT_READ,
+                                self._on_event, hold=False)
 
     def close(self):
         if self._epoll:
@@ -4448,13 +4450,15 @@ class _ReaderWatch:
         self._manager = manager
         self._stops = stops
         self._fd = None             # a copy of stdout
+
+    def open(self):
         if (_is_pipe(1) and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE
                 == os.O_WRONLY):
             # Without a reader, the end that one writes to can be read from.
             # (What was opened for both is its own reader, always.)
             self._fd = os.dup(1)
-            manager.watch(self._fd, selectors.EVENT_READ, self._on_closed,
-                          hold=False)
+            self._manager.watch(self._fd, selectors.EVENT_READ,
+                                self._on_closed, hold=False)
 
     def _on_closed(self, fd, events):
         self._manager.unwatch(fd)
@@ -4638,6 +4642,29 @@ def _tell_idle_exclusions(hosts, say):
         say('-x excludes none of these hosts: %s' % _excerpt(','.join(idle)))
 
 
+def _status_line(done, running):
+    """Return how many hosts are *done*, and which are *running* (host:
+    seconds) for how long."""
+    alike = collections.defaultdict(list)
+    for host, seconds in running.items():
+        alike[int(seconds)].append(host)
+    return '%d done, %d running%s' % (
+        done, len(running),
+        ''.join('%s %d s %s' % (',' if index else ':', seconds,
+                                fold(alike[seconds]))
+                for index, seconds in enumerate(alike)))
+
+
+def _take_rest(hosts):
+    """Return the hosts that are left in the queue *hosts*, a list; not all,
+    where there are more than can be named."""
+    left, end = [], time.monotonic() + LISTING_LIMIT
+    while (not hosts.exhausted and len(left) < EXPANSION_LIMIT
+           and time.monotonic() < end):
+        left += filter(None, [hosts.take()])
+    return left
+
+
 def _process_room():
     """Return how many processes more this user may have (ulimit -u)."""
     import resource                 # few runs need it
@@ -4650,6 +4677,19 @@ def _process_room():
             if os.stat(path).st_uid == os.geteuid():
                 limit -= len(os.listdir(path))      # it counts threads
     return limit
+
+
+def _limit_fanout(wanted, warn):
+    """Return how many of the *wanted* jobs this user may run at once with -A.
+
+    Each may have three processes then, and where there is no room for the
+    last of them, the askpass helper, ssh sends an empty password.
+    """
+    fanout = max(1, min(wanted, _process_room() // 3))
+    if fanout < wanted:
+        warn('no room for %d jobs at once, running %d: ulimit -u'
+             % (wanted, fanout))
+    return fanout
 
 
 def _raise_descriptor_limit(need):
@@ -4697,7 +4737,7 @@ class Run:
         self._stdin_hosts = None
         self._hosts = None          # until all were taken
         self._terminal = None
-        self._opened = []           # to be closed after the run
+        self._opened = []           # what is closed after the run
 
     def warn(self, text):
         for view in self._views:
@@ -4715,7 +4755,9 @@ class Run:
         self._stdin_hosts = stdin_hosts
         self._hosts = hosts
         self._stops.faults = 0      # of an earlier run, at the shell's prompt
-        fanout = self._fanout()
+        fanout = options.fanout
+        if self.attendant and self.attendant.may_prompt:
+            fanout = _limit_fanout(fanout, self.warn)
         _raise_descriptor_limit(5 * fanout + SPARE_DESCRIPTORS)
         with SSHJobMan(
                 hosts, command, fanout=fanout,
@@ -4744,25 +4786,12 @@ class Run:
             self._stops, self._out, self.had_errors,
             self._tally.max_status if options.maxrc else self._tally.status())
 
-    def _fanout(self):
-        """Return how many jobs to run at once.  With -A each may have three
-        processes: where its helper cannot run, ssh sends an empty password.
-        """
-        wanted = self._options.fanout
-        if not (self.attendant and self.attendant.may_prompt):
-            return wanted
-        fanout = max(1, min(wanted, _process_room() // 3))
-        if fanout < wanted:
-            self.warn('no room for %d jobs at once, running %d: ulimit -u'
-                      % (wanted, fanout))
-        return fanout
-
     def _open(self):
         if self.attendant:
             self.attendant.open(self._manager)
         self._sinks.open(self._manager)
         if self._uses_stdout:
-            self._opened.append(_ReaderWatch(self._manager, self._stops))
+            self._keep_open(_ReaderWatch(self._manager, self._stops))
         # Keys belong to the source of hosts, to the prompt, or to a pager,
         # which may be what reads our pipe.
         keys = not (self._stdin_hosts or self._options.shell or _is_pipe(1)
@@ -4770,9 +4799,13 @@ class Run:
         self._terminal = _Terminal(
             self._manager, self._print_status if keys else None,
             self._stops.hang_up)
-        self._opened.append(self._terminal)
+        self._keep_open(self._terminal)
         if self._stdin_hosts:
             self._stdin_hosts.open(self._manager)
+
+    def _keep_open(self, watch):
+        self._opened.append(watch)
+        watch.open()
 
     def _guard(self, step, *args):
         """Call *step*; stop the run as often as that is asked for.
@@ -4803,7 +4836,8 @@ class Run:
                      or time.monotonic() > self._sink_deadline))
 
     def _turn(self, timeout=None):
-        self._terminal.tick()
+        if self._terminal:          # none where a fault came before it
+            self._terminal.tick()
         self._poll(DELIVERY_CHECK if self._sink_deadline else timeout)
         for view in self._views:
             view.tick()
@@ -4838,29 +4872,28 @@ class Run:
             self._hosts = None
 
     def _print_status(self):
-        """Tell how many are done, and which hosts run since when."""
-        running = self._manager.running
-        alike = collections.defaultdict(list)
-        for host, seconds in running.items():
-            alike[int(seconds)].append(host)
-        self.warn('%d done, %d running%s' % (
-            self._tally.total, len(running),
-            ''.join('%s %d s %s' % (',' if index else ':', seconds,
-                                    fold(alike[seconds]))
-                    for index, seconds in enumerate(alike))))
+        self.warn(_status_line(self._tally.total, self._manager.running))
 
     def _refusal(self):
         return self.attendant and self.attendant.refusal()
 
     def _print_summary(self):
         """Tell what failed, what was lost and what was not started."""
-        quiet = self._options.quiet
+        quiet, reader_left = self._options.quiet, self._stops.reader_left
+        lost = self._tally.lost
         self._sinks.tell_undelivered()
-        self._tell_what_is_not_whole(quiet or self._stops.reader_left)
+        # The exit status tells of output that did not come whole to a target.
+        self.had_errors |= bool(self._sinks.cut or lost)
+        if quiet or reader_left:    # no summary will name them
+            if self._sinks.cut:
+                self.warn(self._cut_line(self._sinks.cut))
+            if lost:
+                self.warn('%d of %d output lost: %s' % (
+                    len(lost), self._tally.total, fold(lost)))
         refusal = self._refusal()
         if refusal:
             self.warn(refusal + ': it is sent no more')
-        if self._stops.reader_left:
+        if reader_left:
             return
         if not quiet:
             self._err.write(self._err.escape(self._tally.summary()))
@@ -4869,33 +4902,18 @@ class Run:
         if not quiet or refusal or self._stops.faults:
             self._print_not_started('tried' if refusal else 'started')
 
+    def _cut_line(self, hosts):
+        return _cut_line(hosts, self._tally.total, self._options.max_output)
+
     def _print_not_started(self, verb):
-        hosts, left = self._manager.not_started(), []
-        end = time.monotonic() + LISTING_LIMIT
-        while (not hosts.exhausted and len(left) < EXPANSION_LIMIT
-               and time.monotonic() < end):
-            left += filter(None, [hosts.take()])
+        hosts = self._manager.not_started()
+        left = _take_rest(hosts)
         self._check_exclusions()
         if not hosts.exhausted:
             self._err.print_line('%d or more not started' % len(left))
         elif left:
             self._err.print_line('%d not %s: %s' % (len(left), verb,
                                                     fold(left)))
-
-    def _tell_what_is_not_whole(self, quiet):
-        """See that the exit status tells of output that did not come whole
-        to a target; say whose it is where, *quiet*, no summary will."""
-        stored, lost = self._sinks.cut, self._tally.lost
-        if stored or lost:
-            self.had_errors = True
-        if quiet and stored:
-            self.warn(self._cut_line(stored))
-        if quiet and lost:
-            self.warn('%d of %d output lost: %s' % (
-                len(lost), self._tally.total, fold(lost)))
-
-    def _cut_line(self, hosts):
-        return _cut_line(hosts, self._tally.total, self._options.max_output)
 
 
 # -- The shell --------------------------------------------------------------
