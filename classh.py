@@ -1368,12 +1368,23 @@ class _Job:
 
 
 def _kill_group(pid, signum):
-    """Send *signum* to the process group that *pid* leads.
+    """Send *signum* to the child *pid*, and to its group if it leads one.
 
     EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
     """
     with contextlib.suppress(OSError):
-        os.killpg(pid, signum)
+        kill = os.killpg if os.getpgid(pid) == pid else os.kill
+        kill(pid, signum)
+
+
+def _has_exited(pid):
+    """Return whether the child *pid* has exited; do not reap it, so that its
+    number and that of its group are not used again."""
+    try:
+        return os.waitid(os.P_PID, pid,
+                         os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:       # another part of the program reaped it
+        return True
 
 
 def wait_or_end(process, stop_level, patience, grace):
@@ -1396,30 +1407,13 @@ def wait_or_end(process, stop_level, patience, grace):
                 now >= deadline or level > at_first and len(signals) == 2):
             if not signals:
                 return None
-            _kill_led(process.pid, signals.pop(0))
+            _kill_group(process.pid, signals.pop(0))
             deadline = now + grace
         time.sleep(pause)
         pause = min(2 * pause, WAIT_INTERVAL_MAX)
     if deadline is not None:
-        _kill_led(process.pid, signal.SIGKILL)      # what it leaves behind
+        _kill_group(process.pid, signal.SIGKILL)    # what it leaves behind
     return process.wait()
-
-
-def _kill_led(pid, signum):
-    """Send *signum* to the process *pid*, and to its group if it leads one."""
-    with contextlib.suppress(OSError):
-        kill = os.killpg if os.getpgid(pid) == pid else os.kill
-        kill(pid, signum)
-
-
-def _has_exited(pid):
-    """Return whether the child *pid* has exited; do not reap it, so that its
-    number and that of its group are not used again."""
-    try:
-        return os.waitid(os.P_PID, pid,
-                         os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:       # another part of the program reaped it
-        return True
 
 
 # -- Event loop -------------------------------------------------------------
@@ -3051,12 +3045,8 @@ class _Sink:
         self.label = label
         self._complain = complain
         self._delivery = delivery   # a _LineWriter or a _Storage
+        self.cut = delivery.cut     # hosts whose output is there in part only
         self._fd = None             # closed at the end
-
-    @property
-    def cut(self):
-        """The hosts whose results were stored without all their output."""
-        return self._delivery.cut
 
     def finished(self, result):
         self._delivery.add(result)

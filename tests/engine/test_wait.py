@@ -47,7 +47,7 @@ class WaitTest(TestCase):
 
     def test_then_the_wait_is_given_up(self):
         process = self.start(DEAF)
-        with mock.patch('classh._kill_led'):
+        with mock.patch('classh._kill_group'):
             self.assertIsNone(wait_or_end(process, lambda: 1, .1, .1))
         os.killpg(process.pid, 9)
         process.wait()
