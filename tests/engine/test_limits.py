@@ -204,7 +204,7 @@ class LimitTest(EngineTest):
             with self.subTest(name=name), self.manager(
                     ['early[1-2]'], timeout=100, clock=clock) as job:
                 if name != '_Launcher.start':
-                    job.poll(0)
+                    self.start_all(job, 2)
                     self.until_settled(2)
                     clock.advance(2)    # all are asked
                 owner, method = name.split('.')

@@ -46,10 +46,7 @@ class WaitTest(EngineTest):
     def test_results_stand_in_order_of_finishing(self):
         gates = Gates(self.scratch(), *'abc')
         with self.manager(list('abc'), gates.command) as job:
-            # A gate opens only to a job that runs, and a turn of a busy
-            # machine may not start all.
-            while len(job.running) < 3:
-                job.poll(0)
+            self.start_all(job, 3)
             for host in 'cab':
                 gates.open(host)
                 self.assertEqual(self.take(job).host, host)
@@ -59,10 +56,7 @@ class WaitTest(EngineTest):
         gates = Gates(self.scratch(), *'abc')
         order = iter('bca')
         with self.manager(list('abc'), gates.command) as job:
-            # A gate opens only to a job that runs, and a turn of a busy
-            # machine may not start all.
-            while len(job.running) < 3:
-                job.poll(0)
+            self.start_all(job, 3)
             gates.open(next(order))
             finished = []
             for result in job:
@@ -81,8 +75,7 @@ class WaitTest(EngineTest):
         # An engine that spins would use all of the time it waits.
         with self.manager(['slow[1-20]', 'closer[1-20]'],
                           'exec sleep 60') as job:
-            while len(job.running) < 40:
-                job.poll(0)
+            self.start_all(job, 40)
             self.until_settled(40)
             used = time.process_time()
             self.assertIs(job.wait(.5), False)

@@ -234,7 +234,7 @@ class FanoutTest(EngineTest):
     def test_those_that_run_are_named_longest_first(self):
         gates = Gates(self.scratch(), *'abcd')
         with self.manager(list('abcd'), gates.command, fanout=3) as job:
-            job.poll(0)
+            self.start_all(job, 3)
             self.assertEqual(list(job.running), ['a', 'b', 'c'])
             gates.open('b')
             self.take(job)

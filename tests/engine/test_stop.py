@@ -16,7 +16,7 @@ import classh
 class StopTest(EngineTest):
     def test_what_runs_is_ended_and_the_rest_is_not_started(self):
         with self.manager(['slow[1-7]'], fanout=3) as job:
-            job.poll(0)
+            self.start_all(job, 3)
             self.until_settled(3)
             job.stop()
             results = self.take(job, 3)
@@ -38,7 +38,7 @@ class StopTest(EngineTest):
 
     def test_second_one_kills_at_once(self):
         with self.manager(['hang[1-2]'], grace=LONG) as job:
-            job.poll(0)
+            self.start_all(job, 2)
             self.until_settled(2)
             job.stop()
             self.assertEqual(job.poll(.05), [])
@@ -50,7 +50,7 @@ class StopTest(EngineTest):
     def test_what_had_finished_is_not_stopped(self):
         gates = Gates(self.scratch(), *'ab')
         with self.manager(['a', 'b'], gates.command) as job:
-            job.poll(0)
+            self.start_all(job, 2)
             gates.open('a')
             gates.open('b', 7)
             self.until_children('ZZ')
@@ -63,7 +63,7 @@ class StopTest(EngineTest):
     def test_draining_lets_what_runs_come_to_its_end(self):
         gates = Gates(self.scratch(), *'abc')
         with self.manager(list('abc'), gates.command, fanout=2) as job:
-            job.poll(0)
+            self.start_all(job, 2)
             job.drain()
             gates.open('a')
             gates.open('b', 7)
@@ -74,7 +74,7 @@ class StopTest(EngineTest):
 
     def test_what_drains_can_still_be_stopped(self):
         with self.manager(['hang', 'slow'], grace=LONG) as job:
-            job.poll(0)
+            self.start_all(job, 2)
             self.until_settled(2)
             job.drain()
             job.stop()                  # the first: SIGTERM, not SIGKILL
@@ -180,7 +180,7 @@ class LeaveTest(EngineTest):
 
     def test_interrupt_during_close(self):
         job = self.manager(['hang[1-3]'], grace=LONG)
-        job.poll(0)
+        self.start_all(job, 3)
         self.until_settled(3)
         previous = signal.signal(signal.SIGUSR1, signal.default_int_handler)
         self.addCleanup(signal.signal, signal.SIGUSR1, previous)
@@ -200,7 +200,7 @@ class LeaveTest(EngineTest):
     def test_results_not_given_yet_are_still_there(self):
         gates = Gates(self.scratch(), *'abcde')
         with self.manager(list('abcde'), gates.command, keep=False) as job:
-            job.poll(0)
+            self.start_all(job, 5)
             gates.open_all()
             self.until_children('ZZZZZ')
             for result in job:
@@ -246,7 +246,7 @@ class LeaveTest(EngineTest):
             killpg(pid, signum)
 
         job = self.manager(['slow[1-3]'])
-        job.poll(0)
+        self.start_all(job, 3)
         self.until_settled(3)
         with mock.patch('os.killpg', interrupted):
             with self.assertRaises(KeyboardInterrupt):

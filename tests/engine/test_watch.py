@@ -142,7 +142,7 @@ class WatchTest(EngineTest):
             reader, writer = self.pipe(b'x')
             gates = Gates(self.scratch(), *names)
             with self.manager(['slow'] + list(names), gates.command) as job:
-                job.poll(0)
+                self.start_all(job, 1 + len(names))
                 job.watch(reader, READ, lambda fd, events: (
                     job.stop(), job.unwatch(fd)))
                 gates.open_all(7)

@@ -75,6 +75,12 @@ class EngineTest(TestCase):
         self.assertEqual(len(results), count, results)
         return results[0] if count == 1 else results
 
+    def start_all(self, job, count):
+        """Turns until *count* jobs run; one is over after 50 ms of starting,
+        which on a busy machine is one job."""
+        while len(job.running) < count:
+            self.assertEqual(job.poll(0), [])
+
     @staticmethod
     def until_settled(count=1, line='sleep 60'):
         """Wait for *count* processes that have come to *line*.

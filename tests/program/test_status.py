@@ -135,7 +135,7 @@ class ReasonTest(EveryModeTest):
 
     def test_what_we_stopped_was_not_timed_out(self):
         with self.manager(['late', 'polite', 'slow']) as job:
-            job.poll(0)
+            self.start_all(job, 3)
             self.until_settled(3)
             job.stop()
             for result in self.take(job, 3):
