@@ -2192,12 +2192,12 @@ class _Work:
 
     def job(self, host):
         """Return a job for *host*, which is not started."""
-        job = _Job(host, self._max_output, self._spool, self._clock())
-        job.environment = self._transport.environment(host)
-        return job
+        return _Job(host, self._max_output, self._spool, self._clock())
 
     def start(self, job, pool, launcher, timeout):
-        """Start *job* in *pool*; raise what pool.start() raises."""
+        """Start *job* in *pool*; raise what pool.start() raises, or the
+        transport or a hook."""
+        job.environment = self._transport.environment(job.host)
         self._hooks.prepare(job)
         pool.start(
             job, launcher,
@@ -2421,13 +2421,13 @@ class _Dispatcher:
         return len(result.output) + len(result.errors)
 
     def _emit(self, result):
+        self.finished.append(result)
+        if self._keep:
+            self.results[result.host] = result
         why = self.pace.finished(result)
         if why:
             self.stopped_why = self.stopped_why or why
             self.drain()
-        self.finished.append(result)
-        if self._keep:
-            self.results[result.host] = result
 
     # What is held while there is work
 

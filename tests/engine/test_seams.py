@@ -1,6 +1,7 @@
 """The seams of the engine: another transport than ssh, a pace that stops a
 run, and hosts that are put back for later."""
 
+import errno
 import os
 import signal
 import time
@@ -115,6 +116,45 @@ class TransportTest(SeamTest):
                     self.results('a', command, transport=transport),
                     {'a': ('ok', 0, output)})
 
+    def test_transport_that_fails_fails_its_host_alone(self):
+        class Broken(LocalShell):
+            def environment(self, host):
+                if host == 'a':
+                    raise OSError(errno.EACCES, 'no access')
+                return super().environment(host)
+
+            def argv(self, host, command):
+                if host == 'b':
+                    raise ValueError('not for b')
+                return super().argv(host, command)
+        manager = self.manager('a,b,c', 'true', transport=Broken())
+        manager.wait()
+        self.assertEqual(
+            {host: (result.outcome, result.cause, result.reason)
+             for host, result in manager.results.items()},
+            {'a': ('ssh', 'start', 'ssh could not be started: no access'),
+             'b': ('ssh', 'start', 'ssh could not be started: not for b'),
+             'c': ('ok', '', '')})
+
+    def test_host_whose_start_is_interrupted_is_not_lost(self):
+        for method in 'environment', 'argv':
+            transport = LocalShell()
+            real = getattr(transport, method)
+            calls = []
+
+            def interrupted(host, *args):
+                calls.append(host)
+                if len(calls) == 2:
+                    raise KeyboardInterrupt
+                return real(host, *args)
+            setattr(transport, method, interrupted)
+            manager = self.manager('h[1-3]', 'true', transport=transport)
+            with self.assertRaises(KeyboardInterrupt):
+                while not manager.done:
+                    manager.poll()
+            manager.wait()
+            self.assertEqual(sorted(manager.results), ['h1', 'h2', 'h3'])
+
     def test_judgement_is_the_transports(self):
         class Lenient(LocalShell):
             def explain(self, job):
@@ -188,6 +228,17 @@ class PaceTest(SeamTest):
         manager.wait()
         self.assertEqual(list(manager.results), ['h1'])
         self.assertEqual(manager.stopped_why, 'h1 failed')
+
+    def test_pace_that_raises_loses_no_result(self):
+        class Broken(Pace):
+            def finished(self, result):
+                raise RuntimeError(result.host)
+        manager = self.manager('a', 'true', pace=Broken())
+        with self.assertRaises(RuntimeError):
+            while not manager.done:
+                manager.poll()
+        self.assertEqual([result.host for result in manager.poll()], ['a'])
+        self.assertTrue(manager.done)
 
     def test_plain_pace_gives_no_reason(self):
         manager = self.manager('h1', 'exit 1')
