@@ -2708,9 +2708,9 @@ STALL_LIMIT = 2.0       # seconds that a blocked stream is waited for once the
 class Console:
     """A standard stream to write str to; it never raises.
 
-    The first error is kept in .error, and what comes after it is dropped:
-    a full disk or a reader who went away must not end the run.  On a
-    terminal, what could drive it is shown escaped.
+    The first error is kept in .error, and all later text is dropped: a full
+    disk or a reader who went away must not end the run.  Characters that
+    could drive a terminal are escaped there.
     """
 
     def __init__(self, stream, stops=None):
@@ -2771,9 +2771,9 @@ class Console:
     def write_text(self, text):
         """Write remote *text*, escaped.
 
-        What a terminal has no room for in a line goes to lines with an
-        indent: the terminal would put that at its left edge, where it could
-        pass for a line of ours.
+        A line that is wider than the terminal continues on lines with an
+        indent: the terminal itself would continue it at the left edge, where
+        remote text could pass for a line of ours.
         """
         self.write(self._fold(self.escape(text)) if self.terminal else text)
 
@@ -2829,11 +2829,11 @@ _TERMINAL_ESCAPES = {
 
 
 def run_script(script, usage):
-    """Run a script around this module: exit with the status that
-    script(arguments, out) returns, where *out* is a Console of stdout.
+    """Exit with the status that script(arguments, out) returns; *out* is a
+    Console of stdout.
 
-    An error ends the script in one line on stderr, with status 1, or 2 where
-    the arguments are at fault; UsageError() without words shows *usage*.
+    An error ends the script with one line on stderr and status 1, or 2 where
+    the arguments are at fault.  UsageError without a text shows *usage*.
     """
     name = os.path.basename(sys.argv[0])
     out = Console(sys.stdout)
@@ -2882,8 +2882,8 @@ def _indent(text):
 class View:
     """A way to show a run while it goes on; this one shows nothing.
 
-    A view may have a method data(host, stream, octets), too.  That is called
-    with the bytes as they come; *stream* is 'output' or 'errors'.
+    Where a view has a method data(host, stream, octets), the method is
+    called with the bytes as they come; *stream* is 'output' or 'errors'.
     """
 
     data = None
@@ -2898,8 +2898,8 @@ class View:
         """The job of result.host is over."""
 
     def tick(self):
-        """A turn of the run is over; so is one at least each second while
-        jobs run."""
+        """A turn of the run is over.  While jobs run, a turn takes a second
+        at most."""
 
     def interrupted(self):
         """Another line is about to be written to stderr."""
@@ -2946,8 +2946,8 @@ def choose_views(options, out, err):
 class ViewHooks(JobHooks):
     """Tells *views* of each start, and of the bytes as they come.
 
-    To stand before hooks that filter the streams of a job: a view gets
-    what the filters have left.
+    Hooks that filter the streams of a job come after this one, so that a
+    view gets what the filters leave.
     """
 
     def __init__(self, views):
@@ -4216,8 +4216,8 @@ class SignalExit(BaseException):
 def _set_handlers(handlers):
     """Install *handlers*, a dict of signal: function; return those before.
 
-    A signal that is ignored stays so: whoever started us with nohup or in
-    the background wants that.
+    A signal that is ignored stays ignored, because nohup and shells that
+    start a job in the background rely on that.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}                   # no signal comes here
@@ -4227,17 +4227,17 @@ def _set_handlers(handlers):
 
 
 class StopRequests:
-    """Who has asked for an end so far, and how often.
+    """What has asked for an end so far; a context manager that notes signals.
 
-    .caught       the signals that did, in order, noted while in a with block
-    .reader_left  True: nobody reads the results any more
-    .faults       errors that kept a turn of the run from its end
-    .status_wanted  True after SIGUSR1, which asks for a line of progress
+    caught          the signals that ask for an end, in order
+    reader_left     True: nobody reads the results any more
+    faults          how many errors kept a turn of the run from its end
+    status_wanted   True after SIGUSR1, which asks for a line of progress
 
-    All that waits holds this object.  The handlers only note.  An exception
-    out of one could come anywhere: in a clean-up, which is then not done, or
-    between the standard library's taking of a lock and its try block, and
-    the lock is never released.
+    Everything that waits holds this object.  The handlers only note.  An
+    exception out of a handler could come anywhere: in a clean-up, which is
+    then not done, or between the standard library's taking of a lock and its
+    try block, and the lock is never released.
     """
 
     def __init__(self):
@@ -4257,8 +4257,8 @@ class StopRequests:
             signal.signal(signum, handler)
 
     def level(self):
-        """Return how often an end was asked for: once, what runs is stopped;
-        more often, nothing is waited for."""
+        """Return how often an end was asked for.  The first request stops
+        the jobs; a further one kills them, and ends every other wait."""
         return len(self.caught) + self.reader_left + self.faults
 
     def _note(self, signum, frame):
@@ -4286,8 +4286,9 @@ class StopRequests:
         """Return function(*args), which waits for what somebody types; raise
         SignalExit once a signal asks for an end.
 
-        *function* is of C, such as input(): the one kind that goes on
-        waiting unless a handler raises, and the one that may be broken off.
+        *function* is written in C, such as input(): only such a function
+        goes on waiting unless a handler raises, and only such a function may
+        be broken off.
         """
         self.check()
         if not self._before:
@@ -4313,19 +4314,18 @@ class StopRequests:
 
 
 def _call(function, args):
-    # A frame of its own, that a handler may raise in: it has no state.
+    # A handler may raise in this frame, because the frame has no state.
     return function(*args)
 
 
 @contextlib.contextmanager
 def exit_on_signals(program):
-    """Where there is nothing to put back yet, a signal ends the program at
-    once: the program may wait for a file of hosts, or count those of a
-    pattern.
+    """Let signals end the program at once while nothing has to be restored:
+    the program may wait for a file of hosts, or count those of a pattern.
 
-    If *program* is false, main() was called by another, whose own handlers
-    stay.  If true, signals are ignored after the block: nothing is left for
-    them to end, and the exit status is to be ours.
+    If *program* is false, another program called main(), and its handlers
+    stay.  If true, signals are ignored after the block, because nothing is
+    left to end and the exit status must be ours.
     """
     def leave(signum, frame):
         os._exit(128 + signum)
@@ -4361,7 +4361,7 @@ class _Terminal:
     """Watches the terminal that stdin, stdout or stderr is, if any.
 
     Calls on_enter() (None: never) when Enter alone is typed, and
-    on_hang_up() when the terminal has gone away.  What else is typed stays
+    on_hang_up() when the terminal has gone away.  Other input stays unread,
     for the shell.
     """
 
@@ -4389,8 +4389,8 @@ class _Terminal:
             self._epoll = None
 
     def tick(self):
-        """Note whether this process is in the background.  Afterwards, when
-        the terminal has gone away, the kernel does not tell."""
+        """Note whether this process is in the background.  Once the terminal
+        has gone away, the kernel does not tell any more."""
         if self._epoll:
             # Fails if it is not the controlling terminal.
             with contextlib.suppress(OSError):
@@ -4444,8 +4444,8 @@ class _ReaderWatch:
     def open(self):
         if (_is_pipe(1) and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE
                 == os.O_WRONLY):
-            # Without a reader, the end that one writes to can be read from.
-            # (What was opened for both is its own reader, always.)
+            # Without a reader, poll reports the write end as readable.  (A
+            # descriptor opened for both is its own reader, always.)
             self._fd = os.dup(1)
             self._manager.watch(self._fd, selectors.EVENT_READ,
                                 self._on_closed, hold=False)
@@ -4696,11 +4696,11 @@ def _raise_descriptor_limit(need):
 
 
 class Run:
-    """One command on many hosts: introduces the manager to those who listen.
+    """One command on many hosts: introduces the manager and its listeners to
+    each other, and stops the manager when *stops* asks for an end.
 
-    *listeners* have finished(result), like the tally, the sinks and the
-    views that the *options* want.  .host_options is what SSHJobMan takes as
-    that.
+    Each of the *listeners* has finished(result), as the tally, the sinks and
+    the views of the *options* have.  .host_options goes to SSHJobMan.
     """
 
     def __init__(self, options, out, err, stops, attendant=None,
@@ -4800,8 +4800,8 @@ class Run:
     def _guard(self, step, *args):
         """Call *step*; stop the run as often as that is asked for.
 
-        An error of the system, such as no memory for epoll, asks for it, too:
-        the hosts that run are stopped and told, the others are not started.
+        An error of the system, such as no memory for epoll, is a request,
+        too: running jobs are stopped and reported, no others are started.
         """
         try:
             step(*args)
@@ -4851,7 +4851,7 @@ class Run:
             except (OSError, MemoryError) as error:
                 self.complain('cannot show %s: %s' % (
                     result.host, _error_text(error) or 'out of memory'))
-        # A pager that has us wait is no fault of the hosts.
+        # Time spent waiting for a pager must not time jobs out.
         self._manager.extend_deadlines(time.monotonic() - begun)
 
     def _check_exclusions(self):
@@ -4872,7 +4872,7 @@ class Run:
         quiet, reader_left = self._options.quiet, self._stops.reader_left
         lost = self._tally.lost
         self._sinks.tell_undelivered()
-        # The exit status tells of output that did not come whole to a target.
+        # Output that did not come whole to a target makes the status 1.
         self.had_errors |= bool(self._sinks.cut or lost)
         if quiet or reader_left:    # no summary will name them
             if self._sinks.cut:
