@@ -3039,7 +3039,7 @@ class _Sink:
     an end was requested.
     """
 
-    reader_left = False             # True: what reads stdout has ended
+    reader_left = False             # True: the reader of stdout has ended
 
     def __init__(self, label, complain, delivery):
         self.label = label
@@ -3169,6 +3169,7 @@ class StdoutSink(_Sink):
 
 
 def _open_file(path, flags):
+    """Open *path* for writing; raise TargetError if it cannot be opened."""
     try:
         # O_NONBLOCK, because a FIFO without a reader would block us.
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -3238,7 +3239,7 @@ class FileSink(_Sink):
         # A part of a name would pass for the name of another host.
         size = self._lines.partial_size()
         if size and self._is_regular():
-            with contextlib.suppress(OSError):  # the file is append-only
+            with contextlib.suppress(OSError):  # as of an append-only file
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size - size)
         self._report(error)
 
@@ -3310,7 +3311,10 @@ class ProgramSink(_Sink):
 
 
 class _Storage:
-    """Passes whole results to store(result), which may raise OSError."""
+    """Passes whole results to store(result), which may raise OSError.
+
+    The first error is reported as it comes, the hosts of all at the end.
+    """
 
     def __init__(self, label, complain, store):
         self.cut = []
@@ -3453,7 +3457,7 @@ class PickleSink(_Sink):
         raise TargetError if one does, or if it is no file but a pipe."""
         mode = os.fstat(self._fd).st_mode
         problem = None
-        if stat.S_ISFIFO(mode):     # a write to it would stop the run
+        if stat.S_ISFIFO(mode):     # a slow reader would block the run
             problem = 'it is a pipe'
         elif stat.S_ISREG(mode):
             try:
@@ -3498,6 +3502,7 @@ def _is_shell_word(word):
 
 
 def _is_script(path):
+    """Return whether the file *path* begins with '#!', as a script does."""
     try:
         with open(path, 'rb') as file:
             return file.read(2) == b'#!'
