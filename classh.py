@@ -83,11 +83,11 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['ClasshError', 'Console', 'Gate', 'HostFileError', 'HostQueue',
-           'JobHooks', 'PasswordAttendant', 'PatternError', 'RecordError',
-           'Result', 'SSHJobMan', 'TargetError', 'UsageError', 'expand',
-           'fold', 'load', 'main', 'parse_host_arguments', 'report',
-           'run_script', 'ssh_argv']
+__all__ = ['AskpassServer', 'ClasshError', 'Console', 'HostFileError',
+           'HostQueue', 'JobHooks', 'LockoutGuard', 'PatternError',
+           'RecordError', 'Result', 'SSHJobMan', 'SudoWrapper', 'TargetError',
+           'UsageError', 'expand', 'fold', 'load', 'main',
+           'parse_host_arguments', 'report', 'run_script', 'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -1242,8 +1242,7 @@ class _Job:
 
     __slots__ = ('host', 'state', 'deadline', 'timeout', 'time_left', 'cause',
                  'reason', 'pid', 'exitcode', 'pipes', 'output', 'errors',
-                 'started', 'clock_start', 'stdin', 'sent', 'environment',
-                 'auth')
+                 'started', 'clock_start', 'stdin', 'sent', 'environment')
 
     def __init__(self, host, max_output, spool, now):
         self.host = host
@@ -1263,7 +1262,6 @@ class _Job:
         self.stdin = None           # our end of the pipe, if there is input
         self.sent = 0               # bytes of the input that it took
         self.environment = None     # a dict; None: ours
-        self.auth = None            # what the hooks for passwords know of it
 
     def become(self, state):
         if state not in _NEXT[self.state]:
@@ -2078,6 +2076,9 @@ class JobHooks:
     options = ()            # for ssh's -o, before those of the user
     defers_stdin = False    # True: it calls manager.open_input(job) itself
 
+    def attach(self, manager):
+        """*manager*, which is being built, will call these hooks."""
+
     def wrap(self, command):
         """Return what to run in place of *command*."""
         return command
@@ -2112,6 +2113,10 @@ class _HookChain(JobHooks):
             hook.options for hook in hooks))
         self.may_prompt = any(hook.may_prompt for hook in hooks)
         self.defers_stdin = any(hook.defers_stdin for hook in hooks)
+
+    def attach(self, manager):
+        for hook in self._hooks:
+            hook.attach(manager)
 
     def wrap(self, command):
         for hook in self._hooks:
@@ -2529,6 +2534,7 @@ class SSHJobMan:
             input=input, grace=grace, keep=keep, warn=warn, clock=clock)
         self.results = self._dispatcher.results
         self._clock = clock
+        hooks.attach(self)
 
     # What callers use
 
@@ -3552,36 +3558,371 @@ def choose_sink(target, complain, stdout=None, hint=''):
 
 # -- Passwords --------------------------------------------------------------
 
-PROOF_TIMEOUT = 30.0     # seconds in which a host decides on a password,
-                        # before the next one is tried
+PROOF_TIMEOUT = 30.0    # seconds that a host may take to accept or refuse a
+                        # password, before the next host is tried
+SOCKET_BACKLOG = 1024   # askpass helpers that may wait to be accepted
 
-# What ssh runs as SSH_ASKPASS, with the prompt, and as LocalCommand, once it
-# is in.  It says so on our socket; an answer goes on to ssh.  Where there is
-# none, ssh must end: it would send an empty password, and be refused for it.
-# The helper ends its own process group, which is the job's: the parent may
-# have ended, and then its pid is that of init or of anybody.
+
+def _leave_no_core():
+    """See that no core file of ours will hold a password."""
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    try:
+        # A limit of 1 is too small for a file.  Where core dumps go to a
+        # program (a '|' in Linux's core_pattern), 0 is no limit at all, but
+        # 1 stops them.
+        resource.setrlimit(resource.RLIMIT_CORE, (1, hard or 1))
+    except ValueError:
+        pass                        # it is 0, and only root may raise it
+
+
+def _number_of_hosts(hosts):
+    """Return how many the HostQueue *hosts* holds, None if too many."""
+    taken = list(itertools.islice(iter(hosts.take, None), EXPANSION_LIMIT))
+    number = len(taken) if hosts.exhausted else None
+    for host in reversed(taken):
+        hosts.put_back(host)
+    return number
+
+
+def _checked_secret(line, source):
+    secret = line.rstrip(b'\r\n')
+    if not secret or b'\n' in secret or b'\0' in secret:
+        raise UsageError('%s is empty, or no text' % source)
+    return secret
+
+
+def _secret_in(path):
+    """Return the first line of *path*, a file that others cannot read."""
+    try:
+        with open(path, 'rb') as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise UsageError('%s: not private; try chmod 600' % path)
+            return _checked_secret(file.readline(), path)
+    except OSError as error:
+        raise UsageError('%s: %s' % (path, error.strerror)) from None
+
+
+def _read_unseen(tty, prompt, stops):
+    """Show *prompt* on *tty*; return the line typed there without echo."""
+    import termios
+    before = termios.tcgetattr(tty)
+    silent = before[:]
+    # On a terminal that a program left raw, the read would return the first
+    # key alone.
+    silent[0] |= termios.ICRNL
+    silent[3] |= termios.ICANON | termios.ISIG
+    silent[3] &= ~termios.ECHO
+
+    def ask(signum=None, frame=None):
+        try:
+            termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
+            os.write(tty, prompt.encode())
+        except (OSError, termios.error):
+            pass                    # the terminal is gone: the read fails
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    try:
+        # After Ctrl-Z the shell has changed the terminal's settings.
+        if in_main_thread:
+            continued = signal.signal(signal.SIGCONT, ask)
+        ask()
+        return stops.call(os.read, tty, READ_SIZE)
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGCONT, continued)
+        termios.tcsetattr(tty, termios.TCSAFLUSH, before)
+        os.write(tty, b'\n')
+
+
+def _ask_secret(what, hosts, stops):
+    """Return the password for *what* on *hosts*, typed at the terminal
+    without echo: bytes.  A signal noted in *stops* ends the prompt.
+
+    getpass would decode the password, and show it where there is no
+    terminal.
+    """
+    import termios                  # few runs need it
+    number = hosts and _number_of_hosts(hosts)
+    prompt = 'Password for %s%s: ' % (what, '' if number is None else
+                                      ' on 1 host' if number == 1 else
+                                      ' on %d hosts' % number)
+    with stops:
+        try:
+            tty = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
+            try:
+                typed = _read_unseen(tty, prompt, stops)
+            finally:
+                os.close(tty)
+        except (OSError, termios.error):    # none, or it has gone away
+            stops.check()
+            raise UsageError('no terminal to ask for a password on; '
+                             'see --askpass-file') from None
+        stops.check()
+    return _checked_secret(typed, 'the password')
+
+
+class _Stateful:
+    """Has one word as its state, .state, which changes only as NEXT allows.
+
+    NEXT maps each state to the states that may follow it.
+    """
+
+    __slots__ = ('state',)
+
+    NEXT = {}
+
+    def become(self, state):
+        """Change to *state* if that may follow: an event that does not fit
+        comes too late, or from a host that lies, and changes nothing."""
+        if state in self.NEXT[self.state]:
+            self.state = state
+
+
+class LockoutGuard(_Stateful):
+    """Sends a password to one host first, and to all once a host took it.
+
+    So a mistyped password fails once, rather than on a hundred hosts at a
+    time until the account is locked.  The first host that refuses it, ever,
+    ends the sending, unless *anyway*.  *earlier* is the guard of the password
+    that the same jobs need before this one: where both passwords are the
+    same, jobs need not start one by one once a host took either.
+    """
+
+    NEXT = {
+        'untried': ('trying', 'proven', 'refused'),
+        'trying':  ('untried', 'proven', 'refused'),    # by one job
+        'proven':  ('refused',),
+        'refused': ('barred',),     # in this run
+        'barred':  (),              # refused in an earlier run
+    }
+
+    def __init__(self, secret, anyway=False, earlier=None):
+        self.state = 'proven' if anyway else 'untried'
+        self.secret = secret
+        self.refusal = ''           # which host refused it, and how
+        self._anyway = anyway
+        self._earlier = earlier
+        self._taken = earlier._taken if earlier else set()
+        if anyway:
+            self._taken.add(secret)     # secrets that a host took
+        self._now = 0.0             # when room() was last called
+        self._trier = None          # the job that tries it, if 'trying'
+        self._trial_end = None      # ... and until when it is the only one
+        self._waiting = {}          # job: what to call with the answer
+        self._undecided = {}        # job that may ask: until when no other
+                                    # job starts
+        self._silent_hosts = set()  # hosts whose command ran unasked
+
+    @property
+    def closed(self):
+        """Whether the password is sent no more."""
+        return self.state in ('refused', 'barred')
+
+    def begin_run(self):
+        """A refusal so far is one of an earlier run."""
+        self.become('barred')
+
+    def _is_decided(self):
+        """Return whether a host took the password, or one refused it."""
+        return self.closed or self.secret in self._taken
+
+    # Admission: which jobs may start
+
+    def room(self, now):
+        """Return how many more jobs may start *now*.
+
+        A job that is connected and waits for the password is closed
+        meanwhile by its server, and each job that is then ended at the
+        prompt is a failed attempt (sudo) or a penalty (sshd).  So jobs start
+        one by one until the password is decided, and the next one when the
+        one before can ask no more, or after PROOF_TIMEOUT.
+        """
+        self._now = now
+        if self.state == 'trying' and now >= self._trial_end:
+            self._end_trial()
+        if any(now < end for end in self._undecided.values()):
+            return 0
+        return sys.maxsize if self._is_decided() else 1
+
+    def job_starts(self, job):
+        if not (self._is_decided() or job.host in self._silent_hosts):
+            self._undecided[job] = self._now + PROOF_TIMEOUT
+
+    def job_passed(self, job):
+        """*job* can ask no more, here or for the earlier password."""
+        if self._earlier:
+            self._earlier.job_passed(job)
+        if self._undecided.pop(job, None) and not self._is_decided():
+            self._silent_hosts.add(job.host)
+
+    # The password itself
+
+    def ask(self, job, answer):
+        """Call answer(secret) once *job* may have it, answer(None) if not."""
+        if self.closed:
+            answer(None)
+        elif self.state == 'trying' and job is not self._trier:
+            self._waiting.setdefault(job, answer)
+        else:                       # the trier: for a jump host, then itself
+            if self.state == 'untried':
+                self.become('trying')
+                self._trier = job
+                self._trial_end = self._now + PROOF_TIMEOUT
+            answer(self.secret)
+
+    def accept(self):
+        """A host took the password."""
+        self._taken.add(self.secret)
+        self.become('proven')
+        self._retry_waiting()
+
+    def refuse(self, job, how='refused the password'):
+        """The host of *job* refused the password; *how*, for a person."""
+        if not (self._anyway or self.closed):
+            self.refusal = '%s %s' % (job.host, how)
+            self.become('refused')
+        self._retry_waiting()
+
+    def job_finished(self, job):
+        """*job* is over, whatever became of it."""
+        self._undecided.pop(job, None)
+        if job in self._waiting:
+            self._waiting.pop(job)(None)
+        if self.state == 'trying' and job is self._trier:
+            self._end_trial()       # no answer: let another job try
+
+    def _end_trial(self):
+        self._trier = None
+        self.become('untried')
+        self._retry_waiting()
+
+    def _retry_waiting(self):
+        waiting, self._waiting = self._waiting, {}
+        for job, answer in waiting.items():
+            self.ask(job, answer)
+
+
+# Cause: what the guard notes as how a host refused the password.
+_REFUSALS = {cause: CAUSES['askpass' if cause == 'askpass' else 'password']
+             for cause in ('password', 'askpass', 'sudo-password',
+                           'sudo-again')}
+
+
+class _PasswordHook(JobHooks):
+    """Hooks that hand out the password of *guard*, a LockoutGuard; None:
+    there is no password.  To be used as a context manager around the run."""
+
+    def __init__(self, guard):
+        self._guard = guard
+        self._manager = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def close(self):
+        pass
+
+    def attach(self, manager):
+        self._manager = manager
+        if self._guard:
+            self._guard.begin_run()
+
+    def refusal(self):
+        """Which host refused the password in this run, and how; '' if none."""
+        refused = self._guard and self._guard.state == 'refused'
+        return self._guard.refusal if refused else ''
+
+    def room(self, running, now):
+        return self._guard.room(now) if self._guard else sys.maxsize
+
+    def _request(self, job, answer):
+        """Call answer(secret) as LockoutGuard.ask() does; *job* is charged
+        for no time until then."""
+        def resume(secret):
+            self._manager.resume(job)
+            answer(secret)
+
+        self._manager.pause(job)
+        self._guard.ask(job, resume)
+
+    def _leave(self, job, result, cause):
+        """*job* is over, with *result*; *cause* is a word of CAUSES if this
+        hook has found one, or ''."""
+        if self._guard is None:
+            return
+        if cause in _REFUSALS:
+            self._guard.refuse(job, _REFUSALS[cause])
+        elif result.outcome == 'ok':
+            self._guard.job_passed(job)
+        self._guard.job_finished(job)
+        if self.refusal():
+            self._manager.drain()
+
+
+def password_hooks(options, hosts, stops):
+    """Return the hooks for the passwords that *options* name; ask for them.
+
+    *hosts* is a HostQueue, or None where they are not known yet; a signal
+    noted in *stops* ends a prompt.
+    """
+    asked = options.askpass or options.askpass_file is not None
+    ssh = sudo = None
+    if asked or options.sudo_password:
+        _leave_no_core()
+    if asked:
+        what = 'ssh' if options.sudo is None or options.sudo_password else (
+            'ssh and sudo')
+        secret = (_ask_secret(what, hosts, stops)
+                  if options.askpass_file is None
+                  else _secret_in(options.askpass_file))
+        ssh = LockoutGuard(secret, options.askpass_anyway)
+    if options.sudo_password:
+        secret = _ask_secret('sudo', hosts, stops)
+    hooks = [AskpassServer(ssh, options.askpass_key)] if ssh else []
+    if options.sudo is not None:
+        if asked or options.sudo_password:
+            sudo = LockoutGuard(secret, options.askpass_anyway, ssh)
+        hooks.append(SudoWrapper(options.sudo, sudo))
+    return hooks
+
+
+# Askpass: the password for ssh
+
+# ssh runs this as SSH_ASKPASS, with the prompt as argument, and as its
+# LocalCommand after login, with CLASSH_EVENT=enter.  The helper reports to
+# our socket and prints the reply for ssh.  Without a reply it kills ssh,
+# which would otherwise send an empty password, a failed attempt: it signals
+# its own process group, which is the job's, because its parent may have
+# ended, and the pid of that is then of init or of anybody.
 _HELPER = """\
 #!/bin/sh
 [ "$SSH_ASKPASS_PROMPT" != none ] || exit 0     # no question: touch the key
 exec %s -ISc '
 import os, socket, sys
+event = os.environ["CLASSH_EVENT"]
 try:
-    line = socket.socket(socket.AF_UNIX)
-    line.connect(os.environ["CLASSH_SOCKET"])
-    said = [os.environ["CLASSH_TOKEN"], *sys.argv[1:], str(os.getppid())]
-    line.sendall(b"\\0".join(map(os.fsencode, said)))
-    line.shutdown(socket.SHUT_WR)
-    answer = line.makefile("rb").read()
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(os.environ["CLASSH_SOCKET"])
+    request = [os.environ["CLASSH_TOKEN"], event, *sys.argv[1:],
+               str(os.getppid())]
+    connection.sendall(b"\\0".join(map(os.fsencode, request)))
+    connection.shutdown(socket.SHUT_WR)
+    reply = connection.makefile("rb").read()
 except OSError:
-    answer = b""
-os.write(1, answer)
-if sys.argv[1] == "ask" and not answer:
+    reply = b""
+os.write(1, reply)
+if event == "ask" and not reply:
     os.kill(0, 15)
-' %s "$@"
+' "$@"
 """
 
-# ssh's own password prompt, and what PAM says as such.  A one-time code, a
-# password to be changed or a host key must not be answered with it.
+# ssh's own password prompt, and PAM's.  A one-time code, a password to be
+# changed or a host key must not be answered with the password.
 _PASSWORD_PROMPT = re.compile(
     r"(\([^()@]+@[^()]+\) )?([^\s@]+@\S+'s )?password( for \S+)?: ?",
     re.IGNORECASE).fullmatch
@@ -3589,198 +3930,17 @@ _KEY_PROMPT = re.compile(
     r"Enter passphrase for (key )?('.*'|/[^:]*): ?").fullmatch
 _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
                               re.DOTALL).fullmatch
-# What ssh says when a password is refused.  A connection that is closed, by
+# ssh's message when a password is refused.  A connection that is closed, by
 # LoginGraceTime say, or one that a jump host cannot make, is no refusal.
 _PASSWORD_REFUSED = re.compile(
     'Permission denied|Too many authentication failures|Received disconnect')
 # ... and where the server takes passwords, but has seen none or a wrong one.
 _DENIED = re.compile(r'Permission denied \([^()]*(password|keyboard)')
-# What sudo says of a user who may not, whatever the password.
-_NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty|'
-                          r'your account locked|Account expired')
-_PASSWORD_EXPIRED = re.compile(r'password is expired|Password expired')
-_WANTS_NEW_PASSWORD = 'wanted a new password for sudo'
-_WRONG_PASSWORD = re.compile(
-    r'ry again|ncorrect (password|authentication) attempt')
-
-
-def _written(mark):
-    """Return *mark* as it stands in a command: not as itself.
-
-    Its '%' is doubled, which sudo, in a prompt, and printf undo.  So it is
-    not heard where the command is only shown: by a login shell that traces
-    (set -x), or by sudo, if it does not run it.
-    """
-    return mark.replace('%', '%%')
-
-
-# What %b of printf turns into the byte; the rest is special to no shell.
-_OCTAL = {byte: '\\0%03o' % byte for byte in range(256)
-          if not 32 <= byte < 127 or byte in b'!"$\'\\`'}
-
-
-def _for_any_shell(script):
-    """Return a command by which any login shell makes sh run *script*.
-
-    All of it is one word in single quotes that needs no escapes: fish takes
-    backslashes out, csh expands '!' and takes no newline, a restricted shell
-    refuses exec.  *script* must not end in a newline, which $() drops.
-    """
-    return """sh -c 'eval "$(printf %%b "%s")"'""" % (
-        os.fsencode(script).decode('latin-1').translate(_OCTAL))
-
-
-class Gate:
-    """Lets a secret go to one host first, and to all once that one took it.
-
-    So a mistyped password fails once, rather than on a hundred hosts at a
-    time until the account is locked.  The first host that refuses it, ever,
-    ends the sending, unless *anyway*.
-    """
-
-    def __init__(self, secret, anyway=False):
-        self.refusal = ''           # which host refused it, and how
-        self.secret = secret
-        self.proven = anyway        # a host took it
-        self._anyway = anyway
-        self._first = None          # the job that tries it out
-        self._limit = None          # until when it is the only one
-        self._waiting = {}          # job: what to call with the answer
-
-    @property
-    def decided(self):
-        return self.proven or bool(self.refusal)
-
-    def ask(self, job, answer):
-        """Call answer(secret) once *job* may have it, answer(None) if not."""
-        if self.refusal:
-            answer(None)
-        elif self.proven:
-            answer(self.secret)
-        elif self._first in (None, job):    # its jump host, and then itself
-            self._first = job
-            answer(self.secret)
-        else:
-            self._waiting.setdefault(job, answer)
-
-    def accept(self):
-        self.proven = True
-        self._go_on()
-
-    def refuse(self, job, how='refused the password'):
-        if not self._anyway and not self.refusal:
-            self.refusal = '%s %s' % (job.host, how)
-        self._go_on()
-
-    def forget(self, job):
-        """*job* is over, whatever became of it."""
-        if job in self._waiting:
-            self._waiting.pop(job)(None)
-        if self._first is job:
-            self._hand_on()         # no answer: let another one try
-
-    def look(self, now):
-        """Let another job try, if the first one decides nothing in time."""
-        if self._first is None or self.decided:
-            return
-        if self._limit is None:
-            self._limit = now + PROOF_TIMEOUT
-        elif now >= self._limit:
-            self._hand_on()
-
-    def _hand_on(self):
-        self._first = self._limit = None
-        self._go_on()
-
-    def _go_on(self):
-        waiting, self._waiting = self._waiting, {}
-        for job, answer in waiting.items():
-            self.ask(job, answer)
-
-
-class _Talk:
-    """What passed between one job and its attendant."""
-
-    __slots__ = ('place', 'heard', 'sent_to', 'asked_again', 'taken',
-                 'withheld', 'entered', 'other_prompt', 'sudo_sent', 'sudo_asked_again',
-                 'sudo_ran', 'no_sudo')
-
-    def __init__(self):
-        self.place = None           # a descriptor, held for its helper's line
-        self.heard = False          # its helper can run
-        self.sent_to = set()        # the pid of an ssh, and its prompt
-        self.asked_again = False    # after it was sent
-        self.taken = False          # and then it asked for something else
-        self.withheld = False       # it was asked for, and not sent
-        self.entered = False        # ssh is in
-        self.other_prompt = None    # one that we did not answer
-        self.sudo_sent = False
-        self.sudo_asked_again = False
-        self.sudo_ran = False       # the command runs
-        self.no_sudo = False
-
-
-# How sudo-rs begins its prompt, before ours: '[sudo: OURS] Password: '.
-_SUDO_RS = b'[sudo: '
-
-
-class _Heeder:
-    """In place of a _Capture: calls what belongs to a mark when the stream
-    says it, and leaves the mark out."""
-
-    def __init__(self, capture, calls):
-        self._capture = capture
-        self._calls = calls         # mark, bytes: what to call
-        self._mark = re.compile(b'|'.join(map(re.escape, calls)))
-        self._rest = b''            # the beginning of a mark, perhaps
-        self._in_prompt = False     # of sudo-rs: its line is left out
-
-    @property
-    def cut(self):
-        return self._capture.cut
-
-    @property
-    def error(self):
-        return self._capture.error
-
-    def lose(self, error):
-        self._capture.lose(error)
-
-    def add(self, chunk):
-        chunk = self._rest + chunk
-        found = self._mark.search(chunk)
-        while found:
-            self._pass_on(chunk[:found.start()])
-            chunk = chunk[found.end():]
-            self._in_prompt = found.group().startswith(_SUDO_RS)
-            self._calls[found.group()]()
-            found = self._mark.search(chunk)
-        whole = len(chunk) - self._begun(chunk)
-        self._pass_on(chunk[:whole])
-        self._rest = chunk[whole:]
-
-    def _pass_on(self, chunk):
-        if self._in_prompt:
-            prompt, newline, chunk = chunk.partition(b'\n')
-            self._in_prompt = not newline
-        self._capture.add(chunk)
-
-    def _begun(self, chunk):
-        """Return how many bytes of a mark *chunk* ends with."""
-        # In the expression it would cost a hundred times as much.
-        for size in range(max(map(len, self._calls)) - 1, 0, -1):
-            if any(mark.startswith(chunk[-size:]) for mark in self._calls):
-                return min(size, len(chunk))
-        return 0
-
-    def take(self):
-        self._pass_on(self._rest)
-        return self._capture.take()
 
 
 def private_directory(fits):
-    """Make a directory for us alone, where a socket can be, in the first
-    place for which fits(place) is true; return its path."""
+    """Make a directory that only we can use, where a socket can be, in the
+    first place for which fits(place) is true; return its path."""
     import tempfile                 # few runs need it
     for place in (tempfile.gettempdir(), os.environ.get('XDG_RUNTIME_DIR', ''),
                   '/tmp', '/dev/shm'):
@@ -3802,7 +3962,7 @@ def runs_programs(place):
 
 def fits_in_option(place):
     """Return whether ssh takes *place* in an option as it stands: no blank,
-    quote, % or ${, and there is no way to write the last."""
+    quote, % or ${, because the last cannot be quoted."""
     return re.fullmatch(r'[\w/.+-]+', place, re.ASCII) is not None
 
 
@@ -3811,73 +3971,93 @@ def remove_directory(path):
     shutil.rmtree(path, ignore_errors=True)
 
 
-class PasswordAttendant(JobHooks):
-    """Answers the password prompts of ssh and of sudo.
+class _Login(_Stateful):
+    """How far the ssh of one job, and those of its jump hosts, are."""
 
-    *ssh* and *sudo* are Gates, or None where there is no password for that;
-    *sudo_user* None: no sudo.  If *keys*, the password of ssh is given as
-    the passphrase of a key, too.  open() before the first job; leave the
-    with block, or close(), after the last.
+    __slots__ = ('job', 'answered', 'prompt')
+
+    NEXT = {
+        'silent':    ('asked', 'logged in'),    # the helper has not run
+        'asked':     ('answered', 'withheld', 'logged in'),
+        'answered':  ('accepted', 'refused', 'withheld', 'logged in'),
+        # A later prompt was for something else, so a jump host has accepted
+        # the password.
+        'accepted':  ('answered', 'refused', 'withheld', 'logged in'),
+        'refused':   ('logged in',),            # asked for again
+        'withheld':  ('logged in',),            # asked for, and not sent
+        'logged in': (),
+    }
+
+    def __init__(self, job):
+        self.state = 'silent'
+        self.job = job
+        self.answered = set()       # pids of an ssh, and prompts
+        self.prompt = None          # the last that was not for the password
+
+
+def _judge_login(login, barred, helper_runs, result):
+    """Return the cause of a failed login as far as passwords are concerned,
+    a word of CAUSES; '' if they are not.
+
+    *barred* says whether the password was refused in an earlier run,
+    *helper_runs* whether ssh can run the helper.
+    """
+    if result.outcome in ('ok', 'error') or login.state == 'logged in':
+        return ''
+    denied = _DENIED.search(result.errors)
+    if login.state == 'withheld' or denied and barred:
+        return 'withheld'           # a jump host may have had it
+    if login.state == 'refused' or (
+            login.state == 'answered' and result.outcome == 'ssh'
+            and (_PASSWORD_REFUSED.search(result.errors) or result.truncated
+                 # Where ssh's messages are lost, to stop is the safe side.
+                 or not result.errors.strip())):
+        return 'password'
+    if login.state == 'silent' and (denied or not helper_runs):
+        return 'askpass'            # then ssh sends an empty password
+    return '' if login.prompt is None else 'prompt'
+
+
+class AskpassServer(_PasswordHook):
+    """Answers the password prompts of ssh, by a helper that ssh runs.
+
+    *guard* is a LockoutGuard.  If *keys*, the password is given as the
+    passphrase of a key, too.  Jobs may run only inside the with block.
     """
 
-    def __init__(self, ssh=None, sudo=None, sudo_user=None, keys=False):
-        self._trying = set()        # jobs that may ask for what is unproven
-        self._silent = set()        # hosts that were in without a question
-        self.defers_stdin = sudo_user is not None
-        self._ssh = ssh
-        self._sudo = None if sudo_user is None else sudo
-        self._gates = list(filter(None, (self._ssh, self._sudo)))
-        self._sudo_user = sudo_user
-        self._keys = keys
-        self._manager = None
-        self._jobs = {}             # token: job
-        self._directory = self._socket = None
-        self._known = ()            # Gates that were refused before this run
-        # Nobody who knows one of them knows the others.
-        self._asks, self._runs, self._none = (
-            'classh-%s%%%s:' % (os.urandom(8).hex(), os.urandom(8).hex())
-            for _ in range(3))
+    # ssh hands its environment to the LocalCommand.
+    options = ('PermitLocalCommand=yes',
+               'LocalCommand=CLASSH_EVENT=enter "$SSH_ASKPASS"')
 
-    def _make_directory(self):
-        import socket               # few runs need it
-        self._directory = private_directory(runs_programs)
-        self._owner = os.getpid()
-        path = os.path.join(self._directory, 'socket')
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(path)
-        self._socket.listen(1024)
-        self._socket.setblocking(False)
-        for name in 'ask', 'enter':
-            helper = os.path.join(self._directory, name)
-            with open(helper, 'w') as file:
-                file.write(_HELPER % (shlex.quote(sys.executable), name))
-            os.chmod(helper, 0o700)
-        self.options = ('PermitLocalCommand=yes', 'LocalCommand='
-                        + shlex.quote(helper).replace('%', '%%'))
+    def __init__(self, guard, keys=False):
+        super().__init__(guard)
+        self._keys = keys
+        self._directory = self._socket = None
+        self._owner = None          # the pid of the process that made them
+        self._logins = {}           # token: _Login of a job that runs
+        self._reserved = []         # descriptors, one a login and connection
 
     @property
     def may_prompt(self):
-        # After a refusal, to be asked and give no answer is one more.
-        return self._ssh is not None and not self._ssh.refusal
+        # After a refusal, a prompt without an answer is one more.
+        return not self._guard.closed
 
     def __enter__(self):
-        if self._ssh:
-            try:
-                self._make_directory()
-            except BaseException:
-                self.close()
-                raise
+        import socket               # few runs need it
+        try:
+            self._directory = private_directory(runs_programs)
+            self._owner = os.getpid()
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.bind(self._path('socket'))
+            self._socket.listen(SOCKET_BACKLOG)
+            self._socket.setblocking(False)
+            with open(self._path('ask'), 'w') as file:
+                file.write(_HELPER % shlex.quote(sys.executable))
+            os.chmod(self._path('ask'), 0o700)
+        except BaseException:
+            self.close()
+            raise
         return self
-
-    def __exit__(self, *exc_info):
-        self.close()
-
-    def open(self, manager):
-        self._manager = manager
-        self._known = [gate for gate in self._gates if gate.refusal]
-        if self._socket:
-            manager.watch(self._socket, selectors.EVENT_READ, self._connect,
-                          hold=False)
 
     def close(self):
         if self._socket:
@@ -3886,323 +4066,418 @@ class PasswordAttendant(JobHooks):
             remove_directory(self._directory)   # not in a forked child
         self._directory = self._socket = None
 
-    def refusal(self):
-        """Which host refused a password in this run, and how; '' if none."""
-        return next((gate.refusal for gate in self._gates
-                     if gate.refusal and gate not in self._known), '')
+    def _path(self, name):
+        return os.path.join(self._directory, name)
 
     # What the manager calls
 
-    def wrap(self, command):
-        if self._sudo_user is None:
-            return command
-        # sudo's own words are in English, to be understood; the command has
-        # the locale of the login.  The inner shells make all of the command
-        # run as that user, after the mark.
-        asks, runs, none = map(_written, (self._asks, self._runs, self._none))
-        asking = self._sudo and not self._sudo.refusal
-        sudo = ['sudo', *(('-S', '-p', asks) if asking else ('-n',)),
-                '-u', self._sudo_user, '--', 'sh', '-c',
-                'printf %s >&2; '
-                'if [ "$LC_ALL" = C ]; then '
-                'LC_ALL=$1; [ "$1" ] || unset LC_ALL; fi; '
-                'exec sh -c "$0"' % runs, command]
-        return _for_any_shell(
-            'command -v sudo >/dev/null || { printf %s >&2; exit 127; }; '
-            'set -- "$LC_ALL"; LC_ALL=C; export LC_ALL; exec %s "$1"'
-            % (none, ' '.join(map(shlex.quote, sudo))))
-
-    def room(self, running, now):
-        # A job that waits for the password, connected, is closed meanwhile
-        # by its server, and each of those that are then ended at the prompt
-        # is a failed attempt (sudo) or a penalty (sshd).  So they start one
-        # by one until the password is proven.
-        for gate in self._gates:
-            gate.look(now)
-        if any(now - job.clock_start < PROOF_TIMEOUT
-               for job in self._trying):
-            return 0
-        return sys.maxsize if self._decided() else 1
-
-    def _decided(self):
-        """Return whether a host took, or refused, each of the passwords."""
-        proven = [gate.secret for gate in self._gates if gate.proven]
-        return all(gate.refusal or gate.secret in proven
-                   for gate in self._gates)
-
-    def _pass(self, job):
-        """Note that *job* can ask no more."""
-        if job in self._trying:
-            self._trying.discard(job)
-            if not self._decided():
-                self._silent.add(job.host)
-
     def prepare(self, job):
-        job.auth = _Talk()
-        if not self._decided() and job.host not in self._silent:
-            self._trying.add(job)
-        if self._ssh:
-            token = os.urandom(16).hex()
-            self._jobs[token] = job
-            # Without REQUIRE, an older ssh wants no terminal and a DISPLAY.
-            job.environment = dict(
-                {'DISPLAY': 'none'}, **os.environ)
-            job.environment.update(
-                SSH_ASKPASS=os.path.join(self._directory, 'ask'),
-                SSH_ASKPASS_REQUIRE='force', SSH_ASKPASS_PROMPT='',
-                CLASSH_TOKEN=token,
-                CLASSH_SOCKET=os.path.join(self._directory, 'socket'),
-                # ssh runs our LocalCommand by it; $SHELL may run nothing.
-                SHELL='/bin/sh')
-            # Its helper will need a descriptor, when there may be none left.
-            job.auth.place = os.dup(self._socket.fileno())
-        if self._sudo_user is not None:
-            calls = {self._asks: lambda: self._hear_sudo(job),
-                     self._runs: lambda: self._hear_run(job),
-                     self._none: lambda: self._hear_none(job)}
-            for mark in list(calls):
-                calls[_written(mark)] = lambda: None
-            calls = {mark.encode(): call for mark, call in calls.items()}
-            calls[_SUDO_RS + self._asks.encode()] = lambda: (
-                self._hear_sudo(job))
-            # With RequestTTY=force the host's stderr comes on our stdout.
-            job.output = _Heeder(job.output, calls)
-            job.errors = _Heeder(job.errors, calls)
+        if not self._logins:
+            self._manager.watch(self._socket, selectors.EVENT_READ,
+                                self._connect, hold=False)
+        # With a large fanout there may be no descriptor left when the helper
+        # connects.
+        self._reserved.append(os.dup(self._socket.fileno()))
+        token = os.urandom(16).hex()
+        # An ssh before 8.4 knows no SSH_ASKPASS_REQUIRE: it asks if it has
+        # no terminal and a DISPLAY.
+        job.environment = dict({'DISPLAY': 'none'}, **os.environ)
+        job.environment.update(
+            SSH_ASKPASS=self._path('ask'), SSH_ASKPASS_REQUIRE='force',
+            SSH_ASKPASS_PROMPT='', CLASSH_EVENT='ask', CLASSH_TOKEN=token,
+            CLASSH_SOCKET=self._path('socket'),
+            # ssh runs our LocalCommand by it; $SHELL may run nothing.
+            SHELL='/bin/sh')
+        self._logins[token] = _Login(job)
+        self._guard.job_starts(job)
 
     def finished(self, job, result):
-        if job.auth is None:
-            return result           # it could not be prepared
-        reason = self._judge_ssh(job, result) or self._judge_sudo(job, result)
-        if self._ssh:
-            self._give_place(job.auth)
-            del self._jobs[job.environment['CLASSH_TOKEN']]
-        if result.outcome == 'ok' and not reason:
-            self._pass(job)
-        self._trying.discard(job)
-        for gate in self._gates:
-            gate.forget(job)
-        if self.refusal():
-            self._manager.drain()
-        if reason and not job.reason:
-            # That the helper ended ssh is an ssh error, too.  Status 0 of a
-            # command that did not run is not its status.
-            ran = result.outcome in ('ok', 'error')
-            result = result._replace(
-                reason=reason, cause=next(
-                    word for word, text in CAUSES.items()
-                    if text == reason.partition(':')[0]), outcome='error' if ran else 'ssh',
-                exitcode=result.exitcode or 1 if ran else 255)
-        elif job.reason and self._sudo_user is not None:
-            result = self._add_question(job, result)
+        environment = job.environment or {}
+        login = self._logins.pop(environment.get('CLASSH_TOKEN'), None)
+        self._release_descriptors(len(self._logins))
+        if not self._logins:
+            self._manager.unwatch(self._socket)
+        if login is None:           # it could not be prepared
+            return result
+        cause = ''
+        if not job.reason:          # else we ended it
+            cause = _judge_login(
+                login, self._guard.state == 'barred',
+                os.access(environment['SSH_ASKPASS'], os.X_OK), result)
+            if cause:
+                # Where the helper ended ssh by a signal, ssh failed, too.
+                result = result._replace(
+                    outcome='ssh', exitcode=255, cause=cause, ran='no',
+                    reason=CAUSES[cause] + (': ' + login.prompt
+                                            if cause == 'prompt' else ''))
+        if result.outcome in ('ok', 'error') and login.answered:
+            self._guard.accept()
+        self._leave(job, result, cause)
         return result
 
-    def _add_question(self, job, result):
-        """Name in the reason what sudo wanted when its limit ended it."""
-        prompt = (result.errors or result.output).rpartition('\n')[2].split()
-        if job.auth.sudo_ran:
-            return result
-        if job.auth.sudo_sent and _PASSWORD_EXPIRED.search(result.errors):
-            question = _WANTS_NEW_PASSWORD
-        elif prompt:
-            question = 'sudo asked: ' + ' '.join(prompt)[:EXCERPT_LENGTH]
-        else:
-            return result
-        return result._replace(reason='%s, %s' % (result.reason, question))
+    def _release_descriptors(self, number):
+        """Keep *number* reserved descriptors."""
+        while len(self._reserved) > number:
+            os.close(self._reserved.pop())
 
-    def _judge_ssh(self, job, result):
-        talk = job.auth
-        if result.outcome in ('ok', 'error'):
-            if talk.sent_to:
-                self._ssh.accept()
-            return None
-        if talk.entered or job.reason:
-            return None
-        denied = _DENIED.search(result.errors)
-        if talk.withheld or denied and self._ssh in self._known:
-            return 'not sent the password'     # a jump host may have it
-        if talk.asked_again or (
-                talk.sent_to and not talk.taken and result.outcome == 'ssh'
-                and (_PASSWORD_REFUSED.search(result.errors) or result.truncated
-                     or not result.errors.strip())):
-            # Where ssh's words are lost, to stop is the safe side.
-            self._ssh.refuse(job)
-            return 'refused the password'
-        if self._ssh and not talk.heard and (denied or not os.access(
-                job.environment['SSH_ASKPASS'], os.X_OK)):
-            # ssh sends an empty one where it cannot run the helper.
-            self._ssh.refuse(job, 'could not ask for the password')
-            return 'could not ask for the password'
-        if talk.other_prompt is not None:
-            return 'showed an unexpected prompt: %s' % talk.other_prompt
-        return None
-
-    def _judge_sudo(self, job, result):
-        talk = job.auth
-        if (self._sudo_user is None or talk.sudo_ran
-                or result.outcome not in ('ok', 'error')):
-            return None
-        if talk.no_sudo:
-            return 'found no sudo'
-        words = result.errors + result.output
-        if talk.sudo_sent and _PASSWORD_EXPIRED.search(words):
-            return _WANTS_NEW_PASSWORD
-        if talk.sudo_asked_again or (
-                talk.sudo_sent and not _NOT_ALLOWED.search(words)):
-            self._sudo.refuse(job)
-            if talk.sudo_asked_again and not _WRONG_PASSWORD.search(words):
-                return 'asked again for sudo'
-            return 'refused the password for sudo'
-        if talk.withheld or (self._sudo in self._known
-                             and 'password is required' in result.errors):
-            return 'not sent the password'
-        return 'did not run the command under sudo'
-
-    def _give_place(self, talk):
-        if talk.place is not None:
-            os.close(talk.place)
-            talk.place = None
-
-    # What ssh and sudo say
+    # What the helper sends
 
     def _connect(self, listener, events):
-        # Any job's place will do: the places are as many as the lines.
-        talk = next((job.auth for job in self._jobs.values()
-                     if job.auth.place is not None), None)
-        if talk:
-            self._give_place(talk)
+        # A connection takes the place of any reserved descriptor.
+        self._release_descriptors(max(0, len(self._reserved) - 1))
         try:
-            line = listener.accept()[0]
+            connection = listener.accept()[0]
         except OSError:
             return
-        line.setblocking(False)
-        said = bytearray()
+        connection.setblocking(False)
+        request = bytearray()
         self._manager.watch(
-            line, selectors.EVENT_READ,
-            lambda line, events: self._hear_helper(line, said), hold=False)
+            connection, selectors.EVENT_READ,
+            lambda connection, events: self._read(connection, request),
+            hold=False)
 
-    def _hear_helper(self, line, said):
+    def _read(self, connection, request):
         try:
-            chunk = line.recv(READ_SIZE)
+            chunk = connection.recv(READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
             chunk = b''
-        said += chunk
-        if chunk and len(said) < READ_SIZE:
+        request += chunk
+        if chunk and len(request) < READ_SIZE:
             return
-        self._manager.unwatch(line)
-        token, word, prompt, pid = (
-            os.fsdecode(bytes(said)).split('\0') + 3 * [''])[:4]
-        job = self._jobs.get(token)
-        if job is None or not self._is_ours(line, job):
-            line.close()
-        elif word == 'enter':
-            line.close()
-            job.auth.heard = job.auth.entered = True
-            if job.auth.sent_to:
-                self._ssh.accept()
-            if self._sudo is None:
-                self._pass(job)
+        self._manager.unwatch(connection)
+        token, event, prompt, pid = (
+            os.fsdecode(bytes(request)).split('\0') + 3 * [''])[:4]
+        login = self._logins.get(token)
+        if login is None or not self._is_ours(connection, login.job):
+            connection.close()
+        elif event == 'enter':
+            connection.close()
+            login.become('logged in')
+            if login.answered:
+                self._guard.accept()
+            self._guard.job_passed(login.job)
         else:
-            self._answer(job, prompt, pid, line)
+            login.become('asked')
+            self._answer(login, prompt, pid, connection)
 
-    def _is_ours(self, line, job):
-        """True if who speaks is of the session that *job* leads."""
+    def _is_ours(self, connection, job):
+        """Return whether the peer is of the session that *job* leads."""
         import socket
         import struct
-        pid, uid, gid = struct.unpack('3i', line.getsockopt(
+        pid, uid, gid = struct.unpack('3i', connection.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize('3i')))
         try:
             return uid == os.geteuid() and os.getsid(pid) == job.pid
         except OSError:
-            return False            # it is gone
+            return False            # the peer has ended
 
-    def _answer(self, job, prompt, pid, line):
+    def _answer(self, login, prompt, pid, connection):
         """Answer the *prompt* of the ssh *pid*, the job's or a jump host's."""
-        talk = job.auth
-        talk.heard = True
         key = _KEY_PROMPT(prompt)
         # One answer for each ssh, in whatever words it asks again; and one
-        # for each prompt, should somebody start ssh again.  A passphrase
-        # goes to no host: the ssh of a jump host may want the same.
-        once = {pid + ' for its key'} if key else {pid, prompt}
+        # for each prompt, in case ssh is started again.  A passphrase goes
+        # to no host: the ssh of a jump host may want the same.
+        questions = {pid + ' for its key'} if key else {pid, prompt}
 
-        def send(answer):
-            try:
-                line.sendall(answer)
-            except OSError:
-                pass                # ssh is gone
-            line.close()
-
-        def settle(secret):
+        def deliver(secret):
             if secret is None:
-                talk.withheld = True
-                send(b'')
+                login.become('withheld')
+                _reply(connection, b'')
             else:
-                talk.sent_to |= once
-                send(secret + b'\n')
+                login.answered |= questions
+                login.become('answered')
+                _reply(connection, secret + b'\n')
 
         if _PASSWORD_PROMPT(prompt) or key and self._keys:
-            if once & talk.sent_to:
-                talk.asked_again = True
-                send(b'')           # it was wrong
+            if questions & login.answered:
+                login.become('refused')
+                _reply(connection, b'')
             else:
-                self._ask(self._ssh, job, settle)
-        else:
-            talk.other_prompt = ' '.join(prompt.split())[:EXCERPT_LENGTH]
-            # A host key is asked about before a password is: if one was
-            # sent, a jump host took it.
-            talk.taken = bool(talk.sent_to) and not key
-            # To questions of its own ssh takes an empty line for a no: it
-            # goes on without that key, or ends.  A server would take it for
-            # an answer.
-            send(b'\n' if key or _HOST_KEY_PROMPT(prompt) else b'')
+                self._request(login.job, deliver)
+            return
+        login.prompt = ' '.join(prompt.split())[:EXCERPT_LENGTH]
+        if not key:
+            # ssh asks about a host key before it asks for a password: a
+            # password that was sent went to a jump host, which took it.
+            login.become('accepted')
+        # ssh takes an empty line for a no to its own questions: it goes on
+        # without that key, or ends.  A server would take it for an answer.
+        _reply(connection,
+               b'\n' if key or _HOST_KEY_PROMPT(prompt) else b'')
 
-    def _ask(self, gate, job, answer):
-        """Ask *gate* for *job*, which is not charged for waiting."""
-        def settle(secret):
-            self._manager.resume(job)
-            answer(secret)
 
-        self._manager.pause(job)
-        gate.ask(job, settle)
+def _reply(connection, answer):
+    try:
+        connection.sendall(answer)
+    except OSError:
+        pass                        # ssh has ended
+    connection.close()
 
-    def _hear_sudo(self, job):
-        talk = job.auth
-        if self._sudo is None or talk.sudo_ran:
-            return                  # that was not sudo
 
-        def settle(secret):
+# The password for sudo
+
+# sudo's message for a user who may not run it, whatever the password.
+_NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty|'
+                          r'your account locked|Account expired')
+_PASSWORD_EXPIRED = re.compile(r'password is expired|Password expired')
+_WRONG_PASSWORD = re.compile(
+    r'ry again|ncorrect (password|authentication) attempt')
+
+# How sudo-rs begins its prompt, before ours: '[sudo: OURS] Password: '.
+_SUDO_RS = b'[sudo: '
+
+
+def _escape_percent(mark):
+    """Return *mark* with '%' doubled.
+
+    printf and sudo's -p turn it back, so the mark itself appears only when
+    they print it, not when the command is shown: by a login shell that
+    traces (set -x), or by sudo, if it does not run the command.
+    """
+    return mark.replace('%', '%%')
+
+
+# What %b of printf turns into the byte; the rest is special to no shell.
+_OCTAL = {byte: '\\0%03o' % byte for byte in range(256)
+          if not 32 <= byte < 127 or byte in b'!"$\'\\`'}
+
+
+def _for_any_shell(script):
+    """Return a command by which any login shell makes sh run *script*.
+
+    All of it is one word in single quotes that needs no escapes: fish takes
+    backslashes out, csh expands '!' and takes no newline, a restricted shell
+    refuses exec.  *script* must not end in a newline, which $() drops.
+    """
+    return """sh -c 'eval "$(printf %%b "%s")"'""" % (
+        os.fsencode(script).decode('latin-1').translate(_OCTAL))
+
+
+class _MarkFilter:
+    """In place of a _Capture: takes *marks* out of a stream, and calls
+    on_mark(mark) for each."""
+
+    def __init__(self, capture, marks, on_mark):
+        self._capture = capture
+        self._marks = marks         # bytes
+        self._on_mark = on_mark
+        self._search = re.compile(b'|'.join(map(re.escape, marks))).search
+        self._rest = b''            # the beginning of a mark, perhaps
+        self._in_prompt = False     # of sudo-rs: its line is left out
+
+    @property
+    def cut(self):
+        return self._capture.cut
+
+    @property
+    def error(self):
+        return self._capture.error
+
+    def lose(self, error):
+        self._capture.lose(error)
+
+    def add(self, chunk):
+        chunk = self._rest + chunk
+        found = self._search(chunk)
+        while found:
+            self._pass_on(chunk[:found.start()])
+            chunk = chunk[found.end():]
+            self._in_prompt = found.group().startswith(_SUDO_RS)
+            self._on_mark(found.group())
+            found = self._search(chunk)
+        whole = len(chunk) - self._begun(chunk)
+        self._pass_on(chunk[:whole])
+        self._rest = chunk[whole:]
+
+    def _pass_on(self, chunk):
+        if self._in_prompt:
+            prompt, newline, chunk = chunk.partition(b'\n')
+            self._in_prompt = not newline
+        self._capture.add(chunk)
+
+    def _begun(self, chunk):
+        """Return how many bytes of a mark *chunk* ends with."""
+        # In the expression it would cost a hundred times as much.
+        for size in range(max(map(len, self._marks)) - 1, 0, -1):
+            if any(mark.startswith(chunk[-size:]) for mark in self._marks):
+                return min(size, len(chunk))
+        return 0
+
+    def take(self):
+        self._pass_on(self._rest)
+        return self._capture.take()
+
+
+class _SudoRun(_Stateful):
+    """How far sudo is in one job."""
+
+    __slots__ = ()
+
+    NEXT = {
+        'silent':   ('missing', 'asked', 'running'),
+        'missing':  ('running',),       # the host has no sudo
+        'asked':    ('answered', 'withheld', 'running'),
+        'answered': ('refused', 'running'),
+        'refused':  ('running',),       # asked for again
+        'withheld': ('running',),       # asked for, and not sent
+        'running':  (),                 # the command runs
+    }
+
+    def __init__(self):
+        self.state = 'silent'
+
+    @property
+    def has_password(self):
+        return self.state in ('answered', 'refused')
+
+
+def _judge_sudo(run, barred, result):
+    """Return why sudo has not run the command, a word of CAUSES; '' if it
+    has, or was not reached.
+
+    *barred* says whether the password was refused in an earlier run.
+    """
+    if run.state == 'running' or result.outcome not in ('ok', 'error'):
+        return ''
+    if run.state == 'missing':
+        return 'no-sudo'
+    words = result.errors + result.output
+    if run.has_password and _PASSWORD_EXPIRED.search(words):
+        return 'sudo-expired'
+    if run.state == 'refused' and not _WRONG_PASSWORD.search(words):
+        return 'sudo-again'
+    if run.state == 'refused' or (
+            run.state == 'answered' and not _NOT_ALLOWED.search(words)):
+        return 'sudo-password'
+    if run.state == 'withheld' or (
+            barred and 'password is required' in result.errors):
+        return 'withheld'
+    return 'sudo'
+
+
+def _pending_question(run, result):
+    """Return what sudo wanted when *result* was ended; '' if nothing."""
+    if run.state == 'running':
+        return ''
+    if run.has_password and _PASSWORD_EXPIRED.search(result.errors):
+        return CAUSES['sudo-expired']
+    prompt = (result.errors or result.output).rpartition('\n')[2].split()
+    return prompt and 'sudo asked: ' + ' '.join(prompt)[:EXCERPT_LENGTH]
+
+
+class SudoWrapper(_PasswordHook):
+    """Runs the command as *user* by sudo, and answers its password prompt.
+
+    *guard* is a LockoutGuard; None: there is no password for sudo.
+    """
+
+    defers_stdin = True             # sudo reads the password first
+
+    def __init__(self, user='root', guard=None):
+        super().__init__(guard)
+        self._user = user
+        self._runs = {}             # job: _SudoRun
+        # Independent random tokens: one mark does not tell the others.
+        self._prompt_mark, self._started_mark, self._missing_mark = (
+            'classh-%s%%%s:' % (os.urandom(8).hex(), os.urandom(8).hex())
+            for _ in range(3))
+        self._on_mark = {}          # mark: what to call with the job
+        for mark, callback in ((self._prompt_mark, self._on_prompt),
+                               (self._started_mark, self._on_started),
+                               (self._missing_mark, self._on_missing)):
+            self._on_mark[_escape_percent(mark).encode()] = _do_nothing
+            self._on_mark[mark.encode()] = callback
+        self._on_mark[_SUDO_RS + self._prompt_mark.encode()] = self._on_prompt
+
+    def wrap(self, command):
+        # sudo's own messages are in English, because we read them; the
+        # command has the locale of the login.  The inner shells make all of
+        # the command run as that user, after the mark.
+        prompt, started, missing = map(_escape_percent, (
+            self._prompt_mark, self._started_mark, self._missing_mark))
+        asking = self._guard and not self._guard.closed
+        sudo = ['sudo', *(('-S', '-p', prompt) if asking else ('-n',)),
+                '-u', self._user, '--', 'sh', '-c',
+                'printf %s >&2; '
+                'if [ "$LC_ALL" = C ]; then '
+                'LC_ALL=$1; [ "$1" ] || unset LC_ALL; fi; '
+                'exec sh -c "$0"' % started, command]
+        return _for_any_shell(
+            'command -v sudo >/dev/null || { printf %s >&2; exit 127; }; '
+            'set -- "$LC_ALL"; LC_ALL=C; export LC_ALL; exec %s "$1"'
+            % (missing, ' '.join(map(shlex.quote, sudo))))
+
+    def prepare(self, job):
+        run = self._runs[job] = _SudoRun()
+        if self._guard:
+            self._guard.job_starts(job)
+
+        def on_mark(mark):
+            self._on_mark[mark](job, run)
+
+        # With RequestTTY=force the host's stderr comes on our stdout.
+        job.output = _MarkFilter(job.output, self._on_mark, on_mark)
+        job.errors = _MarkFilter(job.errors, self._on_mark, on_mark)
+
+    def finished(self, job, result):
+        run = self._runs.pop(job, None)
+        if run is None:             # it could not be prepared
+            return result
+        cause = _judge_sudo(
+            run, self._guard and self._guard.state == 'barred', result)
+        question = job.reason and _pending_question(run, result)
+        if cause:
+            # Status 0 of a command that did not run is not its status.
+            result = result._replace(
+                outcome='error', exitcode=result.exitcode or 1, cause=cause,
+                ran='no', reason=CAUSES[cause])
+        elif question:
+            result = result._replace(
+                reason='%s, %s' % (result.reason, question))
+        self._leave(job, result, cause)
+        return result
+
+    # What sudo and the command print
+
+    def _on_missing(self, job, run):
+        run.become('missing')
+
+    def _on_prompt(self, job, run):
+        if self._guard is None or run.state == 'running':
+            return                  # not sudo has printed it
+
+        def deliver(secret):
             if secret is None or job.stdin is None:
-                talk.withheld = True
+                run.become('withheld')
                 self._manager.end_input(job)
-            else:
-                talk.sudo_sent = True
-                try:
-                    os.write(job.stdin, secret + b'\n')
-                except OSError:
-                    pass            # it is gone
-                if not self._manager.has_input:
-                    # A question for more than the password is not to wait.
-                    self._manager.end_input(job)
+                return
+            run.become('answered')
+            try:
+                os.write(job.stdin, secret + b'\n')
+            except OSError:
+                pass                # sudo has ended
+            if not self._manager.has_input:
+                # A question for more than the password would wait for ever.
+                self._manager.end_input(job)
 
-        if talk.sudo_sent:
-            talk.sudo_asked_again = True
-            self._sudo.refuse(job)
+        if run.has_password:
+            run.become('refused')
+            self._guard.refuse(job)
             self._manager.end_input(job)
         else:
-            self._ask(self._sudo, job, settle)
+            run.become('asked')
+            self._request(job, deliver)
 
-    def _hear_none(self, job):
-        job.auth.no_sudo = True
-
-    def _hear_run(self, job):
-        if job.auth.sudo_ran:
-            return                  # somebody has read the mark
-        job.auth.sudo_ran = True
-        if job.auth.sudo_sent:
-            self._sudo.accept()
-        self._pass(job)
+    def _on_started(self, job, run):
+        if run.state == 'running':
+            return                  # a program has read the mark
+        if run.has_password:
+            self._guard.accept()
+        run.become('running')
+        if self._guard:
+            self._guard.job_passed(job)
         self._manager.open_input(job)
 
 
@@ -4708,9 +4983,8 @@ class Run:
     the views of the *options* have.  .host_options goes to SSHJobMan.
     """
 
-    def __init__(self, options, out, err, stops, attendant=None,
-                 listeners=()):
-        self.attendant = attendant
+    def __init__(self, options, out, err, stops, hooks=(), listeners=()):
+        self.hooks = hooks          # for passwords
         self.host_options = None
         self.had_errors = False     # of our own, for the exit status
         self._options = options
@@ -4751,7 +5025,7 @@ class Run:
         self._hosts = hosts
         self._stops.faults = 0      # of an earlier run, at the shell's prompt
         fanout = options.fanout
-        if self.attendant and self.attendant.may_prompt:
+        if any(hook.may_prompt for hook in self.hooks):
             fanout = _limit_fanout(fanout, self.warn)
         _raise_descriptor_limit(5 * fanout + SPARE_DESCRIPTORS)
         with SSHJobMan(
@@ -4762,7 +5036,7 @@ class Run:
                 keep=False,
                 input=0 if options.send_input else None,
                 max_output=options.max_output,
-                hooks=filter(None, [ViewHooks(self._views), self.attendant]),
+                hooks=[ViewHooks(self._views), *self.hooks],
                 warn=self.warn) as self._manager:
             try:
                 self._guard(self._open)
@@ -4782,8 +5056,6 @@ class Run:
             self._tally.max_status if options.maxrc else self._tally.status())
 
     def _open(self):
-        if self.attendant:
-            self.attendant.open(self._manager)
         self._sinks.open(self._manager)
         if self._uses_stdout:
             self._keep_open(_ReaderWatch(self._manager, self._stops))
@@ -4870,7 +5142,7 @@ class Run:
         self.warn(_status_line(self._tally.total, self._manager.running))
 
     def _refusal(self):
-        return self.attendant and self.attendant.refusal()
+        return next(filter(None, (hook.refusal() for hook in self.hooks)), '')
 
     def _print_summary(self):
         """Tell what failed, what was lost and what was not started."""
@@ -5102,8 +5374,7 @@ class Shell:
         'timeout': ('[SECS]', 'show or set the limit of each job; 0: none'),
     }
 
-    def __init__(self, options, hosts, out, err, attendant, stops,
-                 connections):
+    def __init__(self, options, hosts, out, err, hooks, stops, connections):
         self._interactive = os.isatty(0)
         self.status = 0             # exit status of the last line
         self._options = options
@@ -5111,7 +5382,7 @@ class Shell:
         self._selected = self._hosts
         self._out = out
         self._err = err
-        self._attendant = attendant
+        self._hooks = hooks         # for passwords
         self._stops = stops
         self._connections = connections
         self._command = None        # the last one
@@ -5206,7 +5477,7 @@ class Shell:
         self._results.close()
         self._results = _KeptResults()
         run = Run(self._options, self._out, self._err, self._stops,
-                  self._attendant, [self._results])
+                  self._hooks, [self._results])
         run.host_options = self._connections.options
         self.status = run.run(HostQueue(hosts, expand=False), line)
         # Each command over a dead connection would time out as well.
@@ -5592,123 +5863,6 @@ def _print_hosts(hosts, stdin_hosts, out):
             hosts.add(stdin_hosts.take(0))
 
 
-def _number_of_hosts(hosts):
-    """Return how many the HostQueue *hosts* holds, None if too many."""
-    taken = list(itertools.islice(iter(hosts.take, None), EXPANSION_LIMIT))
-    number = len(taken) if hosts.exhausted else None
-    for host in reversed(taken):
-        hosts.put_back(host)
-    return number
-
-
-def _attendant_for(options, hosts):
-    """Return the PasswordAttendant that *options* want; ask what it needs.
-
-    *hosts* is their HostQueue, or None where they are not known yet.
-    """
-    asked = options.askpass or options.askpass_file is not None
-    ssh = sudo = None
-    if asked or options.sudo_password:
-        _leave_no_core()
-    if asked:
-        what = 'ssh' if options.sudo is None or options.sudo_password else (
-            'ssh and sudo')
-        secret = (_ask_secret(what, hosts) if options.askpass_file is None
-                  else _secret_in(options.askpass_file))
-        ssh = Gate(secret, options.askpass_anyway)
-        sudo = Gate(secret, options.askpass_anyway)
-    if options.sudo_password:
-        sudo = Gate(_ask_secret('sudo', hosts), options.askpass_anyway)
-    return PasswordAttendant(ssh, sudo, options.sudo, options.askpass_key)
-
-
-def _leave_no_core():
-    """See that no core file of ours will hold a password."""
-    import resource
-    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    try:
-        # Too small for a file.  Where a program gets core dumps (a '|' in
-        # Linux's core_pattern), 0 is no limit at all, but 1 stops them.
-        resource.setrlimit(resource.RLIMIT_CORE, (1, hard or 1))
-    except ValueError:
-        pass                        # it is 0, and only root may raise it
-
-
-def _ask_secret(what, hosts):
-    """Return the password for *what* on *hosts*, as it is typed at the
-    terminal, unseen: bytes.
-
-    getpass would decode it, and where it finds no terminal show it.
-    """
-    import termios                  # few runs need it
-    number = hosts and _number_of_hosts(hosts)
-    prompt = 'Password for %s%s: ' % (what, '' if number is None else
-                                      ' on 1 host' if number == 1 else
-                                      ' on %d hosts' % number)
-    with StopRequests() as stops:
-        try:
-            tty = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
-            try:
-                typed = _read_unseen(tty, prompt, stops)
-            finally:
-                os.close(tty)
-        except (OSError, termios.error):    # none, or it has gone away
-            stops.check()
-            raise UsageError('no terminal to ask for a password on; '
-                             'see --askpass-file') from None
-        stops.check()
-    return _checked_secret(typed, 'the password')
-
-
-def _read_unseen(tty, prompt, stops):
-    import termios
-    before = termios.tcgetattr(tty)
-    silent = before[:]
-    # A terminal that a program left raw would give us the first key alone.
-    silent[0] |= termios.ICRNL
-    silent[3] |= termios.ICANON | termios.ISIG
-    silent[3] &= ~termios.ECHO
-
-    def ask(signum=None, frame=None):
-        try:
-            termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
-            os.write(tty, prompt.encode())
-        except (OSError, termios.error):
-            pass                    # it is gone: the read will say so
-
-    hears = threading.current_thread() is threading.main_thread()
-    try:
-        # After Ctrl-Z the shell has set the terminal as it wants it.
-        if hears:
-            going_on = signal.signal(signal.SIGCONT, ask)
-        ask()
-        return stops.call(os.read, tty, READ_SIZE)
-    finally:
-        if hears:
-            signal.signal(signal.SIGCONT, going_on)
-        termios.tcsetattr(tty, termios.TCSAFLUSH, before)
-        os.write(tty, b'\n')
-
-
-def _secret_in(path):
-    """Return the first line of *path*, which must be for us alone."""
-    try:
-        with open(path, 'rb') as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise UsageError('%s: not private; try chmod 600' % path)
-            return _checked_secret(file.readline(), path)
-    except OSError as error:
-        raise UsageError('%s: %s' % (path, error.strerror)) from None
-
-
-def _checked_secret(line, source):
-    secret = line.rstrip(b'\r\n')
-    if not secret or b'\n' in secret or b'\0' in secret:
-        raise UsageError('%s is empty, or no text' % source)
-    return secret
-
-
 def _main(argv, out, err, stops):
     options, operands = _parse_arguments(argv)
     if options.show:
@@ -5731,12 +5885,16 @@ def _main(argv, out, err, stops):
         return int(run.had_errors)
     options.ssh = _ssh_words(options.ssh)
     _check_needs(options)
-    attendant = _attendant_for(options, None if stdin_hosts else hosts)
-    with stops, attendant as run.attendant:
+    hooks = password_hooks(options, None if stdin_hosts else hosts,
+                           StopRequests())
+    with stops, contextlib.ExitStack() as stack:
+        for hook in hooks:
+            stack.enter_context(hook)
         if not options.shell:
+            run.hooks = hooks
             return run.run(hosts, command, stdin_hosts)
         with SharedConnections(options.ssh) as connections:
-            shell = Shell(options, hosts, out, err, attendant, stops,
+            shell = Shell(options, hosts, out, err, hooks, stops,
                           connections)
             _tell_idle_exclusions(hosts, run.warn)
             return shell.run()

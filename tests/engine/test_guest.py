@@ -90,7 +90,7 @@ class HostProgramTest(EngineTest):
 
     FORKED = '''
         import os, sys
-        from classh import PasswordAttendant, Gate, SSHJobMan
+        from classh import AskpassServer, LockoutGuard, SSHJobMan
 
         def fork(leave):
             child = os.fork()
@@ -106,11 +106,11 @@ class HostProgramTest(EngineTest):
             raise Done
         way, parent = sys.argv[1], os.getpid()
         source, writer = os.pipe()
-        attendant = PasswordAttendant(Gate(b'secret', anyway=True))
+        askpass = AskpassServer(LockoutGuard(b'secret', anyway=True))
         try:
-            with attendant, SSHJobMan(['h[1-9]'], 'read -r line && echo got',
+            with askpass, SSHJobMan(['h[1-9]'], 'read -r line && echo got',
                            ssh=os.environ['SSH'], fanout=4, timeout=30,
-                           input=source, hooks=[attendant]) as job:
+                           input=source, hooks=[askpass]) as job:
                 job.watch(1, 2, lambda fd, events: job.unwatch(1))
                 while len(job.running) < 4:
                     job.poll(0)
@@ -124,7 +124,7 @@ class HostProgramTest(EngineTest):
                 os.close(writer)
                 print(len([result for result in job
                            if result.output == 'got\\n']),
-                      os.path.isdir(attendant._directory))
+                      os.path.isdir(askpass._directory))
         except Done:
             pass
         if os.getpid() != parent:

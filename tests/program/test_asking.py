@@ -13,7 +13,7 @@ from lib import (FAKE_SSH, SCRATCH, WAIT_LIMIT, WorkTest, classh_argv,
                  leftovers, run_classh, run_in_pty, text, wait_until)
 from lib.passwords import ASKING_SSH, LOGIN, SECRET, PasswordTest
 from lib.terminal import Terminal
-from classh import Gate, PasswordAttendant, SSHJobMan
+from classh import AskpassServer, LockoutGuard, SSHJobMan
 
 
 class AskTest(WorkTest):
@@ -328,19 +328,18 @@ class PlaceTest(PasswordTest):
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         before = os.listdir(SCRATCH)
         for name in 'socket.socket.bind', 'os.chmod':
-            attendant = PasswordAttendant(Gate(b'x'))
+            askpass = AskpassServer(LockoutGuard(b'x'))
             with mock.patch(name, side_effect=full):
                 with self.assertRaises(OSError):
-                    with attendant:
+                    with askpass:
                         self.fail('it was made')
             self.assertEqual(os.listdir(SCRATCH), before)
 
     def test_no_descriptor_for_a_helper_is_waited_for(self):
         full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        with PasswordAttendant(Gate(b'x')) as attendant, SSHJobMan(
+        with AskpassServer(LockoutGuard(b'x')) as askpass, SSHJobMan(
                 ['h1', 'exit7'], 'true', ssh=FAKE_SSH,
-                hooks=[attendant]) as job:
-            attendant.open(job)
+                hooks=[askpass]) as job:
             with mock.patch('os.dup', side_effect=full):
                 self.assertEqual(job.poll(0), [])
             self.assertTrue(job.wait(WAIT_LIMIT))

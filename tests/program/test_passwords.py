@@ -16,7 +16,7 @@ from lib.passwords import (ASKING_SSH, HOST_KEY_PROMPT, KEY_PROMPT, LOGIN,
                            OTHER_PROMPTS, PASSWORD_PROMPTS, SECRET, SEND_FILE,
                            PasswordTest)
 from lib.terminal import Terminal, state
-from classh import Gate, PasswordAttendant, _process_room
+from classh import AskpassServer, LockoutGuard, _process_room
 
 
 class PromptTest(PasswordTest):
@@ -428,11 +428,12 @@ while True:
         break
 """
         environment = {}
-        with PasswordAttendant(Gate(b'x')) as attendant:
-            listener = attendant._socket
+        with AskpassServer(LockoutGuard(b'x')) as askpass:
+            listener = askpass._socket
             environment.update(
                 CLASSH_SOCKET=listener.getsockname(), CLASSH_TOKEN='x',
-                SSH_ASKPASS=os.path.join(attendant._directory, 'ask'))
+                CLASSH_EVENT='ask',
+                SSH_ASKPASS=os.path.join(askpass._directory, 'ask'))
             with Command([sys.executable, '-c', reaper, 'sh', '-c',
                           '"$SSH_ASKPASS" "Password: " & kill -9 $$'],
                          cwd=self.directory, env=environment) as command:

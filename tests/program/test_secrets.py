@@ -128,17 +128,19 @@ class PlacesTest(SecretTest):
     def test_password_is_in_no_traceback(self):
         path = self.file()
         self.write('go')
-        for place in ('report', 'Gate.accept', 'Gate.ask', 'Gate.refuse',
-                      'Gate.forget', 'Tally.summary', '_Talk.__init__',
-                      'PasswordAttendant.finished', 'PasswordAttendant._answer',
-                      'PasswordAttendant._is_ours', '_Dispatcher._emit',
+        for place in ('report', 'Tally.summary', 'LockoutGuard.accept',
+                      'LockoutGuard.ask', 'LockoutGuard.refuse',
+                      'LockoutGuard.job_finished', '_Login.__init__',
+                      '_SudoRun.__init__', 'AskpassServer._answer',
+                      'AskpassServer._is_ours', 'AskpassServer.finished',
+                      'SudoWrapper.finished', '_Dispatcher._emit',
                       '_Job.start', '_Pool._finish'):
             with self.subTest(place=place):
                 # It ends with an error, but in no way that shows it.
                 said = run([sys.executable, '-X', 'dev', '-c', BROKEN % place,
                             '--ssh', self.ssh, '--askpass-file', path, '-u5',
                             '--sudo', 'false', 'h'], cwd=self.directory)
-                if place != 'Gate.refuse':
+                if place != 'LockoutGuard.refuse':
                     self.assertIn('broken on purpose', said.stderr, said)
                 self.check(said.stdout, said.stderr, but=[path])
                 self.assertEqual(self.left_directories(), [])

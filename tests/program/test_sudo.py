@@ -10,7 +10,7 @@ import sys
 
 from lib import FAKE_SSH, WorkTest, run_classh, until
 from lib.accounts import installed, not_run
-from classh import PasswordAttendant
+from classh import SudoWrapper
 
 # A sudo in place of the real one, for what that does not do on demand.  It
 # has marker, the prompt to print, mark, what its command will print, and
@@ -443,8 +443,8 @@ class LoginShellTest(WorkTest):
             "printf '%s|' " + ' '.join(
                 shlex.quote(''.join(chance.choices(self.LETTERS, k=20)))
                 for _ in range(5)) for _ in range(30)]
-        attendant = PasswordAttendant(sudo_user='root')
-        self.wrapped = list(map(attendant.wrap, self.commands))
+        wrapper = SudoWrapper('root')
+        self.wrapped = list(map(wrapper.wrap, self.commands))
         self.right = [self.run_in(['sh'], command)
                       for command in self.commands]
 
