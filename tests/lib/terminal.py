@@ -6,6 +6,7 @@
         run = terminal.finish()
 """
 
+import codecs
 import fcntl
 import os
 import pty
@@ -18,7 +19,7 @@ import time
 
 from .commands import Run, environment
 from .place import POLL, RUN_LIMIT, TTY_LAG, WAIT_LIMIT
-from .processes import text, wait_until
+from .processes import wait_until
 
 
 def state(pid):
@@ -28,9 +29,10 @@ def state(pid):
 
 
 class Terminal:
-    """As run_in_pty(), but one step at a time.
+    """A command on a terminal, which it leads.
 
-    .shown is all that showed so far.  The *env* is added to the environment.
+    .shown is all that showed so far.  The *env* is added to the environment;
+    a None in it takes a name away.
     As a context manager the terminal is closed at the end, and what does not
     end by that is killed.
     """
@@ -39,18 +41,22 @@ class Terminal:
         self.argv = list(argv)
         self.shown = ''
         self._seen = 0
+        # A read may end in the middle of a character.
+        self._decode = codecs.getincrementaldecoder('utf-8')(
+            'surrogateescape').decode
         self._start = time.monotonic()
         self._master, slave = pty.openpty()
         try:
             fcntl.ioctl(slave, termios.TIOCSWINSZ,
                         struct.pack('4H', size[0], size[1], 0, 0))
             # A readline that draws nothing, whatever the user's own does.
-            env = dict(os.environ, TERM='dumb', INPUTRC='/dev/null',
-                       **env or {})
+            env = dict({'TERM': 'dumb', 'INPUTRC': '/dev/null'}, **env or {})
+            # The first terminal that a session leader opens becomes the one
+            # it belongs to.  No preexec_fn: there may be threads.
             self._popen = subprocess.Popen(
                 ['sh', '-c', ': <"$0"; exec "$@"', os.ttyname(slave)]
                 + self.argv, stdin=slave, stdout=slave, stderr=slave,
-                env=env, cwd=cwd, start_new_session=True)
+                env=environment(env), cwd=cwd, start_new_session=True)
         finally:
             os.close(slave)
         self.pid = self._popen.pid
@@ -94,7 +100,7 @@ class Terminal:
         """Take what shows within *timeout*; return False at the end."""
         if select.select([self._master], [], [], timeout)[0]:
             try:
-                self.shown += text(os.read(self._master, 1 << 16))
+                self.shown += self._decode(os.read(self._master, 1 << 16))
             except OSError:             # EIO: everybody has closed it
                 return False
         return True
@@ -126,8 +132,9 @@ class Terminal:
             if self._master is None or not self._read(POLL):
                 time.sleep(POLL)
         while self._master is not None and select.select(
-                [self._master], [], [], POLL)[0] and self._read(0):
+                [self._master], [], [], TTY_LAG)[0] and self._read(0):
             pass
+        self.shown += self._decode(b'', True)
         return self._run()
 
 
@@ -137,52 +144,9 @@ def run_in_pty(argv, script=(), timeout=RUN_LIMIT, env=None, size=(24, 80)):
     The *script* is pairs of strings: wait until the first shows (after what
     the last one waited for), then type the second.  Ctrl-C is '\\x03'.
     """
-    master, slave = pty.openpty()
-    size = struct.pack('4H', size[0], size[1], 0, 0)
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
-    # The first terminal that a session leader opens becomes the one it
-    # belongs to.  No preexec_fn: there may be threads.
-    argv = ['sh', '-c', ': <"$0"; exec "$@"', os.ttyname(slave)] + list(argv)
-    start = time.monotonic()
-    try:
-        popen = subprocess.Popen(argv, stdin=slave, stdout=slave,
-                                 stderr=slave, env=environment(env),
-                                 start_new_session=True)
-    finally:
-        os.close(slave)
-    try:
-        shown, problem = _converse(popen, master, script, start + timeout)
-    finally:
-        if popen.poll() is None:
-            os.killpg(popen.pid, signal.SIGKILL)
-            popen.wait()
-        os.close(master)
-    result = Run(argv, popen.returncode, text(shown), '',
-                 time.monotonic() - start)
-    if problem:
-        raise AssertionError(problem + str(result))
-    return result
-
-
-def _converse(popen, master, script, deadline):
-    """Play the *script*; return what showed, and what went wrong or ''."""
-    script = [[line.encode() for line in pair] for pair in script]
-    shown, seen = b'', 0
-    while time.monotonic() < deadline:
-        ended = popen.poll() is not None
-        if select.select([master], [], [], TTY_LAG if ended else POLL)[0]:
-            try:
-                shown += os.read(master, 1 << 16)
-            except OSError:             # EIO: everybody has closed it
-                if ended:
-                    break
-                time.sleep(POLL)
-        elif ended:                     # a grandchild has it open
-            break
-        while script and script[0][0] in shown[seen:]:
-            expected, typed = script.pop(0)
-            seen = shown.index(expected, seen) + len(expected)
-            os.write(master, typed)
-    else:
-        return shown, 'not done in time; still to come: %r' % script
-    return shown, 'never showed %r' % script[0][0] if script else ''
+    deadline = time.monotonic() + timeout
+    with Terminal(argv, env, size=size) as terminal:
+        for expected, typed in script:
+            terminal.expect(expected, deadline - time.monotonic())
+            terminal.type(typed)
+        return terminal.finish(deadline - time.monotonic())
