@@ -67,6 +67,7 @@ import collections
 import contextlib
 import errno
 import fcntl
+import functools
 import heapq
 import io
 import itertools
@@ -705,11 +706,29 @@ def parse_host_arguments(arguments, expanding=True):
 # Why a host failed: one word for programs, a few for a person.
 CAUSES = {
     'start': 'ssh could not be started',
-    'ssh': 'ssh failed',
+    'config': 'ssh has bad options',
+    'unresolved': 'name unknown',
+    'dns': 'name service failed',
+    'refused': 'connection refused',
+    'no-route': 'no route to the host',
+    'no-answer': 'no answer',
+    'dropped': 'connection dropped before login',
+    'jump': 'not reached from the jump host',
+    'not-ssh': 'not an ssh server',
+    'no-common': 'no algorithm in common',
+    'key-unknown': 'host key unknown',
+    'key-changed': 'host key has CHANGED',
+    'key-revoked': 'host key REVOKED',
+    'denied': 'permission denied',
+    'no-session': 'no session',
+    'mux': 'shared connection failed',
+    'lost': 'connection lost',
+    'ssh': 'ssh failed',                    # and nothing tells why
     'status-lost': 'exit status lost',      # another part reaped the process
+    'exit-255': 'exited with 255',          # the command itself
+    'signal': 'ended by a signal',          # the command, or ssh itself
     'timeout': 'timed out',
     'stopped': 'stopped',
-    'signal': 'ended by a signal',          # ssh itself, by somebody else
     'input': 'input lost',
     'output-lost': 'output lost',           # no memory, no disk
     # The hooks for passwords:
@@ -730,7 +749,8 @@ _FIELDS = {
     'started': (float,), 'stopped': (float,), 'outcome': (str,),
     'reason': (str,), 'truncated': (bool,),
     'cause': (str, ''), 'ran': (str, 'unknown'),
-    'login': ((float, type(None)), None), 'tries': (int, 1)}
+    'login': ((float, type(None)), None), 'tries': (int, 1),
+    'diagnostics': (str, '')}
 _DEFAULTS = tuple(field[1] for field in _FIELDS.values() if len(field) > 1)
 
 
@@ -754,6 +774,7 @@ class Result(collections.namedtuple('Result', _FIELDS)):
     ran         whether the command has started: 'yes', 'no' or 'unknown'
     login       seconds from start to login; None: unknown
     tries       how often ssh was started for it, 1 or more
+    diagnostics what ssh itself wrote, where it has a log of its own; str
     """
 
     __slots__ = ()
@@ -771,7 +792,9 @@ def cause_text(result):
     """Return why *result* is no success, in a few words that are the same
     for all hosts of one cause."""
     if result.cause == 'signal':
-        return 'ended by ' + _signal_name(-result.exitcode)
+        return ('ended by ' + _signal_name(-result.exitcode)
+                if result.outcome == 'killed'
+                else CAUSES['signal'] + ' on the host')
     return CAUSES.get(result.cause) or 'exited with %d' % result.exitcode
 
 
@@ -920,14 +943,15 @@ _ASKPASS_TRIGGERS = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
 
 
 def ssh_argv(host, command, *, ssh=('ssh',), user=None,
-             connect_timeout=CONNECT_TIMEOUT, options=(), may_prompt=False):
+             connect_timeout=CONNECT_TIMEOUT, options=(), may_prompt=False,
+             log=None):
     """Return the argument list that runs *command* on *host*.
 
     *host* is [user@]name[:port], [user@][v6]:port or a v6 address; its
     user goes before *user*.  *ssh* is a list, *options* an iterable of
     'KEY=VALUE' for ssh's -o; *connect_timeout* is in whole seconds, and 0
     leaves it to ssh_config.  If *may_prompt*, ssh may ask for a password,
-    once.
+    once.  *log* is the file that ssh logs to, or None.
 
     >>> ssh_argv('web1:2222', 'date', options=['Compression=yes'])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -958,6 +982,8 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
     if connect_timeout >= 1:
         argv += ['-o', 'ConnectTimeout=%d' % connect_timeout]
     argv += ['-o', 'ForwardX11=no', '-o', 'ForwardAgent=no']
+    if log is not None:
+        argv += ['-E', log, '-o', 'LogLevel=DEBUG1']
     return argv + ['--', host, command]
 
 
@@ -971,12 +997,188 @@ def find_program(name):
     return None
 
 
-class Ssh:
+def explain_exit(job):
+    """Return the outcome, cause, ran and reason of *job*, whose exit status
+    is that of its command."""
+    if job.cause:                   # we ended it
+        return 'killed', job.cause, 'unknown', job.reason
+    if job.exitcode is None:
+        return 'ssh', 'status-lost', 'unknown', CAUSES['status-lost']
+    if job.exitcode < 0:
+        return ('killed', 'signal', 'unknown',
+                'ended by ' + _signal_name(-job.exitcode))
+    return 'error' if job.exitcode else 'ok', '', 'yes', ''
+
+
+class Transport:
+    """A way to run a command for a host; here, a program of this machine.
+
+    A subclass has .program, the program to run, and argv(host, command,
+    log), its arguments.
+    """
+
+    def open(self, host):
+        """Get ready to run on *host* and on others."""
+
+    def close(self):
+        """Let go of what open() holds."""
+
+    def environment(self, host):
+        """Return the environment of the program, a dict; None: ours."""
+
+    def open_log(self):
+        """Return a _SshLog for the next job, or None."""
+
+    def explain(self, job):
+        """Return the outcome, cause, ran and reason of *job*, as in Result."""
+        return explain_exit(job)
+
+    def diagnostics(self, job, outcome, command):
+        """Return what the program itself, not the host, has to say."""
+        return ''
+
+    def may_retry(self, result):
+        """Return whether the host of *result* may be tried again: its
+        command has certainly not started, and another try may do better."""
+        return False
+
+
+# ssh's messages, as OpenSSH 7.4 to 10.5 have them, and their causes; the first
+# that is found counts, so that what is certain stands before what is not.
+_SSH_MESSAGES = [(cause, re.compile(expression, re.MULTILINE))
+                 for cause, expression in (
+    ('config', r"Bad configuration option|Bad owner or permissions on |"
+               r"^Couldn't open logfile|terminating, \d+ bad config"),
+    ('key-revoked', r'REVOKED HOST KEY DETECTED'),
+    ('key-changed', r'REMOTE HOST IDENTIFICATION HAS CHANGED|'
+                    r'^Host key for .* has changed and you have requested'),
+    ('key-unknown', r'^Host key verification failed|'
+                    r'^No .*host key is known for '),
+    ('denied', r'Permission denied \([^)]*\)|'
+               r'Too many authentication failures|'
+               r'^Received disconnect from .*:2: '),
+    ('dns', r'^ssh: Could not resolve hostname .*: Temporary failure'),
+    ('unresolved', r'^ssh: Could not resolve hostname '),
+    ('refused', r'^ssh: connect to host .*: Connection refused'),
+    ('no-route', r'^ssh: connect to host .*: (No route to host|'
+                 r'Network is unreachable|Host is down)'),
+    ('no-answer', r'^ssh: connect to host .*: (Connection|Operation) timed '
+                  r'out|^Connection timed out during banner exchange|'
+                  r'^Connection to .* port \d+ timed out'),
+    ('not-ssh', r'^banner exchange: .*: invalid format|'
+                r'Bad remote protocol version identification|'
+                r'Protocol major versions differ'),
+    ('no-common', r'^Unable to negotiate with '),
+    ('no-session', r'^channel \d+: open failed: |'
+                   r'^(exec|shell) request failed on channel '),
+    ('mux', r'^mux_client_\w+: |^Control master terminated unexpectedly'),
+    ('dropped', r'banner line \d+: (Exceeded MaxStartups|Not allowed at this '
+                r'time)|^(kex|ssh)_exchange_identification: (read: )?'
+                r'Connection (closed by remote host|reset by peer)'),
+    ('lost', r'^Connection to .* closed by remote host|'
+             r'^Read from remote host .*: |^(client_loop: send disconnect|'
+             r'packet_write_wait): |^Timeout, server .* not responding|'
+             r'^Connection reset by |^Received disconnect from |'
+             r'^ssh_dispatch_run_fatal: |Corrupted MAC on input'),
+    # Without the words of the key exchange since 9.5.
+    ('dropped', r'^Connection closed by .* port \d+'))]
+# What the ssh of a jump host says where it cannot reach the host.
+_JUMP_FAILED = re.compile(r'^(channel \d+: open failed: |stdio forwarding '
+                          r'(request )?failed)', re.MULTILINE | re.IGNORECASE)
+# Causes after which a host may be tried again, if nothing has started.
+_MAY_RETRY = {'dns', 'refused', 'no-route', 'no-answer', 'dropped', 'jump',
+              'no-session', 'mux'}
+
+LOG_KEPT = 1 << 15      # bytes kept of the beginning and of the end of a log
+HEAD_SIZE = 1 << 12     # bytes of stderr in which ssh's messages are sought
+PROBE_TIMEOUT = 5.0     # seconds to ask an ssh what it can do
+
+
+class _SshLog:
+    """What one ssh writes to its log, a FIFO; in a job it is a pipe like
+    those of stdout and stderr.
+
+    *on_login()* is called once ssh is logged in.
+    """
+
+    # The second is of a connection that is shared: the session is open.
+    _LOGIN = re.compile(rb'^(Authenticated to |debug1: mux_client_request_'
+                        rb'session: master session id)', re.MULTILINE)
+    # Of these lines none is for a person.
+    _NOISE = re.compile(r'debug\d: |Authenticated to |Transferred: |'
+                        r'Bytes per second: ')
+
+    def __init__(self, path):
+        os.mkfifo(path, 0o600)
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK
+                              | os.O_CLOEXEC)
+        except OSError:
+            os.unlink(path)
+            raise
+        self.path = path            # None once it is removed
+        self.opened = False         # by ssh, which has written to it
+        self.logged_in = False
+        self.on_login = None
+        self._begin = bytearray()
+        self._end = bytearray()     # what came after that
+
+    def add(self, chunk):
+        self.opened = True
+        self.remove()
+        kept = self._begin if len(self._begin) < LOG_KEPT else self._end
+        # A line may come in pieces.
+        search_from = max(0, len(kept) - 80)
+        kept += chunk
+        if not self.logged_in and self._LOGIN.search(kept, search_from):
+            self.logged_in = True
+            if self.on_login:
+                self.on_login()
+        if kept is self._end and len(kept) > 2 * LOG_KEPT:
+            del kept[:-LOG_KEPT]
+
+    def lose(self, error):
+        """Keep what there is: the log is for a reason alone."""
+
+    def remove(self):
+        """Remove the FIFO: whoever writes to it has it open by now."""
+        if self.path is not None:
+            path, self.path = self.path, None
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def text(self):
+        """Return what is kept, as str with newlines alone."""
+        return (self._begin + self._end).decode(
+            'utf-8', 'backslashreplace').replace('\r', '')
+
+    def words(self, command):
+        """Return the lines that are for a person; *command*, which may be
+        in the log, has none of them."""
+        lines = iter(self.text().split('\n'))
+        words = []
+        for line in lines:
+            sent = line.partition('debug1: Sending command: ')[2]
+            if sent:
+                # Its other lines follow, cut at some 1,000 bytes.
+                for part in command.split('\n')[1:]:
+                    line = next(lines, '')
+                    if not line or not part.startswith(line):
+                        break
+                else:
+                    continue
+            if line and not self._NOISE.match(line):
+                words.append(line + '\n')
+        return ''.join(words)
+
+
+class Ssh(Transport):
     """The system's ssh as the way to a host.
 
-    A transport has .program, the program to run; argv(host, command), its
-    arguments; environment(host), a dict or None for ours; and explain(job),
-    which says what became of a job that is over.
+    If it is an OpenSSH and the user sets no LogLevel, each ssh has a log of
+    its own.  From it follow why a host failed and whether its command has
+    started; without it, ssh's messages on stderr must do, which the host
+    could have written as well.
     """
 
     def __init__(self, ssh='ssh', *, options=(), host_options=None,
@@ -997,34 +1199,165 @@ class Ssh:
         self._environment = None
         if not _ASKPASS_TRIGGERS.isdisjoint(os.environ):
             self._environment = dict(os.environ, SSH_ASKPASS_REQUIRE='never')
+        self._is_open = False
+        self._directory = None      # of the logs; None: there are none
+        self._owner = None          # the pid of the process that made it
+        self._numbers = itertools.count()
+        self.log_level = None       # as ssh_config has it
 
-    def argv(self, host, command):
+    def open(self, host):
+        if self._is_open:
+            return
+        self._is_open = True
+        if self._sets_log_level():
+            return
+        self.log_level = _probe_log_level(
+            tuple(self.argv(host, '')[:-3]), host)
+        if self.log_level is None:
+            return
+        import tempfile             # takes a while
+        with contextlib.suppress(OSError):
+            self._directory = tempfile.mkdtemp(prefix='classh-')
+            self._owner = os.getpid()
+
+    def _sets_log_level(self):
+        """Return whether the user has a LogLevel or a log of his own."""
+        words = [*self._words[1:], *self._options]
+        return any(re.match(r'(?i)(-o)?\s*loglevel|-[qvEy]', word)
+                   for word in words)
+
+    def close(self):
+        self._is_open = False
+        directory, self._directory = self._directory, None
+        if directory is not None and self._owner == os.getpid():
+            import shutil
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def argv(self, host, command, log=None):
         return ssh_argv(
             host, command, ssh=self._words,
-            options=(*self._options, *self._host_options(host)),
+            options=(*self._options, *self._host_options(host)), log=log,
             **self._settings)
 
     def environment(self, host):
         return self._environment
 
+    def open_log(self):
+        if self._directory is None:
+            return None
+        try:
+            return _SshLog('%s/%d' % (self._directory, next(self._numbers)))
+        except OSError:             # no room: then ssh's words must do
+            return None
+
     def explain(self, job):
-        """Return the outcome, cause, ran and reason of *job*, as in Result."""
-        if job.exitcode == 255 and not job.cause:
-            return 'ssh', 'ssh', 'unknown', CAUSES['ssh']
-        return explain_exit(job)
+        if job.log is None or not job.log.opened:
+            return self._explain_by_words(job)
+        login = job.log.logged_in
+        text = job.log.text()
+        outcome, cause, ran, reason = explain_exit(job)
+        if outcome in ('ok', 'error') and job.exitcode != 255:
+            return outcome, cause, ran, reason
+        sent = 'debug1: Sending command: ' in text or (
+            'debug1: mux_client_request_session: ' in text)
+        if cause:                   # we, or a signal, have ended ssh
+            if not login or not sent:
+                ran = 'no'
+            elif job.output.head(1) or job.errors.head(1):
+                ran = 'yes'
+            return ('ssh' if cause == 'no-answer' else outcome, cause, ran,
+                    reason)
+        if not login:
+            return self._not_started(text, job)
+        if re.search(r'^debug1: (client_input_channel_req: .* rtype '
+                     r'exit-status |Exit status 255$)', text, re.MULTILINE):
+            return 'error', 'exit-255', 'yes', ''
+        if re.search(r'^debug1: client_input_channel_req: .* rtype '
+                     r'exit-signal ', text, re.MULTILINE):
+            return ('error', 'signal', 'yes',
+                    CAUSES['signal'] + ' on the host')
+        if not sent or _message_cause(text) == 'no-session':
+            return 'ssh', 'no-session', 'no', CAUSES['no-session']
+        return ('ssh', 'lost', 'unknown',
+                CAUSES['lost'] + ' while the command ran')
+
+    def _not_started(self, text, job):
+        """Explain *job*, whose ssh was not logged in, by its log."""
+        cause = _message_cause(text)
+        errors = job.errors.head(HEAD_SIZE)
+        if cause in ('dropped', None) and errors:
+            # The ssh of a jump host is another process; it has no log.
+            if _JUMP_FAILED.search(errors):
+                cause = 'jump'
+            else:
+                cause = _message_cause(errors) or cause
+        cause = cause or 'ssh'
+        return 'ssh', cause, 'no', CAUSES[cause]
+
+    def _explain_by_words(self, job):
+        """Explain *job*, which has no log, by what is on its stderr."""
+        errors = job.errors.head(HEAD_SIZE)
+        if job.exitcode == 1 and errors.startswith("Couldn't open logfile"):
+            return 'ssh', 'config', 'no', CAUSES['config']
+        if job.exitcode != 255 or job.cause:
+            return explain_exit(job)
+        cause = _message_cause(errors) or 'ssh'
+        ran = 'unknown'
+        if (cause in _MAY_RETRY or cause in ('unresolved', 'config')) and (
+                self._is_all_of_ssh(job, errors)):
+            ran = 'no'
+        return 'ssh', cause, ran, CAUSES[cause]
+
+    def _is_all_of_ssh(self, job, errors):
+        """Return whether *errors*, all of them, can only be what ssh says
+        before it connects.
+
+        A host could print the same, a remote ssh or git say; but not if the
+        name is that of our host, and nothing else was printed.
+        """
+        name = _HOST.fullmatch(job.host)
+        name = name and (name.group('name') or name.group('v6'))
+        lines = errors.replace('\r', '').split('\n')[:-1]
+        return bool(name and not job.output.head(1) and len(lines) == 1
+                    and re.match(r'ssh: (connect to host|Could not resolve '
+                                 r'hostname) %s[: ]' % re.escape(name),
+                                 lines[0]))
+
+    def diagnostics(self, job, outcome, command):
+        """Return what ssh itself has to say of *job*, as str.
+
+        Of a job that went well the user may want no words: LogLevel ERROR
+        in ssh_config.
+        """
+        if job.log is None or (outcome != 'ssh' and self.log_level in (
+                'QUIET', 'FATAL', 'ERROR')):
+            return ''
+        return job.log.words(command)
+
+    def may_retry(self, result):
+        return result.ran == 'no' and result.cause in _MAY_RETRY
 
 
-def explain_exit(job):
-    """Return the outcome, cause, ran and reason of *job*, whose exit status
-    is that of its command."""
-    if job.cause:                   # we ended it
-        return 'killed', job.cause, 'unknown', job.reason
-    if job.exitcode is None:
-        return 'ssh', 'status-lost', 'unknown', CAUSES['status-lost']
-    if job.exitcode < 0:
-        return ('killed', 'signal', 'unknown',
-                'ended by ' + _signal_name(-job.exitcode))
-    return 'error' if job.exitcode else 'ok', '', 'yes', ''
+def _message_cause(text):
+    """Return the cause that ssh's messages in *text* tell, or None."""
+    return next((cause for cause, expression in _SSH_MESSAGES
+                 if expression.search(text)), None)
+
+
+@functools.lru_cache(maxsize=64)
+def _probe_log_level(argv, host):
+    """Return the LogLevel that ssh_config sets for *host*; None if *argv*,
+    without the command, is no OpenSSH that takes -E and -G."""
+    try:
+        asked = subprocess.run(
+            [*argv, '-E', os.devnull, '-G', '--', host],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+            timeout=PROBE_TIMEOUT)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(rb'^loglevel (\w+)', asked.stdout, re.MULTILINE)
+    return found.group(1).decode() if found and not asked.returncode else None
 
 
 # -- Jobs -------------------------------------------------------------------
@@ -1130,6 +1463,15 @@ class _Capture:
                 self._spooling = False      # then what there is has to do
             else:
                 del self._rest[:SPOOL_SIZE]
+
+    def head(self, size):
+        """Return the first *size* bytes of it, as str, or what can be had."""
+        try:
+            first = (self._spool.get(self._places[0]) if self._places
+                     else self._rest)
+        except OSError:
+            return ''
+        return first[:size].decode('utf-8', 'surrogateescape')
 
     def take(self):
         """Return it as str, '' if it is lost, and keep nothing."""
@@ -1242,7 +1584,8 @@ class _Job:
 
     __slots__ = ('host', 'state', 'deadline', 'timeout', 'time_left', 'cause',
                  'reason', 'pid', 'exitcode', 'pipes', 'output', 'errors',
-                 'started', 'clock_start', 'stdin', 'sent', 'environment')
+                 'started', 'clock_start', 'stdin', 'sent', 'environment',
+                 'log', 'login', 'login_deadline', 'tries', 'begun')
 
     def __init__(self, host, max_output, spool, now):
         self.host = host
@@ -1262,6 +1605,11 @@ class _Job:
         self.stdin = None           # our end of the pipe, if there is input
         self.sent = 0               # bytes of the input that it took
         self.environment = None     # a dict; None: ours
+        self.log = None             # a _SshLog, or None
+        self.begun = None           # when it was started, on the loop's clock
+        self.login = None           # seconds from then to the login
+        self.login_deadline = None  # a timer of the loop
+        self.tries = 1              # this one included
 
     def become(self, state):
         if state not in _NEXT[self.state]:
@@ -1279,7 +1627,11 @@ class _Job:
         # it leaks some of them when there is no room for the others, and it
         # opens the null device for each child.
         theirs = []                 # the child's ends of the pipes
+        if self.log is not None:
+            self.pipes[self.log.fd] = self.log
         try:
+            for pipe in self.pipes:
+                watch(pipe, self)
             for capture in self.output, self.errors:
                 reader, writer = os.pipe()
                 self.pipes[reader] = capture
@@ -1301,9 +1653,11 @@ class _Job:
         """Return the pid of the process whose stdout is our pipe, or None
         where that has ended, or there is no /proc.  May take FIND_LIMIT
         seconds."""
-        if not self.pipes:
+        stdout = next((pipe for pipe, capture in self.pipes.items()
+                       if capture is self.output), None)
+        if stdout is None:
             return None
-        name = 'pipe:[%d]' % os.fstat(next(iter(self.pipes))).st_ino
+        name = 'pipe:[%d]' % os.fstat(stdout).st_ino
         end = time.monotonic() + FIND_LIMIT
         while time.monotonic() < end:   # a forked child has our stdout first
             try:
@@ -1857,7 +2211,8 @@ class _Pool:
         Where that raises, job.pid is None and nothing is left of it, or its
         process runs and is taken in all the same.
         """
-        deadline = self._loop.now() + timeout if timeout > 0 else None
+        job.begun = self._loop.now()
+        deadline = job.begun + timeout if timeout > 0 else None
         try:
             job.start(launcher, argv, with_stdin, self._watch)
         except BaseException as error:
@@ -1894,6 +2249,27 @@ class _Pool:
         if job.state == RUNNING and job.time_left is not None:
             self._set_deadline(job, self._loop.now() + job.time_left)
             job.time_left = None
+
+    def limit_login(self, job, seconds):
+        """End *job* if it is not logged in after *seconds*."""
+        job.login_deadline = self._loop.call_at(
+            self._loop.now() + seconds, self._expire_login, (job, seconds))
+
+    def logged_in(self, job):
+        """The limit of the login is kept."""
+        if job.login_deadline:
+            self._loop.cancel(job.login_deadline)
+            job.login_deadline = None
+
+    def _expire_login(self, job_and_seconds):
+        job, seconds = job_and_seconds
+        if job.state != RUNNING or self._reap_job(job):
+            return
+        if job.time_left is not None:       # it waits for a password
+            self.limit_login(job, seconds)
+        elif job.log.opened:        # else nothing says that it is not in
+            self.terminate(job, 'no-answer',
+                           'no login within %.3g s' % seconds)
 
     def next_reap(self):
         """Return until when a wait may last, a point on the clock; None:
@@ -2017,7 +2393,8 @@ class _Pool:
         self._loop.unregister(pipe)
         del job.pipes[pipe]
         os.close(pipe)
-        if not job.pipes:
+        # ssh may leave its log to a process that lives on.
+        if not job.pipes or job.log and list(job.pipes) == [job.log.fd]:
             self._awaiting_exit.add(job)
             self._backoff = REAP_BACKOFF
 
@@ -2043,6 +2420,7 @@ class _Pool:
             self._close_pipe(job, pipe)
         del self.running[job.pid]
         self._awaiting_exit.discard(job)
+        self.logged_in(job)         # or never
         if job.deadline:
             self._loop.cancel(job.deadline)
         job.become(FINISHED)
@@ -2056,6 +2434,9 @@ START_BATCH = 4         # jobs started between two reads of the pipes.
                         # Measured: an eighth less wall time than all at once
 NO_ROOM_TIMEOUT = 5.0   # seconds that a host waits for room to start
 NO_ROOM_INTERVAL = 0.05     # seconds between two tries
+LOGIN_GRACE = 0.25      # seconds that ssh is given to keep its own limit
+LOGINS_MIN = 8          # fewest logins in flight that drops lead to
+LOGINS_PER_STEP = 20    # logins without a drop that allow one more
 
 # Not a fault of the host: there is no room for one more process just now, or
 # for its pipes (ENOSPC: in epoll, see epoll(7), max_user_watches).
@@ -2096,6 +2477,9 @@ class JobHooks:
     def started(self, job):
         """The process of *job* runs."""
 
+    def logged_in(self, job):
+        """ssh has logged in, or uses a connection that is."""
+
     def finished(self, job, result):
         """Return the *result* of *job*, which is over, or a better one.
 
@@ -2135,30 +2519,116 @@ class _HookChain(JobHooks):
         for hook in self._hooks:
             hook.started(job)
 
+    def logged_in(self, job):
+        for hook in self._hooks:
+            hook.logged_in(job)
+
     def finished(self, job, result):
         for hook in reversed(self._hooks):
             result = hook.finished(job, result)
         return result
 
 
+class LoginLimit:
+    """Says how many jobs may be started and not yet logged in.
+
+    A server drops connections when too many of them are not logged in
+    (MaxStartups, see sshd_config(5)), and a jump host counts those to all
+    hosts.  Without a *limit* there is none until a connection is dropped;
+    then half of those in flight, and one more for each LOGINS_PER_STEP
+    logins without a drop.
+    """
+
+    def __init__(self, limit=None):
+        self.limit = limit
+        self._adapts = limit is None
+        self._in_flight = set()     # jobs that are not logged in
+        self._logins = 0            # since the last drop
+        self._since = set()         # jobs started since it was lowered
+
+    def room(self):
+        return (sys.maxsize if self.limit is None
+                else self.limit - len(self._in_flight))
+
+    def started(self, job):
+        if job.log is not None:     # else no login is ever seen
+            self._in_flight.add(job)
+            self._since.add(job)
+
+    def logged_in(self, job):
+        self._in_flight.discard(job)
+        self._logins += 1
+        if (self._adapts and self.limit is not None
+                and self._logins % LOGINS_PER_STEP == 0):
+            self.limit += 1
+
+    def ended(self, job, cause):
+        """Take note that *job* has ended, by *cause*; return whether it is
+        the first whose connection was dropped."""
+        in_flight = len(self._in_flight)
+        is_new = job in self._since
+        self._in_flight.discard(job)
+        self._since.discard(job)
+        if cause != 'dropped' or not self._adapts:
+            return False
+        is_first = self.limit is None
+        self._logins = 0
+        # Jobs of one burst are dropped together: they lower it once.
+        if is_new:
+            self.limit = max(LOGINS_MIN, in_flight // 2)
+            self._since.clear()
+        return is_first
+
+
+class Retries:
+    """Says whether, and when, a host is tried again.
+
+    *times* is how often, None: 5 times where the connection was dropped
+    before the login, and never else.  What may have started is never tried
+    again.
+    """
+
+    def __init__(self, times=None, random=None):
+        self._times = times
+        self._random = random       # returns 0 to 1; None: random.random
+
+    def wait(self, result, may_retry):
+        """Return the seconds until the host of *result* is tried again, or
+        None; *may_retry* is what the transport says of it."""
+        if self._times is None:
+            times, first, most = 5, .5, 30
+            may_retry = may_retry and result.cause == 'dropped'
+        else:
+            times, first, most = self._times, 2, 60
+        if not may_retry or result.tries > times:
+            return None
+        if self._random is None:
+            import random           # few runs need it
+            self._random = random.random
+        # Not all at once: they would be dropped together again.
+        return min(most, self._random() * first * 2 ** result.tries)
+
+
 class Pace:
     """Says how many jobs may start now, and when to start no more."""
 
-    def __init__(self, fanout=FANOUT):
+    def __init__(self, fanout=FANOUT, logins=None):
         if fanout < 1:
             raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self.fanout = fanout
+        self.logins = LoginLimit(logins)
         self._no_room_since = None  # a point on the manager's clock
 
     def room(self, running, now):
         """Return how many jobs may start beside the *running* ones."""
         # Where there was no room for one more, a job has to end first.
         return (0 if running and self.awaits_room
-                else self.fanout - running)
+                else min(self.fanout - running, self.logins.room()))
 
-    def started(self):
-        """A job has been started."""
+    def started(self, job):
+        """Take note that *job* has been started."""
         self._no_room_since = None
+        self.logins.started(job)
 
     def finished(self, result):
         """Take note of a *result*.  Return None, or, in a few words, why no
@@ -2195,18 +2665,24 @@ class _Work:
         self._clock = clock
         self._spool = _Spool()
 
-    def job(self, host):
-        """Return a job for *host*, which is not started."""
-        return _Job(host, self._max_output, self._spool, self._clock())
+    def job(self, host, tries):
+        """Return a job for *host*, which is not started; *tries* counts this
+        one, too."""
+        job = _Job(host, self._max_output, self._spool, self._clock())
+        job.tries = tries
+        return job
 
     def start(self, job, pool, launcher, timeout):
         """Start *job* in *pool*; raise what pool.start() raises, or the
         transport or a hook."""
+        self._transport.open(job.host)
         job.environment = self._transport.environment(job.host)
         self._hooks.prepare(job)
+        job.log = self._transport.open_log()
         pool.start(
             job, launcher,
-            self._transport.argv(job.host, self._hooks.wrap(self.command)),
+            self._transport.argv(job.host, self._hooks.wrap(self.command),
+                                 job.log and job.log.path),
             timeout, self._feeder.has_input or self._hooks.defers_stdin)
 
     def started(self, job):
@@ -2216,6 +2692,8 @@ class _Work:
 
     def failure(self, job, error):
         """Return the Result of *job*, which could not be started."""
+        if job.log:
+            job.log.remove()
         return self._hooks.finished(job, Result(
             job.host, 255, '', '', job.started, job.started, 'ssh',
             '%s: %s' % (CAUSES['start'], _error_text(error)), False, 'start',
@@ -2225,11 +2703,15 @@ class _Work:
         """Return the Result of *job*, which has ended."""
         self._feeder.end(job)
         outcome, cause, ran, reason = self._transport.explain(job)
+        diagnostics = self._transport.diagnostics(job, outcome, self.command)
+        if job.log:
+            job.log.remove()
         result = self._hooks.finished(job, Result(
             job.host, 255 if job.exitcode is None else job.exitcode,
             job.output.take(), job.errors.take(), job.started,
             job.started + self._clock() - job.clock_start, outcome, reason,
-            job.output.cut or job.errors.cut, cause, ran))
+            job.output.cut or job.errors.cut, cause, ran, job.login,
+            job.tries, diagnostics))
         error = job.output.error or job.errors.error
         if error is None:
             return result
@@ -2241,6 +2723,7 @@ class _Work:
     def release(self):
         """Let go of what is held while there is work."""
         self._spool.close()
+        self._transport.close()
 
 
 class _Dispatcher:
@@ -2252,7 +2735,8 @@ class _Dispatcher:
     """
 
     def __init__(self, hosts, command, *, transport, hooks, pace, timeout,
-                 max_output, input, grace, keep, warn, clock):
+                 max_output, input, grace, keep, warn, clock, retries,
+                 login_timeout):
         self.hosts = hosts
         self.pace = pace
         self.timeout = timeout      # seconds a job may take; 0: no limit
@@ -2267,9 +2751,13 @@ class _Dispatcher:
         self.phase = _OPEN
         self.stopped_why = None     # what the pace said, in a few words
         self._hooks = hooks
-        self._program = transport.program
+        self._retries = retries
+        self._tries = {}            # host that is tried again: how often yet
+        self._login_timeout = login_timeout     # seconds; 0: no limit
+        self._transport = transport
         self._keep = keep
-        self._warn = warn           # None once it was called
+        self._warn = warn or (lambda text: None)
+        self._warned_of_room = False
         self._hosts_pending = False     # more can be started at once
         self._launcher = None       # while there is work
         self._owner = None          # the pid of the process that started it
@@ -2339,7 +2827,8 @@ class _Dispatcher:
             if host is None:
                 self._hosts_pending = now > end or self.hosts.pending(now)
                 return
-            if not self._start(self.work.job(host)):
+            if not self._start(self.work.job(
+                    host, self._tries.get(host, 0) + 1)):
                 return
 
     def _start(self, job):
@@ -2360,8 +2849,13 @@ class _Dispatcher:
         return True
 
     def _started(self, job):
-        self.pace.started()
+        self.pace.started(job)
         self.work.started(job)
+        if job.log:
+            job.log.on_login = functools.partial(self._logged_in, job)
+            if self._login_timeout:
+                # A little later than ssh itself, whose words are better.
+                self.pool.limit_login(job, self._login_timeout + LOGIN_GRACE)
         if self.phase == _STOPPING and job.state == RUNNING:
             # A signal's handler called stop() during the start.
             self.pool.terminate(job, 'stopped', 'stopped')
@@ -2377,10 +2871,10 @@ class _Dispatcher:
                 and self.pace.no_room(len(self.pool.running),
                                        self.loop.now())):
             self.hosts.put_back(job.host)
-            if self._warn:
+            if not self._warned_of_room:
+                self._warned_of_room = True
                 self._warn('no room for %d jobs at once, running fewer: %s'
                            % (self.pace.fanout, error.strerror))
-                self._warn = None
             return False
         self._emit(result)
         return True
@@ -2419,10 +2913,30 @@ class _Dispatcher:
                 self.pool.terminate(job, 'input', '%s: %s' % (
                     CAUSES['input'], error.strerror))
 
+    def _logged_in(self, job):
+        job.login = self.loop.now() - job.begun
+        self.pool.logged_in(job)
+        self.pace.logins.logged_in(job)
+        self._hooks.logged_in(job)
+
     def _job_exited(self, job):
-        """Emit the result of *job*; return how many characters it has."""
+        """Emit the result of *job*, or have its host tried again; return how
+        many characters the result has."""
         result = self.work.result(job)
-        self._emit(result)
+        if self.pace.logins.ended(job, result.cause):
+            self._warn('connections are dropped before the login, as by '
+                       'MaxStartups of sshd: at most %d logins at once now '
+                       '(--logins)' % self.pace.logins.limit)
+        wait = None
+        if self.phase == _OPEN:
+            wait = self._retries.wait(result,
+                                      self._transport.may_retry(result))
+        if wait is None:
+            self._tries.pop(job.host, None)
+            self._emit(result)
+        else:
+            self._tries[job.host] = job.tries
+            self.hosts.put_back(job.host, self.loop.now() + wait)
         return len(result.output) + len(result.errors)
 
     def _emit(self, result):
@@ -2439,7 +2953,7 @@ class _Dispatcher:
     def acquire(self):
         """Take hold of all of it, or, where OSError is raised, of nothing."""
         if not self.loop.is_open:
-            launcher = _Launcher(self._program)
+            launcher = _Launcher(self._transport.program)
             try:
                 self.loop.open()
             except BaseException:
@@ -2479,7 +2993,7 @@ class SSHJobMan:
     command          one str, passed on untouched
     fanout           jobs at once; may be changed between polls
     timeout          seconds a job may take; 0 or less, None: no limit
-    connect_timeout  whole seconds for ssh; 0: leave it to ssh_config
+    connect_timeout  whole seconds for the login; 0: leave it to ssh_config
     user             for hosts that do not say user@
     ssh              the ssh to run: a str, split as a shell would, or a list
     options          'KEY=VALUE' strings for ssh's -o
@@ -2494,8 +3008,13 @@ class SSHJobMan:
     hooks            JobHooks, called around each job
     pace             a Pace in place of one that knows *fanout* alone
     transport        what reaches a host in place of an Ssh of the above
-    warn             called with a line of text when there is no room for
-                     *fanout* jobs, once
+    retries          how often a host is tried again whose command has
+                     certainly not started; None: 5 times where the
+                     connection was dropped before the login, else never
+    logins           jobs that may be started and not yet logged in; None:
+                     no limit until connections are dropped
+    warn             called with a line of text, once each, when there is no
+                     room for *fanout* jobs, and when connections are dropped
     clock            returns seconds; for tests of time alone
 
     Iteration gives each Result as its host finishes.  .results maps host
@@ -2518,7 +3037,7 @@ class SSHJobMan:
                  options=(), host_options=None, expand=True, exclude=(),
                  input=None, keep=True, max_output=MAX_OUTPUT,
                  grace=KILL_GRACE, hooks=(), pace=None, transport=None,
-                 warn=None, clock=time.monotonic):
+                 retries=None, logins=None, warn=None, clock=time.monotonic):
         hooks = _HookChain(hooks)
         if transport is None:
             transport = Ssh(
@@ -2529,7 +3048,8 @@ class SSHJobMan:
         self._dispatcher = _Dispatcher(
             hosts if isinstance(hosts, HostQueue)
             else HostQueue(hosts, expand, exclude), command,
-            transport=transport, hooks=hooks, pace=pace or Pace(fanout),
+            transport=transport, hooks=hooks, pace=pace or Pace(fanout, logins),
+            retries=Retries(retries), login_timeout=connect_timeout,
             timeout=timeout or 0, max_output=max_output or sys.maxsize,
             input=input, grace=grace, keep=keep, warn=warn, clock=clock)
         self.results = self._dispatcher.results

@@ -12,13 +12,13 @@ import classh
 from classh import HostQueue, Pace, SSHJobMan
 
 
-class LocalShell:
+class LocalShell(classh.Transport):
     """A transport to nowhere: sh runs the command here, once for each host,
     with $HOST in its environment and 'on HOST' as its $0."""
 
     program = 'sh'
 
-    def argv(self, host, command):
+    def argv(self, host, command, log=None):
         return ['sh', '-c', command, 'on ' + host]
 
     def environment(self, host):
@@ -254,8 +254,8 @@ class PaceTest(SeamTest):
 
             pair, open = 2, True
 
-            def started(self):
-                super().started()
+            def started(self, job):
+                super().started(job)
                 self.begun += 1
                 self.open = self.begun % 2 == 1
 
@@ -311,9 +311,9 @@ class DelayTest(SeamTest):
         begun = []
 
         class Noted(LocalShell):
-            def argv(self, host, command):
+            def argv(self, host, command, log=None):
                 begun.append((host, time.monotonic() - now))
-                return super().argv(host, command)
+                return super().argv(host, command, log)
         options.setdefault('command', 'true')
         self.manager(hosts, transport=Noted(), **options).wait()
         return begun

@@ -2,7 +2,7 @@
 
 import unittest
 
-from classh import NO_ROOM_TIMEOUT, Pace, Result
+from classh import NO_ROOM_TIMEOUT, Pace, Result, _Job
 
 
 def result(outcome='ok', host='h'):
@@ -55,7 +55,7 @@ class NoRoomTest(unittest.TestCase):
         self.assertFalse(self.pace.no_room(0, now + NO_ROOM_TIMEOUT + .1))
 
     def test_start_ends_the_wait(self):
-        self.pace.started()
+        self.pace.started(_Job('h', 1, None, 0))
         self.assertFalse(self.pace.awaits_room)
         self.assertEqual(self.pace.room(2, 100.0), 3)
         self.assertTrue(self.pace.no_room(0, 100.1 + NO_ROOM_TIMEOUT))

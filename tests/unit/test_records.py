@@ -63,7 +63,7 @@ class VersionTest(RecordTest):
                        pickle.dumps(self.OLD, 2)):
             self.write(octets)
             found, = self.loaded()
-            self.assertEqual(found, self.OLD + ('', 'unknown', None, 1))
+            self.assertEqual(found, self.OLD + ('', 'unknown', None, 1, ''))
 
     def test_old_and_new_records_may_stand_in_one_file(self):
         self.write(pickle.dumps(self.OLD, 4) + self.record(self.FULL)

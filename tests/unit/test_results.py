@@ -9,7 +9,7 @@ import pickle
 import unittest
 
 import classh
-from classh import CAUSES, Result, Ssh, explain_exit
+from classh import CAUSES, Result, Ssh, _Capture, explain_exit
 
 SAMPLE = Result('web1', 7, 'out', 'err', 1.5, 4.0, 'error', '', False)
 
@@ -32,12 +32,12 @@ class ResultTest(unittest.TestCase):
     def test_it_has_no_dictionary(self):
         self.assertFalse(hasattr(SAMPLE, '__dict__'))
 
-    def test_fields_are_thirteen_and_the_last_four_may_be_left_out(self):
+    def test_fields_are_fourteen_and_the_last_five_may_be_left_out(self):
         self.assertEqual(Result._fields, (
             'host', 'exitcode', 'output', 'errors', 'started', 'stopped',
             'outcome', 'reason', 'truncated', 'cause', 'ran', 'login',
-            'tries'))
-        self.assertEqual(SAMPLE[9:], ('', 'unknown', None, 1))
+            'tries', 'diagnostics'))
+        self.assertEqual(SAMPLE[9:], ('', 'unknown', None, 1, ''))
         self.assertRaises(TypeError, Result, *SAMPLE[:8])
 
     def test_docstring_tells_of_every_field(self):
@@ -64,7 +64,7 @@ class CauseTest(unittest.TestCase):
     def test_cause_is_a_word_and_its_text_begins_a_reason(self):
         for cause, text in CAUSES.items():
             self.assertRegex(cause, r'\A[a-z0-9]+(-[a-z0-9]+)*\Z')
-            self.assertRegex(text, r'\A[a-z][^:\n]*[a-z]\Z')
+            self.assertRegex(text, r'\A[a-z][^:\n]*[a-zA-Z0-9]\Z')
 
     def test_text_of_a_cause_is_the_same_for_all_its_hosts(self):
         for cause, exitcode, reason, text in (
@@ -78,14 +78,21 @@ class CauseTest(unittest.TestCase):
                 ('signal', -63, 'ended by signal 63', 'ended by signal 63'),
                 ('a-later-one', 9, 'of a newer classh', 'exited with 9')):
             result = SAMPLE._replace(cause=cause, exitcode=exitcode,
-                                     reason=reason)
+                                     reason=reason, outcome='killed')
             self.assertEqual(classh.cause_text(result), text)
+        # The status of a command that a signal ended does not tell which.
+        self.assertEqual(classh.cause_text(SAMPLE._replace(
+            cause='signal', exitcode=255, outcome='error')),
+            'ended by a signal on the host')
 
 
 class Ended:
     """A job that is over."""
 
     def __init__(self, exitcode, cause='', reason=''):
+        self.host = 'h'
+        self.log = None
+        self.output = self.errors = _Capture(100, None)
         self.exitcode = exitcode
         self.cause = cause
         self.reason = reason
