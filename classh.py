@@ -3704,15 +3704,15 @@ class LockoutGuard(_Stateful):
         self.refusal = ''           # which host refused it, and how
         self._anyway = anyway
         self._earlier = earlier
+        # The secrets that a host took, here or as the earlier password.
         self._taken = earlier._taken if earlier else set()
         if anyway:
-            self._taken.add(secret)     # secrets that a host took
+            self._taken.add(secret)
         self._now = 0.0             # when room() was last called
         self._trier = None          # the job that tries it, if 'trying'
         self._trial_end = None      # ... and until when it is the only one
         self._waiting = {}          # job: what to call with the answer
-        self._undecided = {}        # job that may ask: until when no other
-                                    # job starts
+        self._undecided = {}        # job that may ask: until when none starts
         self._silent_hosts = set()  # hosts whose command ran unasked
 
     @property
@@ -3805,9 +3805,8 @@ class LockoutGuard(_Stateful):
 
 
 # Cause: what the guard notes as how a host refused the password.
-_REFUSALS = {cause: CAUSES['askpass' if cause == 'askpass' else 'password']
-             for cause in ('password', 'askpass', 'sudo-password',
-                           'sudo-again')}
+_REFUSALS = {'askpass': CAUSES['askpass'], **dict.fromkeys(
+    ('password', 'sudo-password', 'sudo-again'), CAUSES['password'])}
 
 
 class _PasswordHook(JobHooks):
@@ -3862,33 +3861,6 @@ class _PasswordHook(JobHooks):
         self._guard.job_finished(job)
         if self.refusal():
             self._manager.drain()
-
-
-def password_hooks(options, hosts, stops):
-    """Return the hooks for the passwords that *options* name; ask for them.
-
-    *hosts* is a HostQueue, or None where they are not known yet; a signal
-    noted in *stops* ends a prompt.
-    """
-    asked = options.askpass or options.askpass_file is not None
-    ssh = sudo = None
-    if asked or options.sudo_password:
-        _leave_no_core()
-    if asked:
-        what = 'ssh' if options.sudo is None or options.sudo_password else (
-            'ssh and sudo')
-        secret = (_ask_secret(what, hosts, stops)
-                  if options.askpass_file is None
-                  else _secret_in(options.askpass_file))
-        ssh = LockoutGuard(secret, options.askpass_anyway)
-    if options.sudo_password:
-        secret = _ask_secret('sudo', hosts, stops)
-    hooks = [AskpassServer(ssh, options.askpass_key)] if ssh else []
-    if options.sudo is not None:
-        if asked or options.sudo_password:
-            sudo = LockoutGuard(secret, options.askpass_anyway, ssh)
-        hooks.append(SudoWrapper(options.sudo, sudo))
-    return hooks
 
 
 # Askpass: the password for ssh
@@ -4479,6 +4451,33 @@ class SudoWrapper(_PasswordHook):
         if self._guard:
             self._guard.job_passed(job)
         self._manager.open_input(job)
+
+
+def password_hooks(options, hosts, stops):
+    """Return the hooks for the passwords that *options* name; ask for them.
+
+    *hosts* is a HostQueue, or None where they are not known yet; a signal
+    noted in *stops* ends a prompt.
+    """
+    asked = options.askpass or options.askpass_file is not None
+    ssh = sudo = secret = None
+    if asked or options.sudo_password:
+        _leave_no_core()
+    if asked:
+        what = 'ssh' if options.sudo is None or options.sudo_password else (
+            'ssh and sudo')
+        secret = (_ask_secret(what, hosts, stops)
+                  if options.askpass_file is None
+                  else _secret_in(options.askpass_file))
+        ssh = LockoutGuard(secret, options.askpass_anyway)
+    if options.sudo_password:
+        secret = _ask_secret('sudo', hosts, stops)
+    hooks = [AskpassServer(ssh, options.askpass_key)] if ssh else []
+    if options.sudo is not None:
+        if secret is not None:
+            sudo = LockoutGuard(secret, options.askpass_anyway, ssh)
+        hooks.append(SudoWrapper(options.sudo, sudo))
+    return hooks
 
 
 # -- Stopping ---------------------------------------------------------------
