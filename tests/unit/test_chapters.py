@@ -70,6 +70,16 @@ class ChaptersTest(unittest.TestCase):
         listed = re.findall(r'(?m)^    (\S.*?)  ', table)
         self.assertEqual(listed, [title for _, title in self.banners])
 
+    def test_main_is_last(self):
+        names = [node.name for node in self.tree.body
+                 if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        self.assertEqual(names[-1], 'main')
+
+    def test_public_names_are_there_and_in_order(self):
+        self.assertEqual([name for name in classh.__all__
+                          if not hasattr(classh, name)], [])
+        self.assertEqual(classh.__all__, sorted(classh.__all__))
+
     def test_classes_and_functions_have_an_end(self):
         long = []
         for node in ast.walk(self.tree):
