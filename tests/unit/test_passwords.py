@@ -1,40 +1,16 @@
-"""What is made of marks in a stream, and of a login or a sudo that failed."""
+"""What is made of a login or a sudo that failed."""
 
 import os
 import unittest
 
-from classh import (MAX_OUTPUT, Result, SudoWrapper, _Capture, _judge_login,
-                    _judge_sudo, _Login, _MarkFilter, _Spool, _SudoRun)
+from classh import (Result, SudoWrapper, _judge_login, _judge_sudo, _Login,
+                    _SudoRun)
 
 DENIED = 'bob@h: Permission denied (publickey,password).\n'
 
 
 def result(outcome, errors=''):
     return Result('h', 1, '', errors, 0.0, 1.0, outcome, '', False)
-
-
-class MarkFilterTest(unittest.TestCase):
-    MARKS = (b'<one>', b'<other>')
-
-    def filter(self, *chunks):
-        """Return (what is left, marks found)."""
-        found = []
-        marks = _MarkFilter(_Capture(MAX_OUTPUT, _Spool()), self.MARKS,
-                            found.append)
-        for chunk in chunks:
-            marks.add(chunk)
-        return marks.take(), found
-
-    def test_marks_are_taken_out_and_told_in_order(self):
-        self.assertEqual(self.filter(b'a<other>b<one>c'),
-                         ('abc', [b'<other>', b'<one>']))
-
-    def test_mark_in_pieces_is_found(self):
-        self.assertEqual(self.filter(*map(bytes, zip(b'a<one>b'))),
-                         ('ab', [b'<one>']))
-
-    def test_beginning_of_a_mark_is_kept(self):
-        self.assertEqual(self.filter(b'a<o', b'x<one'), ('a<ox<one', []))
 
 
 class LoginTest(unittest.TestCase):
