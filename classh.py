@@ -4544,7 +4544,7 @@ class StopRequests:
         if signum == signal.SIGUSR1:
             self.status_wanted = True
         elif signum == signal.SIGQUIT:
-            self.caught += [signum, signum]     # at once, like two others
+            self.caught += [signum, signum]     # as hard as two others
         elif signum != signal.SIGHUP or signum not in self.caught:
             # A terminal that goes away may send several SIGHUPs: the
             # kernel's, one that sudo passes on, and hang_up().
