@@ -3990,6 +3990,14 @@ def _judge_login(login, barred, helper_runs, result):
     return '' if login.prompt is None else 'prompt'
 
 
+def _reply(connection, answer):
+    try:
+        connection.sendall(answer)
+    except OSError:
+        pass                        # ssh has ended
+    connection.close()
+
+
 class AskpassServer(_PasswordHook):
     """Answers the password prompts of ssh, by a helper that ssh runs.
 
@@ -4180,14 +4188,6 @@ class AskpassServer(_PasswordHook):
                b'\n' if key or _HOST_KEY_PROMPT(prompt) else b'')
 
 
-def _reply(connection, answer):
-    try:
-        connection.sendall(answer)
-    except OSError:
-        pass                        # ssh has ended
-    connection.close()
-
-
 # The password for sudo
 
 # sudo's message for a user who may not run it, whatever the password.
@@ -4239,16 +4239,8 @@ class _MarkFilter:
         self._rest = b''            # the beginning of a mark, perhaps
         self._in_prompt = False     # of sudo-rs: its line is left out
 
-    @property
-    def cut(self):
-        return self._capture.cut
-
-    @property
-    def error(self):
-        return self._capture.error
-
-    def lose(self, error):
-        self._capture.lose(error)
+    def __getattr__(self, name):    # all that a _Capture has besides
+        return getattr(self._capture, name)
 
     def add(self, chunk):
         chunk = self._rest + chunk
