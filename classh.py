@@ -4224,15 +4224,15 @@ class LockoutGuard(_Stateful):
         self.refusal = ''           # which host refused it, and how
         self._anyway = anyway
         self._earlier = earlier
+        # The secrets that a host took, here or as the earlier password.
         self._taken = earlier._taken if earlier else set()
         if anyway:
-            self._taken.add(secret)     # secrets that a host took
+            self._taken.add(secret)
         self._now = 0.0             # when room() was last called
         self._trier = None          # the job that tries it, if 'trying'
         self._trial_end = None      # ... and until when it is the only one
         self._waiting = {}          # job: what to call with the answer
-        self._undecided = {}        # job that may ask: until when no other
-                                    # job starts
+        self._undecided = {}        # job that may ask: until when none starts
         self._silent_hosts = set()  # hosts whose command ran unasked
 
     @property
@@ -4325,9 +4325,8 @@ class LockoutGuard(_Stateful):
 
 
 # Cause: what the guard notes as how a host refused the password.
-_REFUSALS = {cause: CAUSES['askpass' if cause == 'askpass' else 'password']
-             for cause in ('password', 'askpass', 'sudo-password',
-                           'sudo-again')}
+_REFUSALS = {'askpass': CAUSES['askpass'], **dict.fromkeys(
+    ('password', 'sudo-password', 'sudo-again'), CAUSES['password'])}
 
 
 class _PasswordHook(JobHooks):
@@ -4382,33 +4381,6 @@ class _PasswordHook(JobHooks):
         self._guard.job_finished(job)
         if self.refusal():
             self._manager.drain()
-
-
-def password_hooks(options, hosts, stops):
-    """Return the hooks for the passwords that *options* name; ask for them.
-
-    *hosts* is a HostQueue, or None where they are not known yet; a signal
-    noted in *stops* ends a prompt.
-    """
-    asked = options.askpass or options.askpass_file is not None
-    ssh = sudo = None
-    if asked or options.sudo_password:
-        _leave_no_core()
-    if asked:
-        what = 'ssh' if options.sudo is None or options.sudo_password else (
-            'ssh and sudo')
-        secret = (_ask_secret(what, hosts, stops)
-                  if options.askpass_file is None
-                  else _secret_in(options.askpass_file))
-        ssh = LockoutGuard(secret, options.askpass_anyway)
-    if options.sudo_password:
-        secret = _ask_secret('sudo', hosts, stops)
-    hooks = [AskpassServer(ssh, options.askpass_key)] if ssh else []
-    if options.sudo is not None:
-        if asked or options.sudo_password:
-            sudo = LockoutGuard(secret, options.askpass_anyway, ssh)
-        hooks.append(SudoWrapper(options.sudo, sudo))
-    return hooks
 
 
 # Askpass: the password for ssh
@@ -4536,6 +4508,14 @@ def _judge_login(login, barred, helper_runs, result):
     if login.state == 'silent' and (denied or not helper_runs):
         return 'askpass'            # then ssh sends an empty password
     return '' if login.prompt is None else 'prompt'
+
+
+def _reply(connection, answer):
+    try:
+        connection.sendall(answer)
+    except OSError:
+        pass                        # ssh has ended
+    connection.close()
 
 
 class AskpassServer(_PasswordHook):
@@ -4728,14 +4708,6 @@ class AskpassServer(_PasswordHook):
                b'\n' if key or _HOST_KEY_PROMPT(prompt) else b'')
 
 
-def _reply(connection, answer):
-    try:
-        connection.sendall(answer)
-    except OSError:
-        pass                        # ssh has ended
-    connection.close()
-
-
 # The password for sudo
 
 # sudo's message for a user who may not run it, whatever the password.
@@ -4787,16 +4759,8 @@ class _MarkFilter:
         self._rest = b''            # the beginning of a mark, perhaps
         self._in_prompt = False     # of sudo-rs: its line is left out
 
-    @property
-    def cut(self):
-        return self._capture.cut
-
-    @property
-    def error(self):
-        return self._capture.error
-
-    def lose(self, error):
-        self._capture.lose(error)
+    def __getattr__(self, name):    # all that a _Capture has besides
+        return getattr(self._capture, name)
 
     def add(self, chunk):
         chunk = self._rest + chunk
@@ -5001,6 +4965,33 @@ class SudoWrapper(_PasswordHook):
         self._manager.open_input(job)
 
 
+def password_hooks(options, hosts, stops):
+    """Return the hooks for the passwords that *options* name; ask for them.
+
+    *hosts* is a HostQueue, or None where they are not known yet; a signal
+    noted in *stops* ends a prompt.
+    """
+    asked = options.askpass or options.askpass_file is not None
+    ssh = sudo = secret = None
+    if asked or options.sudo_password:
+        _leave_no_core()
+    if asked:
+        what = 'ssh' if options.sudo is None or options.sudo_password else (
+            'ssh and sudo')
+        secret = (_ask_secret(what, hosts, stops)
+                  if options.askpass_file is None
+                  else _secret_in(options.askpass_file))
+        ssh = LockoutGuard(secret, options.askpass_anyway)
+    if options.sudo_password:
+        secret = _ask_secret('sudo', hosts, stops)
+    hooks = [AskpassServer(ssh, options.askpass_key)] if ssh else []
+    if options.sudo is not None:
+        if secret is not None:
+            sudo = LockoutGuard(secret, options.askpass_anyway, ssh)
+        hooks.append(SudoWrapper(options.sudo, sudo))
+    return hooks
+
+
 # -- Stopping ---------------------------------------------------------------
 
 TYPING_CHECK = 1.0      # seconds at most between two looks for signals while
@@ -5065,7 +5056,7 @@ class StopRequests:
         if signum == signal.SIGUSR1:
             self.status_wanted = True
         elif signum == signal.SIGQUIT:
-            self.caught += [signum, signum]     # at once, like two others
+            self.caught += [signum, signum]     # as hard as two others
         elif signum != signal.SIGHUP or signum not in self.caught:
             # A terminal that goes away may send several SIGHUPs: the
             # kernel's, one that sudo passes on, and hang_up().

@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 from lib import (FAKE_SSH, ROOT, Command, TestCase, WorkTest, classh_argv,
-                 processes, run, wait_until)
+                 processes, run, run_in_pty, wait_until)
 import classh
 
 HOSTS = 300
@@ -105,14 +105,17 @@ class FewTest(WorkTest):
         self.assertEqual(len(self.lines('bad')), 99)
         self.assertEqual(len(os.listdir(self.path('good'))), 18)
 
+    # It waits a while before it believes that there is no room; here it does
+    # not.
+    IMPATIENT = [sys.executable, '-c',
+                 'import sys, classh; classh.NO_ROOM_TIMEOUT = .1; '
+                 'sys.exit(classh.main())', '--ssh', FAKE_SSH, 'true', 'a',
+                 'b']
+
     def test_no_room_for_even_one_is_a_result_of_each_host(self):
-        # It waits a while before it believes that; here it does not.
-        impatient = ('import sys, classh; classh.NO_ROOM_TIMEOUT = .1; '
-                     'sys.exit(classh.main())')
         for count in 5, 7, 10, 13, 16:
             said = Command(
-                [sys.executable, '-c', impatient, '--ssh', FAKE_SSH, 'true',
-                 'a', 'b'], env={'PYTHONPATH': ROOT},
+                self.IMPATIENT, env={'PYTHONPATH': ROOT},
                 before='ulimit -n %d' % count).finish()
             if 'Traceback' in said.stderr and 'classh' not in said.stderr:
                 continue            # Python itself does not get that far
@@ -121,6 +124,17 @@ class FewTest(WorkTest):
             if said.status == 4:
                 self.assertIn('2 of 2 ssh could not be started', said.stderr)
         self.assertEqual(said.status, 0, said)
+
+    def test_no_room_to_watch_a_terminal_is_said(self):
+        told = ''
+        for count in range(5, 10):
+            said = run_in_pty(['sh', '-c', 'ulimit -n %d; exec "$@"' % count,
+                               'sh'] + self.IMPATIENT,
+                              env={'PYTHONPATH': ROOT})
+            self.assertNotIn('AttributeError', said.stdout, said)
+            told += said.stdout
+        self.assertIn('classh: stopping: Too many open files', told)
+        self.assertIn('2 not started: a,b', told)
 
 
 # Reported of other tools: crashes.

@@ -335,6 +335,13 @@ class PlaceTest(PasswordTest):
                         self.fail('it was made')
             self.assertEqual(os.listdir(SCRATCH), before)
 
+    def test_manager_may_be_built_before_it_is_made(self):
+        askpass = AskpassServer(LockoutGuard(b'x'))
+        with SSHJobMan(['h1'], 'true', ssh=FAKE_SSH, hooks=[askpass]) as job:
+            with askpass:
+                self.assertTrue(job.wait(WAIT_LIMIT))
+        self.assertEqual(job.results['h1'].outcome, 'ok')
+
     def test_no_descriptor_for_a_helper_is_waited_for(self):
         full = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         with AskpassServer(LockoutGuard(b'x')) as askpass, SSHJobMan(

@@ -316,16 +316,16 @@ class HostFileTest(FuzzTest):
         patterns, problems = [], []
         job = mock.Mock()
         job.add.side_effect = patterns.extend
-        arriving = classh.StdinHosts(classh.expand, problems.append)
-        arriving.open(job)
+        stdin_hosts = classh.StdinHosts(classh.expand, problems.append)
+        stdin_hosts.open(job)
         reader, writer = os.pipe()
         try:
             for piece in filter(None, pieces):
                 os.write(writer, piece)
-                arriving._read(reader, 0)
+                stdin_hosts._read(reader, 0)
             os.close(writer)
             writer = None
-            arriving._read(reader, 0)
+            stdin_hosts._read(reader, 0)
         finally:
             os.close(reader)
             if writer is not None:

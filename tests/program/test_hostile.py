@@ -285,16 +285,17 @@ class LineTest(HostileTest):
 
     def test_line_that_arrives_byte_by_byte_is_not_copied_each_time(self):
         reader, writer = os.pipe()
-        arriving = classh.StdinHosts(classh.expand, self.fail)
+        stdin_hosts = classh.StdinHosts(classh.expand, self.fail)
         try:
             os.write(writer, b'x' * 3000)
             with mock.patch.object(classh, 'READ_SIZE', 1):
-                line = arriving._partial
+                line = stdin_hosts._partial
                 for _ in range(3000):
-                    self.assertEqual(list(arriving.take(reader)), [])
-                    self.assertIs(arriving._partial, line)
+                    self.assertEqual(list(stdin_hosts.take(reader)), [])
+                    self.assertIs(stdin_hosts._partial, line)
             os.write(writer, b'y\n')
-            self.assertEqual(list(arriving.take(reader)), ['x' * 3000 + 'y'])
+            self.assertEqual(list(stdin_hosts.take(reader)),
+                             ['x' * 3000 + 'y'])
         finally:
             os.close(reader)
             os.close(writer)

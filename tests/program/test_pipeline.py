@@ -39,7 +39,7 @@ class PipelineTest(WorkTest):
 
 # -- Hosts on stdin ----------------------------------------------------------
 
-class ArrivingTest(PipelineTest):
+class StdinHostsTest(PipelineTest):
     def test_first_host_has_run_before_the_producer_has_ended(self):
         # The producer ends only when it has.
         self.shell('{ echo a; %s; echo b; } | classh -q %r -' % (

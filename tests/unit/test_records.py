@@ -134,13 +134,11 @@ class CutTest(RecordTest):
 
     def test_flipped_bit_is_an_error_wherever_it_is(self):
         end = self.records(2)[0]
-        with open(self.path(), 'rb') as file:
-            good = file.read()
-        for place in range(len(good)):
+        file = open(self.path(), 'r+b', buffering=0)
+        self.addCleanup(file.close)
+        for place, byte in enumerate(file.read()):
             for bit in range(8):
-                octets = bytearray(good)
-                octets[place] ^= 1 << bit
-                self.write(octets)
+                os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), place)
                 results = []
                 with self.assertRaises(RecordError,
                                        msg=(place, bit)) as caught:
@@ -150,6 +148,7 @@ class CutTest(RecordTest):
                 self.assertEqual(str(caught.exception), '%s: record %d is '
                                  'damaged' % (self.path(), number))
                 self.assertEqual(results, ['web0'][:number - 1])
+            os.pwrite(file.fileno(), bytes([byte]), place)
 
     def test_record_that_there_is_no_memory_for_is_not_left_out(self):
         self.records(2, output='o' * 100000)
