@@ -123,7 +123,7 @@ class TransportTest(SeamTest):
                     raise OSError(errno.EACCES, 'no access')
                 return super().environment(host)
 
-            def argv(self, host, command):
+            def argv(self, host, command, log=None):
                 if host == 'b':
                     raise ValueError('not for b')
                 return super().argv(host, command)
