@@ -30,7 +30,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import lib
-from lib import (FAKE_SSH, Command, WorkTest, children, classh_argv,
+from lib import (FAKE_SSH, Command, WorkTest, children, fake_argv,
                  kill_leftovers, processes)
 import classh
 from classh import SSHJobMan
@@ -339,7 +339,7 @@ class Round(WorkTest):
             operands = operands[:cut] + ['-']
         elif dice.random() < .5:
             options, stdin = options + ['-I'], b'x' * 100000
-        argv = classh_argv('--ssh', FAKE_SSH, *options + ['true'] + operands)
+        argv = fake_argv(*options + ['true'] + operands)
         early = dice.random() < .1
         reader = stdout = None
         if happens == 'reader leaves':

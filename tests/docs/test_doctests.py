@@ -2,7 +2,7 @@
 
 import doctest
 
-import lib  # noqa: F401: makes classh importable
+import lib          # noqa: F401, it makes classh importable
 import classh
 
 

@@ -6,8 +6,8 @@ import signal
 import time
 from unittest import mock
 
-from lib import WAIT_LIMIT, children
-from lib.engine import MIB, Clock, EngineTest, Gates
+from lib import MIB, WAIT_LIMIT, children
+from lib.engine import Clock, EngineTest, Gates
 
 
 class EndTest(EngineTest):

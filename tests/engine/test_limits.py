@@ -7,10 +7,10 @@ import sys
 import time
 from unittest import mock
 
-from lib import (ROOT, WAIT_LIMIT, Command, TestCase, children, elapsed, fake,
-                 fake_argv, kill_leftovers, leftovers, masked, pipe_from,
+from lib import (MIB, ROOT, WAIT_LIMIT, Command, TestCase, children, elapsed,
+                 fake, fake_argv, kill_leftovers, leftovers, masked, pipe_from,
                  processes, read_to_end, run_in_pty, wait_until)
-from lib.engine import (LONG, MIB, Clock, EngineTest, EveryModeTest, Gates,
+from lib.engine import (LONG, Clock, EngineTest, EveryModeTest, Gates,
                         StillClock, TickingMixin)
 import classh
 
@@ -186,7 +186,7 @@ class LimitTest(EngineTest):
         gates = Gates(self.scratch(), 'a')
         with self.manager(['slow', 'a'], gates.command, fanout=2,
                           timeout=100, clock=clock) as job:
-            job.poll(0)
+            self.start_all(job, 2)
             gates.open('a')
             self.assertEqual(self.take(job).host, 'a')
             clock.advance(100)

@@ -9,8 +9,8 @@ import textwrap
 import threading
 
 import lib
-from lib import (FAKE_SSH, ROOT, Command, TestCase, WorkTest, classh_argv,
-                 fake, processes, run, until, wait_until, write)
+from lib import (FAKE_SSH, ROOT, Command, TestCase, WorkTest, fake, fake_argv,
+                 processes, run, until, wait_until, write)
 from lib.engine import EngineTest, in_threads, own_children
 from classh import Result
 
@@ -99,7 +99,7 @@ class ThousandTest(TestCase):
     def test_few_descriptors_mean_fewer_jobs_and_one_warning(self):
         gate = os.path.join(self.scratch(), 'gate')
         wait = 'until [ -e %s ]; do sleep .01; done; echo x' % gate
-        with Command(classh_argv('--ssh', FAKE_SSH, '-f100', wait, 'a[1-100]'),
+        with Command(fake_argv('-f100', wait, 'a[1-100]'),
                      before='ulimit -n 40') as command:
             wait_until(lambda: command.stderr)
             write(gate, '')

@@ -8,9 +8,8 @@ import tempfile
 import tracemalloc
 from unittest import mock
 
-from lib import WAIT_LIMIT, kill_leftovers
-from lib.engine import (MIB, Clock, EngineTest, EveryModeTest, Gates,
-                        TickingMixin)
+from lib import MIB, WAIT_LIMIT, kill_leftovers
+from lib.engine import Clock, EngineTest, EveryModeTest, Gates, TickingMixin
 
 
 class OutputTest(EngineTest):

@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 from lib import (FAKE_SSH, ROOT, Command, TestCase, WorkTest, classh_argv,
-                 processes, run, run_in_pty, wait_until)
+                 fake_argv, processes, run, run_in_pty, wait_until)
 import classh
 
 HOSTS = 300
@@ -92,7 +92,7 @@ class FewTest(WorkTest):
                     if parent == pid])
 
     def test_soft_limit_is_never_lowered_and_is_not_the_jobs(self):
-        said = Command(classh_argv('--ssh', FAKE_SSH, '-f1', 'ulimit -n', 'a'),
+        said = Command(fake_argv('-f1', 'ulimit -n', 'a'),
                        before='ulimit -Sn 1000').finish().check(0, None)
         self.assertIn('  1000\n', said.stdout, said)
 
@@ -213,8 +213,7 @@ class HighDescriptorTest(TestCase):
                 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
                 resource.setrlimit(resource.RLIMIT_NOFILE, (%d, %d))
                 os.execv(sys.argv[1], sys.argv[1:])''' % (limit, limit))]
-                + classh_argv('--ssh', FAKE_SSH, '-f2', 'ls /proc/self/fd | '
-                              'xargs', 'a[1-9]'))
+                + fake_argv('-f2', 'ls /proc/self/fd | xargs', 'a[1-9]'))
             said.check(0, None)
             self.assertEqual(said.stdout.count('\n  0 1 2 3\n'), 9, said)
 

@@ -119,7 +119,7 @@ class LeaveTest(EngineTest):
 
     def test_with_block_left_early(self):
         with self.manager(['slow[1-5]']) as job:
-            job.poll(0)
+            self.start_all(job, 5)
         self.assertEqual((children(), job.running), ([], {}))
         self.assertEqual({result.reason for result in job.results.values()},
                          {'stopped'})
@@ -217,7 +217,7 @@ class LeaveTest(EngineTest):
 
     def test_results_of_what_close_ended_can_be_had(self):
         job = self.manager(['slow[1-3]'])
-        job.poll(0)
+        self.start_all(job, 3)
         job.close()
         self.assertEqual(len(job.poll()), 3)
         self.assertTrue(job.done)

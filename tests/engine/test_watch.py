@@ -160,7 +160,7 @@ class WatchTest(EngineTest):
         reader, writer = self.pipe(b'x')
         gates = Gates(self.scratch(), 'a')
         job = self.manager(['a', 'slow'], gates.command)
-        job.poll(0)
+        self.start_all(job, 2)
         job.watch(reader, READ, lambda fd, events: job.close())
         gates.open('a')
         self.until_dead(1)

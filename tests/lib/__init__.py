@@ -12,7 +12,7 @@ lib.named_hosts.
 """
 
 from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT, LOOPBACK,
-                    MARK, POLL, ROOT, RUN_LIMIT, SCRATCH, TESTS, TTY_LAG,
+                    MARK, MIB, POLL, ROOT, RUN_LIMIT, SCRATCH, TESTS, TTY_LAG,
                     WAIT_LIMIT)
 from .processes import (children, kill_leftovers, leftovers, pids, processes,
                         text, wait_until)

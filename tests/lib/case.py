@@ -7,8 +7,8 @@ import tempfile
 import threading
 import unittest
 
-from .commands import Command, classh_argv, text
-from .place import FAKE_SSH, LEFTOVER_LIMIT, SCRATCH, SHARED
+from .commands import Command, fake_argv, text
+from .place import LEFTOVER_LIMIT, SCRATCH, SHARED
 from .processes import children, kill_leftovers, leftovers, wait_until
 
 
@@ -126,7 +126,7 @@ class WorkTest(TestCase):
 
     def start(self, *args, **options):
         options.setdefault('cwd', self.directory)
-        return Command(classh_argv('--ssh', FAKE_SSH, *args), **options)
+        return Command(fake_argv(*args), **options)
 
     def classh(self, *args, **options):
         return self.start(*args, **options).finish()

@@ -19,7 +19,6 @@ from classh import SSHJobMan
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 LONG = 1000.0           # seconds that never pass but on a Clock
 HANG_LIMIT = 120.0      # seconds for a test on a slow machine
-MIB = 1 << 20
 
 
 class Clock:

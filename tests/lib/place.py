@@ -18,6 +18,8 @@ FAKE_SSH = shlex.quote(os.path.join(TESTS, 'bin', 'fake_ssh'))  # for --ssh
 LOOPBACK = os.path.join(TESTS, 'loopback')
 CLASSH = os.path.join(ROOT, 'classh.py')
 
+MIB = 1 << 20
+
 RUN_LIMIT = 60.0        # seconds for a command that a test runs
 INSTALL_LIMIT = 600.0   # seconds for one that may install something first
 WAIT_LIMIT = 20.0       # seconds for what should happen at once

@@ -5,7 +5,7 @@ import sys
 import threading
 from unittest import mock
 
-from lib import FAKE_SSH, ROOT, classh_argv, measured, run
+from lib import FAKE_SSH, ROOT, fake_argv, measured, run
 from lib.sinks import SinkTest, reported
 import classh
 
@@ -42,8 +42,7 @@ class DirectoryTest(SinkTest):
         line = b'%06d: all is well on this host, says its log \xff\0\xc3\n'
         log = b''.join(line % number for number in range(5000000 // 55 + 1))
         self.write('log', log)
-        argv = classh_argv('--ssh', FAKE_SSH, '-q', '-S', 'out/',
-                           'echo $HOST; cat log', 'h[1-60]')
+        argv = fake_argv('-q', '-S', 'out/', 'echo $HOST; cat log', 'h[1-60]')
         run(measured(argv, 'peak'), cwd=self.directory).check()
         self.assertEqual(len(os.listdir(self.path('out'))), 120)
         for host in classh.expand('h[1-60]'):
@@ -238,9 +237,9 @@ class DirectoryTest(SinkTest):
 
     def test_full_disk_leaves_whole_files_or_none(self):
         hosts = ['h%d' % number for number in range(1, 9)]
-        argv = classh_argv('--ssh', FAKE_SSH, '-f1', '-S', 'full/out/', '-E',
-                           'full/bad/', '--pickle', 'full/pickled',
-                           'head -c 20000 /dev/zero', 'fail7', *hosts)
+        argv = fake_argv('-f1', '-S', 'full/out/', '-E',
+                         'full/bad/', '--pickle', 'full/pickled',
+                         'head -c 20000 /dev/zero', 'fail7', *hosts)
         os.mkdir(self.path('full'))
         ended = run(on_a_small_disk(argv), cwd=self.directory)
         if 'no tmpfs' in ended.stderr:

@@ -1,8 +1,8 @@
 """Hosts, and files of hosts, that mean harm: each is contained.
 
 Elsewhere: escape sequences in the report, text that would pass for ours
-(test_command); names that are options or hold white space (test_hosts,
-test_command); names of files, links in the way (test_sinks); a pickle that
+(test_report); names that are options or hold white space (test_hosts,
+test_options); names of files, links in the way (test_sinks); a pickle that
 runs code (test_pickle); prompts that fish for a password (test_passwords).
 """
 
@@ -13,11 +13,10 @@ import time
 import unicodedata
 from unittest import mock
 
-from lib import (FAKE_SSH, WorkTest, classh_argv, measured, run, run_in_pty,
-                 text)
+from lib import (FAKE_SSH, MIB, WorkTest, classh_argv, fake_argv, measured,
+                 run, run_in_pty, text)
 import classh
 
-MIB = 1 << 20
 LIMIT = 8 * MIB         # of what is kept, unless told
 SMALL = 'ulimit -v 400000'  # KiB, so that what grows fails soon
 
@@ -25,7 +24,7 @@ SMALL = 'ulimit -v 400000'  # KiB, so that what grows fails soon
 class HostileTest(WorkTest):
     def measure(self, *args, **options):
         """Run classh; return the Run and the most MiB that it took."""
-        argv = measured(classh_argv('--ssh', FAKE_SSH, *args), 'peak')
+        argv = measured(fake_argv(*args), 'peak')
         said = run(argv, cwd=self.directory, **options)
         return said, int(self.read('peak')) >> 10
 
@@ -127,12 +126,12 @@ class TerminalTest(HostileTest):
                         ['-E', '| exit 9'], ['--list']):
             said = run_in_pty(
                 ['sh', '-c', 'cd "$0"; exec "$@"', self.directory]
-                + classh_argv('--ssh', FAKE_SSH, *options + ['false'] * (
+                + fake_argv(*options + ['false'] * (
                     options != ['--list']) + hosts))
             self.assertNotIn('Traceback', said.stdout)
             self.check_harmless(said.stdout)
             for host in 'a\u202eb', os.fsdecode(b'c\x9b2J'):
-                said = run_in_pty(classh_argv('--ssh', FAKE_SSH, *options + [
+                said = run_in_pty(fake_argv(*options + [
                     'true'] * (options != ['--list']) + [host]))
                 self.assertEqual(said.status, 2, said)
                 self.check_harmless(said.stdout)
@@ -160,8 +159,8 @@ class TerminalTest(HostileTest):
         for line in 'x' * 78, '\t' * 9 + 'x' * 8, '\u4e2d' * 39, '':
             self.write('said', line + '\n' + line + '\n\n')
             said = run_in_pty(
-                classh_argv('--ssh', FAKE_SSH, 'cat ' + self.path('said'),
-                            'a'), env={'PYTHONIOENCODING': 'utf-8'})
+                fake_argv('cat ' + self.path('said'),
+                          'a'), env={'PYTHONIOENCODING': 'utf-8'})
             self.assertIn('\n' + 2 * ('  ' * bool(line) + line + '\n'),
                           said.stdout.replace('\r\n', '\n'))
         said = self.classh('cat ' + self.write('said', 'x' * 500), 'a')
@@ -174,7 +173,7 @@ class TerminalTest(HostileTest):
                       ['--ssh', '\x1b[2J', 'true', 'a'],
                       ['-u', '\x1b[2J', 'true', 'a'],
                       ['--pickle', '/\x1b[2J/x', 'true', 'a']):
-            said = run_in_pty(classh_argv('--ssh', FAKE_SSH, *words))
+            said = run_in_pty(fake_argv(*words))
             self.assertEqual(said.status, 2, said)
             self.check_harmless(said.stdout)
 

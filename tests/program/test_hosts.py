@@ -3,7 +3,7 @@
 import os
 import signal
 
-from lib import (FAKE_SSH, Command, TestCase, WorkTest, classh_argv, read_log,
+from lib import (FAKE_SSH, Command, TestCase, WorkTest, fake_argv, read_log,
                  run_classh, wait_until)
 
 
@@ -44,8 +44,7 @@ class ListTest(TestCase):
                    stdin='true\n').check(stderr=told % 'b')
 
     def test_exclusion_that_excludes_no_host_is_told_before_they_end(self):
-        with Command(classh_argv('--ssh', FAKE_SSH, '-x', 'web3', 'true',
-                                 'slow1')) as command:
+        with Command(fake_argv('-x', 'web3', 'true', 'slow1')) as command:
             wait_until(lambda: 'none of these' in command.stderr)
             command.signal(signal.SIGTERM)
             command.finish().check(143, None, None)

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 
-from lib import (CLASSH, FAKE_SSH, ROOT, WorkTest, classh_argv, kill_leftovers,
+from lib import (CLASSH, FAKE_SSH, ROOT, WorkTest, fake_argv, kill_leftovers,
                  measured, run, until, wait_until)
 import classh
 from classh import RecordError, Result, load
@@ -130,8 +130,7 @@ class WriteTest(PickleTest):
                 octets = result.output.encode('utf-8', 'surrogateescape')
                 print(hashlib.md5(octets).hexdigest())
             """ % ROOT
-        argv = classh_argv('--ssh', FAKE_SSH, '-q', '--pickle', 'all',
-                           'cat log', 'h[1-30]')
+        argv = fake_argv('-q', '--pickle', 'all', 'cat log', 'h[1-30]')
         run(measured(argv, 'peak'), cwd=self.directory).check()
         self.assertGreater(os.path.getsize(self.path('all')), 150 << 20)
         self.assertLess(int(self.read('peak')), 120 << 10)

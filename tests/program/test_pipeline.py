@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 
-from lib import (FAKE_SSH, Command, WorkTest, classh_argv, measured, run,
-                 run_in_pty, shell, until, wait_until)
+from lib import (FAKE_SSH, Command, WorkTest, classh_argv, fake_argv, measured,
+                 run, run_in_pty, shell, until, wait_until)
 import classh
 
 RAN = 'touch ran-$HOST'
@@ -32,7 +32,7 @@ class PipelineTest(WorkTest):
     def shell(self, script, *args, **options):
         """Run a shell script that knows the command classh."""
         script = 'classh() { %s "$@"; }\n%s' % (
-            shell(*classh_argv('--ssh', FAKE_SSH)), script)
+            shell(*fake_argv()), script)
         options.setdefault('cwd', self.directory)
         return run(['sh', '-c', script, 'sh'] + list(args), **options)
 
@@ -74,7 +74,7 @@ class StdinHostsTest(PipelineTest):
                          list(classh.expand('h[001-500]')))
 
     def test_stdin_may_be_a_terminal(self):
-        argv = classh_argv('--ssh', FAKE_SSH, 'echo done', '-')
+        argv = fake_argv('echo done', '-')
         ended = run_in_pty(argv, [('', 'a\n'), ('a   0   (', 'b1 b2\n'),
                                   ('b2   0   (', '\x04')])
         ended.check(0, None)
@@ -211,7 +211,7 @@ class StdinHostsTest(PipelineTest):
                 wait_until(lambda: 'done' in command.stdout)
                 command.signal(number)
                 command.finish().check(status, None, None)
-        argv = classh_argv('--ssh', FAKE_SSH, 'echo done', '-')
+        argv = fake_argv('echo done', '-')
         run_in_pty(argv, [('', 'a\n'), ('  done', '\x03')]).check(130, None)
 
     def test_producer_is_not_read_far_ahead_of_the_hosts(self):
@@ -275,8 +275,7 @@ class ChainTest(PipelineTest):
         self.assertEqual(len(self.lines('message')), 1)
 
     def test_sink_may_be_the_next_one_too(self):
-        next_one = shell(*classh_argv('--ssh', FAKE_SSH, '-q',
-                                      'touch next-$HOST', '-'))
+        next_one = shell(*fake_argv('-q', 'touch next-$HOST', '-'))
         self.classh('-q', '-S', next_one, '[ $HOST = a ] || '
                     + until('next-a'), 'a', 'b').check()
         self.assertTrue(os.path.exists(self.path('next-b')))
@@ -348,9 +347,9 @@ class InputTest(PipelineTest):
         blob = os.urandom(3000000)
         self.write('blob', blob)
         for source in 'exec "$@" <blob', 'cat blob | "$@"':
-            argv = classh_argv('--ssh', FAKE_SSH, '-I', '[ $HOST = fast ] || '
-                               + until('go') + '; cat >got-$HOST',
-                               'busy', 'fast', 'idle')
+            argv = fake_argv('-I', '[ $HOST = fast ] || '
+                             + until('go') + '; cat >got-$HOST',
+                             'busy', 'fast', 'idle')
             with Command(['sh', '-c', source, 'sh'] + argv,
                          cwd=self.directory) as command:
                 wait_until(lambda: 'fast   0   (' in command.stdout)
@@ -494,7 +493,7 @@ class InputTest(PipelineTest):
         self.all_got(b'', 'a')
 
     def test_terminal_is_not_sent(self):
-        ended = run_in_pty(classh_argv('--ssh', FAKE_SSH, '-I', 'cat', 'a'))
+        ended = run_in_pty(fake_argv('-I', 'cat', 'a'))
         ended.check(2, None)
         self.assertRegex(ended.stdout, r'\Aclassh: -I [^\n]*\n\Z', ended)
 

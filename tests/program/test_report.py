@@ -4,9 +4,9 @@ import os
 import re
 import signal
 
-from lib import (FAKE_SSH, Command, TestCase, WorkTest, at_once, classh_argv,
-                 elapsed, fake, fake_argv, leftovers, masked, measured,
-                 pipe_from, read_to_end, run, text, until, wait_until, write)
+from lib import (MIB, Command, TestCase, WorkTest, at_once, elapsed, fake,
+                 fake_argv, leftovers, masked, measured, pipe_from,
+                 read_to_end, run, text, until, wait_until, write)
 import classh
 
 
@@ -149,7 +149,6 @@ class SummaryTest(TestCase):
             '1 of 121 exited with %d: web%d' % (n, n) for n in range(1, 121)))
 
 
-MIB = 1 << 20
 
 
 # Reported of other tools: results lost, doubled or garbled.
@@ -227,9 +226,9 @@ class MixedTest(WorkTest):
 
     def test_what_is_ours_never_reaches_stdout(self):
         # A warning, an answer, a summary, complaints of sinks and of hosts.
-        argv = classh_argv('--ssh', FAKE_SSH, '-S', '-', '-E', '| exit 3',
-                           ': >up-$HOST; ' + until('go'),
-                           '-', 'b', 'h[1-40]', 'fail7-[1-9]')
+        argv = fake_argv('-S', '-', '-E', '| exit 3',
+                         ': >up-$HOST; ' + until('go'),
+                         '-', 'b', 'h[1-40]', 'fail7-[1-9]')
         with Command(argv, stdin=b'-bad\nc\n', before='ulimit -n 32',
                      cwd=self.directory) as command:
             wait_until(lambda: os.path.exists(self.path('up-b'))
@@ -248,8 +247,8 @@ class MixedTest(WorkTest):
 # Reported of other tools: results lost, doubled or garbled.
 class UnlimitedTest(WorkTest):
     def test_hosts_that_print_for_ever_take_no_memory(self):
-        argv = classh_argv('--ssh', FAKE_SSH, '-u1', '--progress',
-                           '--max-output', '256K', 'true', 'endless[1-100]')
+        argv = fake_argv('-u1', '--progress',
+                         '--max-output', '256K', 'true', 'endless[1-100]')
         said = run(measured(argv, self.path('peak'))).check(3, '', None)
         self.assertEqual(
             said.stderr, '%s\n100 of 100 timed out: endless[1-100]\n'

@@ -3,20 +3,19 @@
 import errno
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
 from unittest import mock
 
-from lib import (CLASSH, FAKE_SSH, ROOT, SIGCHLD_IGNORED, TESTS, Command,
-                 after, leftovers, locales, measured, read_log, run,
-                 run_classh, until, wait_until)
+from lib import (CLASSH, FAKE_SSH, ROOT, SIGCHLD_IGNORED, Command, after,
+                 leftovers, locales, measured, read_log, run, run_classh,
+                 until, wait_until)
+from lib.passwords import ASKING_SSH
 from lib.shell import ShellTest, private_directories
 from lib.terminal import Terminal, state
 from classh import Result, _KeptResults, _write_all, load
 
-ASKING_SSH = shlex.quote(os.path.join(TESTS, 'bin', 'asking_ssh'))
 BUILT_INS = ['all', 'failed', 'fanout', 'help', 'hosts', 'local', 'not',
              'only', 'quit', 'retry', 'save', 'show', 'timeout']
 

@@ -1,7 +1,7 @@
 """Signals and keys at the command line: what is told, what stops, what ends.
 
 Elsewhere: SIGINT, SIGTERM and SIGHUP once, what is ignored stays ignored, a
-reader that leaves (test_command); what sinks make of Ctrl-C (test_sinks), and
+reader that leaves (test_streams); what sinks make of Ctrl-C (test_sinks), and
 hosts that still arrive (test_pipeline).
 """
 
@@ -20,9 +20,8 @@ from unittest import mock
 
 import lib
 from lib import (FAKE_SSH, ROOT, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command,
-                 TestCase, WorkTest, after, classh_argv, fake_argv, leftovers,
-                 masked, processes, run, run_in_pty, text, until, wait_until,
-                 write)
+                 TestCase, WorkTest, after, fake_argv, leftovers, masked,
+                 processes, run, run_in_pty, text, until, wait_until, write)
 from lib.terminal import Terminal, state
 import classh
 
@@ -39,7 +38,7 @@ def modes(terminal):
 
 class SignalTest(WorkTest):
     def argv(self, *args):
-        return classh_argv('--ssh', FAKE_SSH, *args)
+        return fake_argv(*args)
 
     def terminal(self, *args, **options):
         """classh on a terminal, which it leads."""

@@ -12,7 +12,8 @@ import sys
 from unittest import mock
 
 from lib import (FAKE_SSH, ROOT, SIGCHLD_IGNORED, after, classh_argv,
-                 kill_leftovers, leftovers, run, run_in_pty, until, wait_until)
+                 fake_argv, kill_leftovers, leftovers, run, run_in_pty, until,
+                 wait_until)
 from lib.sinks import SinkTest, reported
 import classh
 
@@ -151,7 +152,7 @@ class TargetTest(SinkTest):
              classh -q -f1 -E ~/bin/remediate \
                 -S '~/bin/nextstage someargs ...' \
                 'test -f done/$HOST' ./targets.txt
-             """ % ' '.join(map(shlex.quote, classh_argv('--ssh', FAKE_SSH)))],
+             """ % ' '.join(map(shlex.quote, fake_argv()))],
             cwd=self.directory, env={'HOME': self.path('home')})
         ended.check(5)
         self.assertEqual(self.lines('remediated'), ['web2', 'web3'])
@@ -503,9 +504,8 @@ class EndTest(SinkTest):
 
     def test_ctrl_c_on_a_terminal_does_not_reach_the_program_itself(self):
         ended = run_in_pty(
-            classh_argv('--ssh', FAKE_SSH, '-S',
-                        "|cat >'%s'; sleep .1; echo end >>'%s'" % (
-                            2 * (self.path('got'),)), 'true', 'a', 'slow'),
+            fake_argv('-S', "|cat >'%s'; sleep .1; echo end >>'%s'" % (
+                          2 * (self.path('got'),)), 'true', 'a', 'slow'),
             [('a   0   (', '\x03')])
         ended.check(130, None)
         self.assertEqual(self.read('got'), 'a\nend\n', ended)
@@ -772,7 +772,7 @@ class StreamTest(SinkTest):
         return run(['sh', '-c', '{ "$@"; echo $? >status; } | '
                     'sh -c "head -n1; exec <&-; touch gone; %s"'
                     % until('status'), 'sh']
-                   + classh_argv('--ssh', FAKE_SSH, *args),
+                   + fake_argv(*args),
                    cwd=self.directory)
 
     def test_reader_that_has_seen_enough_ends_the_run(self):

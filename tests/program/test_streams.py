@@ -12,10 +12,9 @@ import sys
 import textwrap
 
 import lib
-from lib import (FAKE_SSH, ROOT, Command, TestCase, at_once, children,
-                 classh_argv, fake, fake_argv, leftovers, masked, pipe_from,
-                 processes, read_to_end, run, run_in_pty, start, text,
-                 wait_until, write)
+from lib import (FAKE_SSH, ROOT, Command, TestCase, at_once, children, fake,
+                 fake_argv, leftovers, masked, pipe_from, processes,
+                 read_to_end, run, run_in_pty, start, text, wait_until, write)
 from lib.engine import SOON, EveryModeTest
 
 SIGHUP = signal.SIGHUP
@@ -231,7 +230,7 @@ class StdinTest(EveryModeTest):
         # Command closes its end of the pipe only after the end, in finish().
         with contextlib.ExitStack() as stack:
             for command in [stack.enter_context(Command(
-                    classh_argv('--ssh', FAKE_SSH, *mode) +
+                    fake_argv(*mode) +
                     ['true', 'reader', 'exit0'], cwd=self.scratch(),
                     stdin=SILENT)) for mode in self.MODES]:
                 wait_until(lambda: self.is_dead(command.pid))
@@ -264,7 +263,7 @@ class BackgroundTest(EveryModeTest):
                 ('stty tostop', ['-q']), ('stty tostop', ['-q', '-S', 'x'])):
             shown = run_in_pty(
                 ['sh', '-mc', 'cd "$0"; ' + script % setting, self.directory]
-                + classh_argv('--ssh', FAKE_SSH, *options)
+                + fake_argv(*options)
                 + ['sleep .1', 'a', 'reader'], timeout=SOON)
             self.assertIn('ended with 0\r\n', shown.stdout, shown)
 
@@ -272,7 +271,7 @@ class BackgroundTest(EveryModeTest):
         for mode in (), ('-q', '-S', '-'), ('--progress', '--maxrc'):
             shown = run_in_pty(['sh', '-c', 'cd "$0"; exec "$@"',
                                 self.scratch()]
-                               + classh_argv('--ssh', FAKE_SSH, *mode)
+                               + fake_argv(*mode)
                                + ['true', 'tty'], timeout=SOON)
             self.assertEqual(shown.status, 255 if '--maxrc' in mode else 4,
                              shown)
