@@ -3244,22 +3244,31 @@ _TERMINAL_ESCAPES = {
         *range(0x2066, 0x206a))}}
 
 
+# What select a colour on a terminal (SGR of ECMA-48).  The colours of hosts
+# can be read on black and on white; red is for what is bad.
+_COLORS = {'red': '31', 'green': '32'}
+_HOST_COLORS = ('32', '33', '35', '36', '94',
+                '1;32', '1;33', '1;35', '1;36', '1;94')
+
+
 _WIDE = re.compile('[\t\u1100-\U0010ffff]').search
+_find_characters = re.compile('(?:\x1b\\[[0-9;]*m)|.').finditer
 
 
 def _fold_line(line, width):
     """Return *line* in pieces of *width* columns at most, all but the first
-    with an indent."""
+    with an indent.  What selects a colour takes no column."""
     if len(line) <= width and not _WIDE(line):
         return line
     pieces, begin, column = [], 0, 0
-    for index, char in enumerate(line):
+    for found in _find_characters(line):
+        char = found.group()
         # Beyond the scripts of one column, a character may take two.
-        size = (8 - column % 8 if char == '\t'
+        size = (0 if char[0] == '\x1b' else 8 - column % 8 if char == '\t'
                 else 1 if char < '\u1100' else 2)
         if column + size > width:
-            pieces.append(line[begin:index])
-            begin, column = index, 2
+            pieces.append(line[begin:found.start()])
+            begin, column = found.start(), 2
         column += size
     return '\n  '.join(pieces + [line[begin:]])
 
@@ -3277,6 +3286,7 @@ class Console:
         the waiting for a reader who does not read, or None."""
         self.error = None
         self.terminal = stream is not None and stream.isatty()
+        self.colored = False        # see use_color()
         self._stops = stops
         self._stream = stream
         self._held = bytearray()
@@ -3334,7 +3344,12 @@ class Console:
         indent: the terminal itself would continue it at the left edge, where
         remote text could pass for a line of ours.
         """
-        self.write(self._fold(self.escape(text)) if self.terminal else text)
+        self.write_folded(self.escape(text))
+
+    def write_folded(self, text):
+        """Write *text* as write_text() does; it is escaped, and parts of it
+        may be painted."""
+        self.write(self._fold(text) if self.terminal else text)
 
     def escape(self, text):
         """Return remote *text* as it may be written."""
@@ -3342,6 +3357,31 @@ class Console:
             return text
         # ssh ends its own messages with CR LF, which is harmless.
         return text.replace('\r\n', '\n').translate(_TERMINAL_ESCAPES)
+
+    def use_color(self, when):
+        """Paint from now on: 'always', 'never', or 'auto': on a terminal,
+        unless NO_COLOR is set or TERM is dumb."""
+        self.colored = when == 'always' or when == 'auto' and (
+            self.terminal and os.environ.get('TERM', 'dumb') != 'dumb'
+            and not os.environ.get('NO_COLOR'))
+
+    def paint(self, text, color):
+        """Return *text*, which is escaped, in *color*, 'red' or 'green'."""
+        return self._painted(text, _COLORS[color])
+
+    def host(self, name):
+        """Return the *name* of a host, escaped, in a colour of its own."""
+        checksum = binascii.crc32(name.encode('utf-8', 'surrogateescape'))
+        return self._painted(self.escape(name), _HOST_COLORS[
+            checksum % len(_HOST_COLORS)])
+
+    def status(self, exitcode, outcome):
+        """Return *exitcode* as str, in red unless the *outcome* is ok."""
+        return (str(exitcode) if outcome == 'ok'
+                else self.paint(str(exitcode), 'red'))
+
+    def _painted(self, text, code):
+        return '\x1b[%sm%s\x1b[0m' % (code, text) if self.colored else text
 
     def _fold(self, text):
         encoding = self._stream.encoding
@@ -3355,6 +3395,9 @@ class Console:
         least = width // 8 if _WIDE(text) else width + 1
         return re.sub('(?m)^[^\n]{%d,}' % least,
                       lambda found: _fold_line(found.group(), width), text)
+
+
+_PLAIN = Console(None)      # escapes and paints nothing
 
 
 def run_script(script, usage):
@@ -3392,19 +3435,25 @@ def _indent(text):
     return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
 
 
-def report(result):
-    """Return the few lines that show *result* to a person, as str.
+def report(result, console=None):
+    """Return the few lines that show *result* to a person, as str; with a
+    *console*, escaped and painted for its write_folded().
 
     Lines of remote text are indented, so that none can pass for ours.
     """
+    console = console or _PLAIN
     notes = [result.reason] if result.reason else []
     if _is_cut(result):
         notes.append('output cut at its limit')
-    head = '%s   %d   (%.1f)' % (result.host, result.exitcode, result.elapsed)
-    parts = [head + ('   ' + ', '.join(notes) if notes else '')]
+    head = '%s   %s   (%.1f)' % (
+        console.host(result.host),
+        console.status(result.exitcode, result.outcome), result.elapsed)
+    parts = [head + console.escape(
+        '   ' + ', '.join(notes) if notes else '')]
     for title, text in ('Error', result.errors), ('Output', result.output):
         if text:
-            parts.append('  %s:\n\n%s' % (title, _indent(text)))
+            parts.append('  %s:\n\n%s' % (title, console.escape(
+                _indent(text))))
     return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
 
 
@@ -3441,7 +3490,7 @@ class Report(View):
     """The whole result of each host, as it finishes."""
 
     def finished(self, result):
-        self.console.write_text(report(result))
+        self.console.write_folded(report(result, self.console))
 
 
 class Marks(View):
@@ -6083,7 +6132,7 @@ class Shell:
         for host in hosts:
             if self._stops.caught:
                 break
-            self._out.write_text(report(self._results[host]))
+            self._out.write_folded(report(self._results[host], self._out))
 
     def do_save(self, rest):
         if not rest or rest[0] in '-|':
@@ -6237,6 +6286,10 @@ def _make_parser():
     results.add_argument('--max-output', metavar='BYTES', type=_size,
                          default=MAX_OUTPUT,
                          help='kept per host and stream (8M; 0: no limit)')
+    results.add_argument('--color', metavar='WHEN', default='auto',
+                         choices=('auto', 'always', 'never'),
+                         help='auto: on a terminal, unless NO_COLOR is set; '
+                              'always; never')
     results.add_argument('--maxrc', action='store_true',
                          help='exit with the largest remote status '
                               '(255: ssh error or killed)')
@@ -6382,6 +6435,8 @@ def _main(argv, out, err, stops):
     if options.show:
         out.write(options.show)
         return 0
+    for console in out, err:
+        console.use_color(options.color)
     run = Run(options, out, err, stops)
     command = ''
     if not (options.list or options.shell):
