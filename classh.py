@@ -1366,13 +1366,23 @@ class _Job:
 
 
 def _kill_group(pid, signum):
-    """Send *signum* to the child *pid*, and to its group if it leads one.
+    """Send *signum* to the child *pid* and to its group; if it leads none, to
+    its descendants: a shell that is ended leaves its command.
 
     EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
     """
+    children = []
     with contextlib.suppress(OSError):
-        kill = os.killpg if os.getpgid(pid) == pid else os.kill
-        kill(pid, signum)
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signum)
+            return
+    with contextlib.suppress(OSError):      # not every kernel has it
+        with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
+            children = file.read().split()
+    with contextlib.suppress(OSError):
+        os.kill(pid, signum)        # first, or it would go on to the next
+    for child in children:
+        _kill_group(int(child), signum)
 
 
 def _has_exited(pid):
