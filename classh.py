@@ -5503,7 +5503,9 @@ class Shell:
         wanted = set()
         for word in text.split():
             if '*' in word or '?' in word:
-                matched = fnmatch.filter(self._hosts, word)
+                # In a wildcard [1-20] would be one character: 0, 1 or 2.
+                matched = fnmatch.filter(self._hosts,
+                                         word.replace('[', '[[]'))
             else:
                 named = HostSet([word])
                 matched = [host for host in self._hosts if host in named]

@@ -153,6 +153,8 @@ class BuiltInTest(ShellTest):
                 ('web9', 'not one of the hosts: web9'),
                 ('', 'name some hosts'),
                 ('web2 x*', 'not one of the hosts: x*'),
+                ('web[10-12]*', 'not one of the hosts: web[10-12]*'),
+                ('web[3-1]*', 'not one of the hosts: web[3-1]*'),
                 ('web[3-1]', "'3-1' runs backwards")):
             with self.subTest(what=what):
                 self.assertIn(message, self.ask('%only ' + what))
