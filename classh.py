@@ -1576,13 +1576,23 @@ class _Input:
 
 
 def _kill_group(pid, signum):
-    """Send *signum* to the child *pid*, and to its group if it leads one.
+    """Send *signum* to the child *pid* and to its group; if it leads none, to
+    its descendants: a shell that is ended leaves its command.
 
     EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
     """
+    children = []
     with contextlib.suppress(OSError):
-        kill = os.killpg if os.getpgid(pid) == pid else os.kill
-        kill(pid, signum)
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signum)
+            return
+    with contextlib.suppress(OSError):      # not every kernel has it
+        with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
+            children = file.read().split()
+    with contextlib.suppress(OSError):
+        os.kill(pid, signum)        # first, or it would go on to the next
+    for child in children:
+        _kill_group(int(child), signum)
 
 
 class _Job:
@@ -6065,7 +6075,9 @@ class Shell:
         wanted = set()
         for word in text.split():
             if '*' in word or '?' in word:
-                matched = fnmatch.filter(self._hosts, word)
+                # In a wildcard [1-20] would be one character: 0, 1 or 2.
+                matched = fnmatch.filter(self._hosts,
+                                         word.replace('[', '[[]'))
             else:
                 named = HostSet([word])
                 matched = [host for host in self._hosts if host in named]

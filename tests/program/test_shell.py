@@ -153,6 +153,8 @@ class BuiltInTest(ShellTest):
                 ('web9', 'not one of the hosts: web9'),
                 ('', 'name some hosts'),
                 ('web2 x*', 'not one of the hosts: x*'),
+                ('web[10-12]*', 'not one of the hosts: web[10-12]*'),
+                ('web[3-1]*', 'not one of the hosts: web[3-1]*'),
                 ('web[3-1]', "'3-1' runs backwards")):
             with self.subTest(what=what):
                 self.assertIn(message, self.ask('%only ' + what))
@@ -536,6 +538,23 @@ class InterruptTest(ShellTest):
                 self.assertNotIn('Traceback', said.stdout)
             wait_until(lambda: not leftovers(), what='no process is left')
             self.assertEqual(private_directories(), set())
+
+    def test_what_the_shell_of_a_local_command_runs_is_ended_too(self):
+        for line in 'sleep 60', 'sleep 60; touch next', '(sleep 60; :) | cat':
+            line = '%%local touch begun; %s\n' % line
+            shell = self.shell('h1')
+            shell.type(line)
+            wait_until(lambda: os.path.exists(self.path('begun')))
+            self.check_leaves(shell, lambda: shell.signal(signal.SIGTERM), 143)
+            os.remove(self.path('begun'))
+            with Command(self.argv('h1'), stdin=line, env=self.env,
+                         cwd=self.directory) as command:
+                wait_until(lambda: os.path.exists(self.path('begun')))
+                command.signal(signal.SIGTERM)
+                command.finish().check(143, None, None)
+            wait_until(lambda: not leftovers(), what='no process is left')
+            os.remove(self.path('begun'))
+        self.assertFalse(os.path.exists(self.path('next')))
 
     def test_ctrl_c_at_the_end_of_a_command_leaves_the_prompt_in_order(self):
         for number in range(20):
