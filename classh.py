@@ -103,6 +103,36 @@ class ClasshError(Exception):
     """Anything that classh itself refuses or cannot do."""
 
 
+EXCERPT_LENGTH = 80     # characters of a host or a prompt in a message
+
+
+def _excerpt(text):
+    """Return *text* in quotes, cut to EXCERPT_LENGTH."""
+    return repr(text if len(text) <= EXCERPT_LENGTH
+                else text[:EXCERPT_LENGTH] + '...')
+
+
+# Mistake: what to write instead.
+_HINTS = (
+    (r'\[[0-9]+(?:[:\u2010-\u2015\u2212]|\.\.)[0-9]+\]',
+     'a range is written [1-20]'),
+    (r'(?:\.[0-9]{1,3}|:)/[0-9]',
+     'a range of addresses is written 10.0.0.[1-254]'),
+    (r'://', 'a host is written [user@]name[:port]'),
+    (r'\{', 'choices are written [a,b] or [1-20]'),
+    (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
+     r'|\A(?:all|children|hosts|vars):\Z',
+     'is it an inventory?  A file of hosts holds names and patterns alone'))
+
+
+def _hint(text):
+    """Return what the user should write instead of *text*, '' if unknown."""
+    for mistake, hint in _HINTS:
+        if re.search(mistake, text):
+            return '; ' + hint
+    return ''
+
+
 class PatternError(ClasshError, ValueError):
     """A host or pattern cannot be used; .part is the text at fault."""
 
@@ -150,36 +180,6 @@ class RecordError(ClasshError, ValueError):
 
 class UsageError(ClasshError):
     """The command line cannot be carried out."""
-
-
-EXCERPT_LENGTH = 80     # characters of a host or a prompt in a message
-
-
-def _excerpt(text):
-    """Return *text* in quotes, cut to EXCERPT_LENGTH."""
-    return repr(text if len(text) <= EXCERPT_LENGTH
-                else text[:EXCERPT_LENGTH] + '...')
-
-
-# Mistake: what to write instead.
-_HINTS = (
-    (r'\[[0-9]+(?:[:\u2010-\u2015\u2212]|\.\.)[0-9]+\]',
-     'a range is written [1-20]'),
-    (r'(?:\.[0-9]{1,3}|:)/[0-9]',
-     'a range of addresses is written 10.0.0.[1-254]'),
-    (r'://', 'a host is written [user@]name[:port]'),
-    (r'\{', 'choices are written [a,b] or [1-20]'),
-    (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
-     r'|\A(?:all|children|hosts|vars):\Z',
-     'is it an inventory?  A file of hosts holds names and patterns alone'))
-
-
-def _hint(text):
-    """Return what the user should write instead of *text*, '' if unknown."""
-    for mistake, hint in _HINTS:
-        if re.search(mistake, text):
-            return '; ' + hint
-    return ''
 
 
 def _error_text(error):
@@ -232,24 +232,106 @@ _INVISIBLE = frozenset(map(chr, (
 _INVISIBLE_BYTES = frozenset(map(chr, (*range(0xdc80, 0xdca1), 0xdcad)))
 
 
-def expand(pattern):
-    """Return an iterator over the hosts that *pattern* names, as written.
+def _values(choices):
+    for choice in choices:
+        if isinstance(choice, str):
+            yield choice
+        else:
+            numbers, width = choice
+            for number in numbers:
+                yield '%0*d' % (width, number)
 
-    >>> list(expand('web[08-10],db'))
-    ['web08', 'web09', 'web10', 'db']
-    >>> list(expand('bar[3,2,12-13]baz'))
-    ['bar3baz', 'bar2baz', 'bar12baz', 'bar13baz']
-    >>> list(expand('r[1-2]n[0-20/10]'))
-    ['r1n0', 'r1n10', 'r1n20', 'r2n0', 'r2n10', 'r2n20']
 
-    The lower bound of a range sets its width.  A bracket with a ':' is
-    part of an address.  Each host is made when it is taken, so a pattern
-    may name any number of hosts.  The pattern is checked at once: raise
-    PatternError if it cannot be used.
+def _product(parts):
+    """Yield each combination; the last part varies fastest.
+
+    itertools.product() would make every value before the first result.
     """
-    if _is_plain_name(pattern):
-        return iter((pattern,))
-    return itertools.chain.from_iterable(map(_product, _parse(pattern)))
+    heads, running = [], [_values(parts[0])]
+    while running:
+        value = next(running[-1], None)
+        if value is None:
+            running.pop()
+            if heads:
+                heads.pop()
+        elif len(running) == len(parts):
+            yield ''.join(heads) + value
+        else:
+            heads.append(value)
+            running.append(_values(parts[len(running)]))
+
+
+def _parse_choice(pattern, text, bracket):
+    if not text:
+        raise PatternError(pattern, bracket, 'has an empty choice')
+    found = _RANGE.fullmatch(text)
+    if not found:
+        if not (_BAD_IN_CHOICE.search(text) or '..' in text):
+            return text
+        raise PatternError(pattern, text, 'is not a number, range or word')
+    low, high, step = found.group(1), found.group(2), found.group(3) or 1
+    if int(low) > int(high):
+        raise PatternError(pattern, text, 'runs backwards')
+    if int(step) == 0:
+        raise PatternError(pattern, text, 'has a step of 0')
+    return range(int(low), int(high) + 1, int(step)), len(low)
+
+
+def _odd_character(host):
+    """Return what is wrong with a character of *host*, or None.
+
+    Beyond ASCII a name may have visible letters, marks and digits, and
+    bytes that are not UTF-8.
+    """
+    import unicodedata              # few hosts need it
+    try:
+        # Where the locale is not UTF-8, each byte may be a character.
+        text = os.fsencode(host).decode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError:
+        return 'cannot be encoded'
+    for char in ''.join(_BEYOND_ASCII.findall(text)):
+        category = unicodedata.category(char)
+        if char in _INVISIBLE_BYTES:
+            return 'holds the byte 0x%02x' % (ord(char) - 0xdc00)
+        if char in _INVISIBLE or not (category[0] in 'LM' or char == '\xb7'
+                                  or category in ('Nd', 'Cs')):
+            return 'holds U+%04X %s%s' % (
+                ord(char), unicodedata.name(char, '(no name)'),
+                ", which is not '-'" if category == 'Pd' else '')
+    return None
+
+
+def _check_host(host, pattern, sample):
+    """Raise PatternError if ssh must not get *host*, a name in *pattern*.
+
+    *sample* is *host* with each bracket replaced by a sample choice.
+    """
+    problem = None
+    name = host.rpartition('@')[2]
+    if sample.startswith('-') or sample.rpartition('@')[2].startswith('-'):
+        problem = "begins with '-'"
+    elif _BAD_IN_HOST.search(host):
+        problem = "holds white space, a control character or '#'"
+    elif _SHELL_META.search(host) or '$' in name or '\\' in name:
+        problem = 'holds a character that is special to a shell'
+    elif '/' in sample:
+        problem = "holds a '/'"
+    elif '=' in host:
+        problem = "holds '='"
+    elif _WORD_IN_BRACKETS.fullmatch(name) or not _HOST.fullmatch(sample):
+        problem = 'is not [user@]name[:port]'
+    elif _BEYOND_ASCII.search(host):
+        problem = _odd_character(host)
+    if problem:
+        raise PatternError(pattern, host, problem)
+
+
+def _sample_choice(bracket):
+    """Return a sample of the choices in a bracket: '0' for numbers, 'a' for
+    digits of an address, 'x' for words."""
+    if not re.search(r'[^][0-9,/-]', bracket.group()):
+        return '0'
+    return 'x' if re.search(r'[^][0-9A-Fa-f,]', bracket.group()) else 'a'
 
 
 def _parse(pattern):
@@ -281,106 +363,24 @@ def _parse(pattern):
     return [name for name in names if name]
 
 
-def _parse_choice(pattern, text, bracket):
-    if not text:
-        raise PatternError(pattern, bracket, 'has an empty choice')
-    found = _RANGE.fullmatch(text)
-    if not found:
-        if not (_BAD_IN_CHOICE.search(text) or '..' in text):
-            return text
-        raise PatternError(pattern, text, 'is not a number, range or word')
-    low, high, step = found.group(1), found.group(2), found.group(3) or 1
-    if int(low) > int(high):
-        raise PatternError(pattern, text, 'runs backwards')
-    if int(step) == 0:
-        raise PatternError(pattern, text, 'has a step of 0')
-    return range(int(low), int(high) + 1, int(step)), len(low)
+def expand(pattern):
+    """Return an iterator over the hosts that *pattern* names, as written.
 
+    >>> list(expand('web[08-10],db'))
+    ['web08', 'web09', 'web10', 'db']
+    >>> list(expand('bar[3,2,12-13]baz'))
+    ['bar3baz', 'bar2baz', 'bar12baz', 'bar13baz']
+    >>> list(expand('r[1-2]n[0-20/10]'))
+    ['r1n0', 'r1n10', 'r1n20', 'r2n0', 'r2n10', 'r2n20']
 
-def _sample_choice(bracket):
-    """Return a sample of the choices in a bracket: '0' for numbers, 'a' for
-    digits of an address, 'x' for words."""
-    if not re.search(r'[^][0-9,/-]', bracket.group()):
-        return '0'
-    return 'x' if re.search(r'[^][0-9A-Fa-f,]', bracket.group()) else 'a'
-
-
-def _check_host(host, pattern, sample):
-    """Raise PatternError if ssh must not get *host*, a name in *pattern*.
-
-    *sample* is *host* with each bracket replaced by a sample choice.
+    The lower bound of a range sets its width.  A bracket with a ':' is
+    part of an address.  Each host is made when it is taken, so a pattern
+    may name any number of hosts.  The pattern is checked at once: raise
+    PatternError if it cannot be used.
     """
-    problem = None
-    name = host.rpartition('@')[2]
-    if sample.startswith('-') or sample.rpartition('@')[2].startswith('-'):
-        problem = "begins with '-'"
-    elif _BAD_IN_HOST.search(host):
-        problem = "holds white space, a control character or '#'"
-    elif _SHELL_META.search(host) or '$' in name or '\\' in name:
-        problem = 'holds a character that is special to a shell'
-    elif '/' in sample:
-        problem = "holds a '/'"
-    elif '=' in host:
-        problem = "holds '='"
-    elif _WORD_IN_BRACKETS.fullmatch(name) or not _HOST.fullmatch(sample):
-        problem = 'is not [user@]name[:port]'
-    elif _BEYOND_ASCII.search(host):
-        problem = _odd_character(host)
-    if problem:
-        raise PatternError(pattern, host, problem)
-
-
-def _odd_character(host):
-    """Return what is wrong with a character of *host*, or None.
-
-    Beyond ASCII a name may have visible letters, marks and digits, and
-    bytes that are not UTF-8.
-    """
-    import unicodedata              # few hosts need it
-    try:
-        # Where the locale is not UTF-8, each byte may be a character.
-        text = os.fsencode(host).decode('utf-8', 'surrogateescape')
-    except UnicodeEncodeError:
-        return 'cannot be encoded'
-    for char in ''.join(_BEYOND_ASCII.findall(text)):
-        category = unicodedata.category(char)
-        if char in _INVISIBLE_BYTES:
-            return 'holds the byte 0x%02x' % (ord(char) - 0xdc00)
-        if char in _INVISIBLE or not (category[0] in 'LM' or char == '\xb7'
-                                  or category in ('Nd', 'Cs')):
-            return 'holds U+%04X %s%s' % (
-                ord(char), unicodedata.name(char, '(no name)'),
-                ", which is not '-'" if category == 'Pd' else '')
-    return None
-
-
-def _values(choices):
-    for choice in choices:
-        if isinstance(choice, str):
-            yield choice
-        else:
-            numbers, width = choice
-            for number in numbers:
-                yield '%0*d' % (width, number)
-
-
-def _product(parts):
-    """Yield each combination; the last part varies fastest.
-
-    itertools.product() would make every value before the first result.
-    """
-    heads, running = [], [_values(parts[0])]
-    while running:
-        value = next(running[-1], None)
-        if value is None:
-            running.pop()
-            if heads:
-                heads.pop()
-        elif len(running) == len(parts):
-            yield ''.join(heads) + value
-        else:
-            heads.append(value)
-            running.append(_values(parts[len(running)]))
+    if _is_plain_name(pattern):
+        return iter((pattern,))
+    return itertools.chain.from_iterable(map(_product, _parse(pattern)))
 
 
 def _count(parts):
@@ -392,15 +392,6 @@ def _count(parts):
         if count >= EXPANSION_LIMIT:
             return EXPANSION_LIMIT  # the exact product may be slow to get
     return count
-
-
-def _matches(parts, host):
-    """Return whether *host* is one of the combinations of *parts*."""
-    ends = {0}                      # where the parts so far may end in *host*
-    for choices in parts:
-        ends = {end for begin in ends for choice in choices
-                for end in _match_ends(choice, host, begin)}
-    return len(host) in ends
 
 
 def _match_ends(choice, host, begin):
@@ -418,7 +409,49 @@ def _match_ends(choice, host, begin):
             yield begin + size
 
 
+def _matches(parts, host):
+    """Return whether *host* is one of the combinations of *parts*."""
+    ends = {0}                      # where the parts so far may end in *host*
+    for choices in parts:
+        ends = {end for begin in ends for choice in choices
+                for end in _match_ends(choice, host, begin)}
+    return len(host) in ends
+
+
 _NUMBER = re.compile(r'(?<![0-9])([0-9]{1,18})(?![0-9])')
+
+
+def _fold_numbers(numbers):
+    """Return distinct strings of digits as one, in brackets if several."""
+    if len(numbers) == 1:
+        return numbers[0]
+    runs = []                       # [first, last] as written
+    for number in sorted(numbers, key=lambda text: (len(text), int(text))):
+        if runs and number == '%0*d' % (len(runs[-1][0]),
+                                        int(runs[-1][1]) + 1):
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return '[%s]' % ','.join(low if low == high else low + '-' + high
+                             for low, high in runs)
+
+
+def _fold_rows(rows, columns):
+    """Fold rows of numbers, column by column, where the others agree."""
+    for column in reversed(range(columns)):
+        alike = collections.defaultdict(list)
+        for row in rows:
+            alike[row[:column], row[column + 1:]].append(row[column])
+        rows = [before + (_fold_numbers(numbers),) + after
+                for (before, after), numbers in alike.items()]
+    return rows
+
+
+def _natural_key(host):
+    """Return a sort key that puts web2 before web10."""
+    parts = _NUMBER.split(host)
+    parts[1::2] = [(int(number), number) for number in parts[1::2]]
+    return parts
 
 
 def fold(hosts):
@@ -446,39 +479,6 @@ def fold(hosts):
             folded.append(''.join(
                 itertools.chain.from_iterable(zip(texts, numbers + ('',)))))
     return ','.join(sorted(folded, key=_natural_key))
-
-
-def _fold_rows(rows, columns):
-    """Fold rows of numbers, column by column, where the others agree."""
-    for column in reversed(range(columns)):
-        alike = collections.defaultdict(list)
-        for row in rows:
-            alike[row[:column], row[column + 1:]].append(row[column])
-        rows = [before + (_fold_numbers(numbers),) + after
-                for (before, after), numbers in alike.items()]
-    return rows
-
-
-def _fold_numbers(numbers):
-    """Return distinct strings of digits as one, in brackets if several."""
-    if len(numbers) == 1:
-        return numbers[0]
-    runs = []                       # [first, last] as written
-    for number in sorted(numbers, key=lambda text: (len(text), int(text))):
-        if runs and number == '%0*d' % (len(runs[-1][0]),
-                                        int(runs[-1][1]) + 1):
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return '[%s]' % ','.join(low if low == high else low + '-' + high
-                             for low, high in runs)
-
-
-def _natural_key(host):
-    """Return a sort key that puts web2 before web10."""
-    parts = _NUMBER.split(host)
-    parts[1::2] = [(int(number), number) for number in parts[1::2]]
-    return parts
 
 
 # -- Host lists -------------------------------------------------------------
@@ -971,6 +971,19 @@ def find_program(name):
     return None
 
 
+def explain_exit(job):
+    """Return the outcome, cause, ran and reason of *job*, whose exit status
+    is that of its command."""
+    if job.cause:                   # we ended it
+        return 'killed', job.cause, 'unknown', job.reason
+    if job.exitcode is None:
+        return 'ssh', 'status-lost', 'unknown', CAUSES['status-lost']
+    if job.exitcode < 0:
+        return ('killed', 'signal', 'unknown',
+                'ended by ' + _signal_name(-job.exitcode))
+    return 'error' if job.exitcode else 'ok', '', 'yes', ''
+
+
 class Ssh:
     """The system's ssh as the way to a host.
 
@@ -1012,19 +1025,6 @@ class Ssh:
         if job.exitcode == 255 and not job.cause:
             return 'ssh', 'ssh', 'unknown', CAUSES['ssh']
         return explain_exit(job)
-
-
-def explain_exit(job):
-    """Return the outcome, cause, ran and reason of *job*, whose exit status
-    is that of its command."""
-    if job.cause:                   # we ended it
-        return 'killed', job.cause, 'unknown', job.reason
-    if job.exitcode is None:
-        return 'ssh', 'status-lost', 'unknown', CAUSES['status-lost']
-    if job.exitcode < 0:
-        return ('killed', 'signal', 'unknown',
-                'ended by ' + _signal_name(-job.exitcode))
-    return 'error' if job.exitcode else 'ok', '', 'yes', ''
 
 
 # -- Jobs -------------------------------------------------------------------
@@ -1233,6 +1233,26 @@ class _Input:
             self._copy.close()
 
 
+def _kill_group(pid, signum):
+    """Send *signum* to the child *pid* and to its group; if it leads none, to
+    its descendants: a shell that is ended leaves its command.
+
+    EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
+    """
+    children = []
+    with contextlib.suppress(OSError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signum)
+            return
+    with contextlib.suppress(OSError):      # not every kernel has it
+        with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
+            children = file.read().split()
+    with contextlib.suppress(OSError):
+        os.kill(pid, signum)        # first, or it would go on to the next
+    for child in children:
+        _kill_group(int(child), signum)
+
+
 class _Job:
     """One process and what came out of it.
 
@@ -1365,26 +1385,6 @@ class _Job:
         return bool(asked)
 
 
-def _kill_group(pid, signum):
-    """Send *signum* to the child *pid* and to its group; if it leads none, to
-    its descendants: a shell that is ended leaves its command.
-
-    EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
-    """
-    children = []
-    with contextlib.suppress(OSError):
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signum)
-            return
-    with contextlib.suppress(OSError):      # not every kernel has it
-        with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
-            children = file.read().split()
-    with contextlib.suppress(OSError):
-        os.kill(pid, signum)        # first, or it would go on to the next
-    for child in children:
-        _kill_group(int(child), signum)
-
-
 def _has_exited(pid):
     """Return whether the child *pid* has exited; do not reap it, so that its
     number and that of its group are not used again."""
@@ -1429,6 +1429,10 @@ def wait_or_end(process, stop_level, patience, grace):
 REAP_INTERVAL = 0.05    # seconds between two waitpid() passes over all jobs
 REAP_INTERVAL_MAX = 1.0     # ... where no SIGCHLD came: one may be lost
 STOPPED_MIN = 1.0       # seconds by which a wait is late if we were stopped
+
+
+def _do_nothing(signum, frame):
+    pass
 
 
 class _ChildWatcher:
@@ -1493,10 +1497,6 @@ class _ChildWatcher:
         os.close(self.fd)
         os.close(self._wakeup)
         self.fd = None
-
-
-def _do_nothing(signum, frame):
-    pass
 
 
 class _Loop:
@@ -2481,6 +2481,10 @@ class _Dispatcher:
         self.release()
 
 
+def _call_watcher(fileobj, events, callback):
+    callback(fileobj, events)
+
+
 class SSHJobMan:
     """Runs *command* on *hosts*, at most *fanout* at once.
 
@@ -2711,14 +2715,39 @@ class SSHJobMan:
         self._dispatcher.pool.resume(job)
 
 
-def _call_watcher(fileobj, events, callback):
-    callback(fileobj, events)
-
-
 # -- Console and views ------------------------------------------------------
 
 STALL_LIMIT = 2.0       # seconds that a blocked stream is waited for once the
                         # run has been asked to end
+
+_LINE_ESCAPES = {code: '\\x%02x' % code
+                 for code in (*range(0x20), *range(0x7f, 0xa0))}
+# Newline and tab pass; bytes that could not be decoded and the marks that
+# turn the direction of text do not.
+_TERMINAL_ESCAPES = {
+    **_LINE_ESCAPES, 0x0a: '\n', 0x09: '\t',
+    **{0xdc00 + byte: '\\x%02x' % byte for byte in range(0x80, 0x100)},
+    **{code: '\\u%04x' % code for code in (
+        0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
+        *range(0x2066, 0x206a))}}
+_WIDE = re.compile('[\t\u1100-\U0010ffff]').search
+
+
+def _fold_line(line, width):
+    """Return *line* in pieces of *width* columns at most, all but the first
+    with an indent."""
+    if len(line) <= width and not _WIDE(line):
+        return line
+    pieces, begin, column = [], 0, 0
+    for index, char in enumerate(line):
+        # Beyond the scripts of one column, a character may take two.
+        size = (8 - column % 8 if char == '\t'
+                else 1 if char < '\u1100' else 2)
+        if column + size > width:
+            pieces.append(line[begin:index])
+            begin, column = index, 2
+        column += size
+    return '\n  '.join(pieces + [line[begin:]])
 
 
 class Console:
@@ -2814,36 +2843,6 @@ class Console:
                       lambda found: _fold_line(found.group(), width), text)
 
 
-def _fold_line(line, width):
-    """Return *line* in pieces of *width* columns at most, all but the first
-    with an indent."""
-    if len(line) <= width and not _WIDE(line):
-        return line
-    pieces, begin, column = [], 0, 0
-    for index, char in enumerate(line):
-        # Beyond the scripts of one column, a character may take two.
-        size = (8 - column % 8 if char == '\t'
-                else 1 if char < '\u1100' else 2)
-        if column + size > width:
-            pieces.append(line[begin:index])
-            begin, column = index, 2
-        column += size
-    return '\n  '.join(pieces + [line[begin:]])
-
-
-_WIDE = re.compile('[\t\u1100-\U0010ffff]').search
-_LINE_ESCAPES = {code: '\\x%02x' % code
-                 for code in (*range(0x20), *range(0x7f, 0xa0))}
-# Newline and tab pass; bytes that could not be decoded and the marks that
-# turn the direction of text do not.
-_TERMINAL_ESCAPES = {
-    **_LINE_ESCAPES, 0x0a: '\n', 0x09: '\t',
-    **{0xdc00 + byte: '\\x%02x' % byte for byte in range(0x80, 0x100)},
-    **{code: '\\u%04x' % code for code in (
-        0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
-        *range(0x2066, 0x206a))}}
-
-
 def run_script(script, usage):
     """Exit with the status that script(arguments, out) returns; *out* is a
     Console of stdout.
@@ -2868,6 +2867,17 @@ def run_script(script, usage):
     sys.exit(status)
 
 
+def _indent(text):
+    """Return the lines of *text* two columns to the right, blank ones not.
+
+    A million short lines, as a list, would take fifty times their size.
+    """
+    text = ('\n' + text).replace('\n', '\n  ')
+    for _ in range(2):              # the matches would overlap
+        text = text.replace('\n  \n', '\n\n')
+    return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
+
+
 def report(result):
     """Return the few lines that show *result* to a person, as str.
 
@@ -2882,17 +2892,6 @@ def report(result):
         if text:
             parts.append('  %s:\n\n%s' % (title, _indent(text)))
     return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
-
-
-def _indent(text):
-    """Return the lines of *text* two columns to the right, blank ones not.
-
-    A million short lines, as a list, would take fifty times their size.
-    """
-    text = ('\n' + text).replace('\n', '\n  ')
-    for _ in range(2):              # the matches would overlap
-        text = text.replace('\n  \n', '\n\n')
-    return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
 
 
 class View:
@@ -4507,6 +4506,11 @@ def _set_handlers(handlers):
             if signal.getsignal(signum) != signal.SIG_IGN}
 
 
+def _call(function, args):
+    # A handler may raise in this frame, because the frame has no state.
+    return function(*args)
+
+
 class StopRequests:
     """What has asked for an end so far; a context manager that notes signals.
 
@@ -4592,11 +4596,6 @@ class StopRequests:
     def _break_off(self, signum, frame):
         if frame is not None and frame.f_code is _call.__code__:
             self.check()
-
-
-def _call(function, args):
-    # A handler may raise in this frame, because the frame has no state.
-    return function(*args)
 
 
 @contextlib.contextmanager
@@ -4714,6 +4713,10 @@ class _Terminal:
             return False
 
 
+def _is_pipe(fd):
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
 class _ReaderWatch:
     """Notes in *stops* when nobody reads what we write to a pipe any more."""
 
@@ -4739,10 +4742,6 @@ class _ReaderWatch:
         if self._fd is not None:
             self._manager.unwatch(self._fd)
             os.close(self._fd)
-
-
-def _is_pipe(fd):
-    return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 # -- A run ------------------------------------------------------------------
