@@ -48,12 +48,11 @@ class ChaptersTest(unittest.TestCase):
         self.assertEqual(wrong, [])
 
     def test_helpers_stand_before_their_users(self):
-        below = [(name, line, user) for name, line, user in uses(self.tree)
-                 if self.defined.get(name, 0) > line]
         self.assertEqual(
             ['line %d: %s uses %s, line %d' % (line, user, name,
                                                self.defined[name])
-             for name, line, user in below], [])
+             for name, line, user in uses(self.tree)
+             if self.defined.get(name, 0) > line], [])
 
     def test_docstring_lists_the_chapters(self):
         _, _, table = classh.__doc__.partition('A chapter uses only')
