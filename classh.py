@@ -217,8 +217,10 @@ _BAD_IN_CHOICE = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 _SHELL_META = re.compile(r"""['`";&<>|(){}]""")
 _CHOICES = re.compile(r'\[[^][:]*\]')
 _WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
-_V6 = (r'[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*'
-       r'(?:%[A-Za-z0-9._~-]+)?')
+# With '::' or of eight groups, since the last two may be as 10.0.0.1: a time
+# or the address of a network card is none.
+_V6 = (r'(?:(?:{0})?(?::{0})*::(?:{0}(?::{0})*)?|{0}(?::{0}){{6,7}})'
+       r'(?:%[A-Za-z0-9._~-]+)?').format('[0-9A-Fa-f.]+')
 _HOST = re.compile(r'(?P<user>.+@)?'
                    r'(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
                    r'(?::(?P<port>[0-9]+))?|{0})'.format(_V6))
