@@ -642,7 +642,7 @@ class HostQueue:
     def idle_exclusions(self):
         """Return the names in *exclude* that have matched no host so far."""
         return [name for pattern in self._exclude
-                for name in _find_names(pattern)
+                for name in _find_names(pattern) or [pattern]
                 if HostSet([name], self._expanding).isdisjoint(
                     self._excluded)]
 
