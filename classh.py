@@ -218,8 +218,10 @@ _BAD_IN_CHOICE = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 _SHELL_META = re.compile(r"""['`";&<>|(){}]""")
 _CHOICES = re.compile(r'\[[^][:]*\]')
 _WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
-_V6 = (r'[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*'
-       r'(?:%[A-Za-z0-9._~-]+)?')
+# With '::' or of eight groups, since the last two may be as 10.0.0.1: a time
+# or the address of a network card is none.
+_V6 = (r'(?:(?:{0})?(?::{0})*::(?:{0}(?::{0})*)?|{0}(?::{0}){{6,7}})'
+       r'(?:%[A-Za-z0-9._~-]+)?').format('[0-9A-Fa-f.]+')
 _HOST = re.compile(r'(?P<user>.+@)?'
                    r'(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
                    r'(?::(?P<port>[0-9]+))?|{0})'.format(_V6))
@@ -641,7 +643,7 @@ class HostQueue:
     def idle_exclusions(self):
         """Return the names in *exclude* that have matched no host so far."""
         return [name for pattern in self._exclude
-                for name in _find_names(pattern)
+                for name in _find_names(pattern) or [pattern]
                 if HostSet([name], self._expanding).isdisjoint(
                     self._excluded)]
 
@@ -4528,7 +4530,7 @@ def remove_directory(path):
 class _Login(_Stateful):
     """How far the ssh of one job, and those of its jump hosts, are."""
 
-    __slots__ = ('job', 'answered', 'prompt')
+    __slots__ = ('job', 'connected', 'answered', 'prompt')
 
     NEXT = {
         'silent':    ('asked', 'logged in'),    # the helper has not run
@@ -4542,9 +4544,10 @@ class _Login(_Stateful):
         'logged in': (),
     }
 
-    def __init__(self, job):
+    def __init__(self, job, connected=False):
         self.state = 'silent'
         self.job = job
+        self.connected = connected  # before: it need not log in, most likely
         self.answered = set()       # pids of an ssh, and prompts
         self.prompt = None          # the last that was not for the password
 
@@ -4558,7 +4561,8 @@ def _judge_login(login, barred, helper_runs, result):
     """
     if result.outcome in ('ok', 'error') or login.state == 'logged in':
         return ''
-    denied = _DENIED.search(result.errors)
+    # Over a connection that was there, it is an ssh of the command's.
+    denied = not login.connected and _DENIED.search(result.errors)
     if login.state == 'withheld' or denied and barred:
         return 'withheld'           # a jump host may have had it
     if login.state == 'refused' or (
@@ -4567,7 +4571,8 @@ def _judge_login(login, barred, helper_runs, result):
                  # Where ssh's messages are lost, to stop is the safe side.
                  or not result.errors.strip())):
         return 'password'
-    if login.state == 'silent' and (denied or not helper_runs):
+    if login.state == 'silent' and (
+            denied or not (helper_runs or login.connected)):
         return 'askpass'            # then ssh sends an empty password
     return '' if login.prompt is None else 'prompt'
 
@@ -4587,6 +4592,8 @@ class AskpassServer(_PasswordHook):
     passphrase of a key, too.  Jobs may run only inside the with block.
     """
 
+    # Set where connections are shared.
+    is_connected = staticmethod(lambda host: False)
     # ssh hands its environment to the LocalCommand.
     options = ('PermitLocalCommand=yes',
                'LocalCommand=CLASSH_EVENT=enter "$SSH_ASKPASS"')
@@ -4650,7 +4657,7 @@ class AskpassServer(_PasswordHook):
             CLASSH_SOCKET=self._path('socket'),
             # ssh runs our LocalCommand by it; $SHELL may run nothing.
             SHELL='/bin/sh')
-        self._logins[token] = _Login(job)
+        self._logins[token] = _Login(job, self.is_connected(job.host))
         self._guard.job_starts(job)
 
     def finished(self, job, result):
@@ -5852,6 +5859,10 @@ class SharedConnections:
         return ['ControlMaster=auto', 'ControlPersist=600', 'ControlPath=%s/%s'
                 % (self._directory, self._names[host])]
 
+    def is_open(self, host):
+        return host in self._names and os.path.exists(
+            os.path.join(self._directory, self._names[host]))
+
     def end(self, hosts):
         """End the connections of *hosts*, which are not used again: the next
         ones have other names, whether or not these end."""
@@ -6052,6 +6063,8 @@ class Shell:
         run = Run(self._options, self._out, self._err, self._stops,
                   self._hooks, [self._results])
         run.host_options = self._connections.options
+        for hook in self._hooks:
+            hook.is_connected = self._connections.is_open
         self.status = run.run(HostQueue(hosts, expand=False), line)
         # Each command over a dead connection would time out as well.
         self._connections.end([

@@ -65,7 +65,9 @@ class ExpandTest(unittest.TestCase):
 
     def test_bracket_with_a_colon_belongs_to_an_address(self):
         for host in ('[::1]:22', '[fe80::1%eth0]:22', 'al@[2001:db8::7]:22',
-                     '[::1]', '::1', 'fe80::1%eth0', 'al@fe80::1'):
+                     '[::1]', '::1', 'fe80::1%eth0', 'al@fe80::1', '::',
+                     'fe80::', '1:2:3:4:5:6:7:8', 'a::b:c', 'a:b::10.0.0.1',
+                     '1:2:3:4:5:6:10.0.0.1'):
             self.check(host, host)
         self.check('[fe80::1]:22,web[1-2]', '[fe80::1]:22 web1 web2')
 
@@ -162,7 +164,9 @@ class RefusedPatternTest(unittest.TestCase):
         # '[-oX:]' reached ssh without its brackets: as an option.
         for host in ('[-oX:]', 'bob@[-x:y]', '[-x:]:22', 'bob@-x:y:z',
                      '[a:b]', '[::1%]', 'web:22:x',
-                     'fe80::[1,x]', '[web:vars]', '[all:children]'):
+                     'fe80::[1,x]', '[web:vars]', '[all:children]',
+                     '12:30:45', '00:16:3e:5e:6c:[1-9]', 'a:b:c', ':::',
+                     '[a:b:c]:22', '1:2:3:4:5:6:7:8:9'):
             for take in expand, classh._split_names:
                 with self.assertRaises(PatternError, msg=host):
                     print(list(take(host)))

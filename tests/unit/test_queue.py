@@ -36,7 +36,8 @@ class OrderTest(unittest.TestCase):
                                      ['web7', '[x,y]z', 'x[1,2]']),
                 (['web01', 'u@web01', 'web01:22'], ['u@web01', 'web01:22']),
                 ('web[1-999999999]', ['web[1-999999999]']),
-                ('web[01-999999999]', []), ((), [])):
+                ('web[01-999999999]', []), ((), []), ('', ['']),
+                (['web01', ','], [','])):
             stream = HostQueue('web[01-06],web01', exclude=exclude)
             list(stream)
             self.assertEqual(stream.idle_exclusions(), idle)
