@@ -2563,7 +2563,9 @@ class LoginLimit:
                 else self.limit - len(self._in_flight))
 
     def started(self, job):
-        if job.log is not None:     # else no login is ever seen
+        # Without a log no login is seen: a limit that was asked for holds
+        # then until the end of the job.
+        if job.log is not None or not self._adapts:
             self._in_flight.add(job)
             self._since.add(job)
 
@@ -5616,6 +5618,7 @@ class Run:
                 keep=False,
                 input=0 if options.send_input else None,
                 max_output=options.max_output,
+                retries=options.retries, logins=options.logins,
                 hooks=[ViewHooks(self._views), *self.hooks],
                 warn=self.warn) as self._manager:
             try:
@@ -6266,6 +6269,12 @@ def _make_parser():
                      type=_number_type(int, 0), default=CONNECT_TIMEOUT,
                      help='seconds for ssh to connect (%(default)s; '
                           '0: as ssh_config says)')
+    run.add_argument('--retries', metavar='N', type=_number_type(int, 0),
+                     help='times to try a host again where COMMAND has not '
+                          'started (5, if its connection was dropped)')
+    run.add_argument('--logins', metavar='N', type=_number_type(int, 1),
+                     help='logins at once (fewer when connections are '
+                          'dropped)')
     run.add_argument('-l', '--user', metavar='USER',
                      help='remote user, unless HOST says user@')
     run.add_argument('-O', '--ssh-option', metavar='KEY=VALUE',
