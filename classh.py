@@ -3958,8 +3958,19 @@ def _write_all(fd, data):
             ready.poll()
 
 
+def _why(result):
+    """Return why *result* is no success, and whether its command has
+    started: three lines of text, each a key and its value."""
+    reason = result.reason or cause_text(result)
+    return ''.join('%s: %s\n' % (key, ' '.join(value.split()))
+                   for key, value in (('cause', result.cause),
+                                      ('reason', reason),
+                                      ('ran', result.ran)))
+
+
 class DirectorySink(_Sink):
-    """HOST.out, HOST.err and, for a host that failed, HOST.ret.
+    """HOST.out, HOST.err and, for a host that failed, HOST.why, which tells
+    why and whether the command has started, and HOST.ret.
 
     What the directory holds is not trusted: no link in it is followed.  A
     new file replaces a regular one of its name, and never writes to it;
@@ -3988,14 +3999,15 @@ class DirectorySink(_Sink):
     def _store(self, result):
         name = file_name(result.host)
         # A file of an earlier run must not pass for one of this run.
-        for ending in b'.ret', b'.out', b'.err':
+        for ending in b'.ret', b'.why', b'.out', b'.err':
             self._remove(name + ending)
         if _is_lost(result):
             raise OSError(errno.EIO, result.reason)
         self._save(name + b'.out', result.output)
         self._save(name + b'.err', result.errors)
-        # Written last: once it is there, the other two are whole.
         if result.outcome != 'ok':
+            self._save(name + b'.why', _why(result))
+            # Written last: once it is there, the others are whole.
             self._save(name + b'.ret', '%d\n' % result.exitcode)
 
     def _save(self, name, text):
@@ -4103,7 +4115,7 @@ def _is_script(path):
 
 
 def choose_sink(target, complain, stdout=None, hint=''):
-    """Return the sink for *target*, an argument of -S or -E.
+    """Return the sink for *target*, an argument of -S, -E or --unreached.
 
     *stdout*, as Popen takes it, gets the output of a program; *hint* is
     added to the message where the user may have meant another option.
@@ -5432,7 +5444,7 @@ class StdinHosts:
 
 
 class _RunSinks:
-    """The sinks of -S, -E and --pickle, as one listener."""
+    """The sinks of -S, -E, --unreached and --pickle, as one listener."""
 
     def __init__(self, options, complain, stdout):
         """*stdout* is for what programs print, as Popen takes it."""
@@ -5440,10 +5452,12 @@ class _RunSinks:
         hints = {options.good: '  (for the largest remote status: --maxrc)'}
         by_target = {target: choose_sink(target, complain, stdout,
                                          hints.get(target, ''))
-                     for target in {options.good, options.bad} - {None}}
+                     for target in {options.good, options.bad,
+                                    options.unreached} - {None}}
         self._complain = complain
         self._good = by_target.get(options.good)
         self._bad = by_target.get(options.bad)
+        self._unreached = by_target.get(options.unreached, self._bad)
         self._pickle = None
         if options.pickle is not None:
             self._pickle = PickleSink(options.pickle, complain)
@@ -5455,7 +5469,8 @@ class _RunSinks:
         # Programs come last, so that none is started where another sink
         # cannot be opened.
         self._sinks = sorted(
-            filter(None, {self._good, self._bad, self._pickle}),
+            filter(None, {self._good, self._bad, self._unreached,
+                          self._pickle}),
             key=lambda sink: isinstance(sink, ProgramSink))
 
     @property
@@ -5472,7 +5487,8 @@ class _RunSinks:
             sink.open(manager)
 
     def finished(self, result):
-        chosen = self._good if result.outcome == 'ok' else self._bad
+        chosen = (self._good if result.outcome == 'ok' else
+                  self._unreached if result.ran == 'no' else self._bad)
         for sink in filter(None, (chosen, self._pickle)):
             sink.finished(result)
 
@@ -5572,7 +5588,7 @@ class Run:
         self._options = options
         self._stops = stops
         self._err = err
-        to_stdout = '-' in (options.good, options.bad)
+        to_stdout = '-' in (options.good, options.bad, options.unreached)
         self._out = err if to_stdout else out
         self._tally = Tally()
         self._views = choose_views(options, self._out, err)
@@ -6315,6 +6331,9 @@ def _make_parser():
                               "output to a directory/")
     results.add_argument('-E', metavar='TARGET', dest='bad',
                          help='where bad hosts go, likewise')
+    results.add_argument('--unreached', metavar='TARGET',
+                         help='where bad hosts go on which COMMAND has '
+                              'certainly not started, in place of -E')
     results.add_argument('--pickle', metavar='FILE',
                          help='all results, for classh.load(FILE)')
     results.add_argument('--max-output', metavar='BYTES', type=_size,
@@ -6387,12 +6406,14 @@ def _check_conflicts(options, stdin_has_hosts):
     need, cannot be read."""
     if stdin_has_hosts and options.send_input:
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
-    stores = options.good or options.bad or options.pickle
+    stores = (options.good or options.bad or options.unreached
+              or options.pickle)
     if options.shell and (stdin_has_hosts or options.send_input or stores):
-        raise UsageError('--shell goes without -, -I, -S, -E and --pickle')
+        raise UsageError('--shell goes without -, -I, -S, -E, --unreached '
+                         'and --pickle')
     if options.list and (options.shell or options.send_input or stores):
-        raise UsageError('--list goes without --shell, -I, -S, -E and '
-                         '--pickle')
+        raise UsageError('--list goes without --shell, -I, -S, -E, '
+                         '--unreached and --pickle')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
     if options.send_input or stdin_has_hosts:
