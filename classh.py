@@ -45,9 +45,10 @@ A chapter uses only the chapters above it:
     Console and views     report, tally and each way to show results
     Sinks                 -S, -E, --pickle: files, programs, directories
     Passwords             askpass server, sudo, lockout guard
+    Shared connections    one to a jump host, one to each host of the shell
     Stopping              Ctrl-C and other signals
     A run                 hosts from stdin; manager, views and sinks together
-    The shell             --shell and its shared connections
+    The shell             --shell, its prompt and its built-ins
     Command line          parser, checks, main
 """
 
@@ -85,10 +86,11 @@ import time
 
 __version__ = '1.0'
 __all__ = ['AskpassServer', 'ClasshError', 'Console', 'HostFileError',
-           'HostQueue', 'JobHooks', 'LockoutGuard', 'PatternError',
-           'RecordError', 'Result', 'SSHJobMan', 'SudoWrapper', 'TargetError',
-           'UsageError', 'expand', 'fold', 'load', 'main',
-           'parse_host_arguments', 'report', 'run_script', 'ssh_argv']
+           'HostQueue', 'JobHooks', 'JumpError', 'JumpHost', 'LockoutGuard',
+           'PatternError', 'RecordError', 'Result', 'SSHJobMan',
+           'SudoWrapper', 'TargetError', 'UsageError', 'expand', 'fold',
+           'load', 'main', 'parse_host_arguments', 'report', 'run_script',
+           'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -2499,6 +2501,10 @@ class JobHooks:
         """
         return result
 
+    def refusal(self):
+        """Return why no more hosts are to be tried, or ''."""
+        return ''
+
 
 class _HookChain(JobHooks):
     """Several hooks as one."""
@@ -2770,7 +2776,7 @@ class _Dispatcher:
         self._login_timeout = login_timeout     # seconds; 0: no limit
         self._transport = transport
         self._keep = keep
-        self._warn = warn or (lambda text: None)
+        self.warn = warn or (lambda text: None)
         self._warned_of_room = False
         self._hosts_pending = False     # more can be started at once
         self._launcher = None       # while there is work
@@ -2887,7 +2893,7 @@ class _Dispatcher:
             self.hosts.put_back(job.host)
             if not self._warned_of_room:
                 self._warned_of_room = True
-                self._warn('no room for %d jobs at once, running fewer: %s'
+                self.warn('no room for %d jobs at once, running fewer: %s'
                            % (self.pace.fanout, error.strerror))
             return False
         self._emit(result)
@@ -2938,7 +2944,7 @@ class _Dispatcher:
         many characters the result has."""
         result = self.work.result(job)
         if self.pace.logins.ended(job, result.cause):
-            self._warn('connections are dropped before the login, as by '
+            self.warn('connections are dropped before the login, as by '
                        'MaxStartups of sshd: at most %d logins at once now '
                        '(--logins)' % self.pace.logins.limit)
         wait = None
@@ -3032,7 +3038,8 @@ class SSHJobMan:
     logins           jobs that may be started and not yet logged in; None:
                      no limit until connections are dropped
     warn             called with a line of text, once each, when there is no
-                     room for *fanout* jobs, and when connections are dropped
+                     room for *fanout* jobs, and when connections are dropped,
+                     and with what hooks have to tell
     clock            returns seconds; for tests of time alone
 
     Iteration gives each Result as its host finishes.  .results maps host
@@ -3218,6 +3225,10 @@ class SSHJobMan:
             self._dispatcher.loop.unregister(fileobj)
 
     # What hooks use
+
+    def warn(self, text):
+        """Pass *text*, a line, to the *warn* of the constructor."""
+        self._dispatcher.warn(text)
 
     def open_input(self, job):
         """Begin to feed *job*; for hooks that defer its stdin."""
@@ -5075,6 +5086,289 @@ def password_hooks(options, hosts, stops):
     return hooks
 
 
+# -- Shared connections -----------------------------------------------------
+
+EXIT_BATCH = 100        # connections to end at a time
+EXIT_LIMIT = 5.0        # seconds for a batch of them to end
+SOCKET_INTERVAL = 0.05  # seconds between two looks for a socket
+REOPEN_INTERVAL = 10.0  # seconds between two tries to open one again
+ALIVE_INTERVAL = 15     # whole seconds of silence until a gate is asked for
+                        # an answer; with three of them missed it is lost
+GATE_WORDS = 1 << 12    # bytes kept of what the ssh of a gate says
+GATE_LINES = 5          # ... and the last lines of that in a message
+
+# Options of the user for his hosts alone; the others are for a gate, too.
+_OF_HOSTS = re.compile(r'\s*(port|user|hostname|hostkeyalias|proxy\w+|'
+                       r'control\w+|remotecommand)[\s=]', re.IGNORECASE)
+# Runs ssh until our end of its stdin is closed, if only because we were
+# killed: a connection without a command has no end of its own.
+_UNTIL_WE_END = '"$@" </dev/null & exec 2>/dev/null; read -r line; kill $!'
+_FORWARD = '[%h]:%p'    # the argument of -W, in which ssh puts each host
+
+
+class SharedConnections:
+    """One ssh connection to each host, which all commands use; a context
+    manager that ends the connections and removes their sockets."""
+
+    def __init__(self, ssh):
+        self._ssh = ssh
+        self._directory = None
+        self._names = {}            # host: the file name of its socket
+        self._numbers = itertools.count()
+
+    def __enter__(self):
+        self._directory = private_directory(fits_in_option)
+        return self
+
+    def options(self, host):
+        """Return the options by which ssh shares the connection to *host*."""
+        # ssh's own %C is equal for two names of one host: each name would
+        # connect, and one ssh would complain of the other's socket.
+        if host not in self._names:
+            self._names[host] = str(next(self._numbers))
+        # ControlPersist ends the connections if we are killed.
+        return ['ControlMaster=auto', 'ControlPersist=600', 'ControlPath=%s/%s'
+                % (self._directory, self._names[host])]
+
+    def is_open(self, host):
+        return host in self._names and os.path.exists(
+            os.path.join(self._directory, self._names[host]))
+
+    def end(self, hosts):
+        """End the connections of *hosts*, which are not used again: the next
+        ones have other names, whether or not these end."""
+        names = [self._names.pop(host) for host in hosts]
+        with contextlib.suppress(OSError):      # ssh cannot be started
+            self._end(names)
+
+    def __exit__(self, *exc_info):
+        try:
+            self._end(os.listdir(self._directory))
+        except OSError:
+            pass                    # ControlPersist ends them
+        finally:
+            remove_directory(self._directory)
+
+    def _end(self, names):
+        paths = list(filter(os.path.exists, (
+            os.path.join(self._directory, name) for name in names)))
+        for begin in range(0, len(paths), EXIT_BATCH):
+            self._end_batch(paths[begin:begin + EXIT_BATCH])
+
+    def _end_batch(self, paths):
+        deadline = time.monotonic() + EXIT_LIMIT
+        processes = [subprocess.Popen(
+            [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True)     # out of the reach of Ctrl-C
+            for path in paths]
+        for process in processes:
+            try:
+                process.wait(max(0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        # Each connection removes its socket when it ends.
+        while (any(map(os.path.exists, paths))
+               and time.monotonic() < deadline):
+            time.sleep(SOCKET_INTERVAL)
+
+
+def _bracketed(gate):
+    """Return *gate* as ProxyJump takes it: a bare v6 address in brackets."""
+    user, at, name = gate.rpartition('@')
+    return (user + at + '[%s]' % name
+            if _HOST.fullmatch(gate).group('name', 'v6') == (None, None)
+            else gate)
+
+
+class JumpError(ClasshError):
+    """The connection to the jump host .gate cannot be opened."""
+
+    def __init__(self, gate, problem):
+        super().__init__(gate, problem)
+        self.gate = gate
+        self.problem = problem
+
+    def __str__(self):
+        return 'cannot log in to the jump host %s: %s' % (self.gate,
+                                                          self.problem)
+
+
+class JumpHost(_Stateful, JobHooks):
+    """One connection to a jump host, through which all hosts are reached.
+
+        with JumpHost('gate') as gate:
+            for result in SSHJobMan(hosts, 'uptime', hooks=[gate]):
+
+    *gates* is [user@]name[:port], or several of them with commas, each
+    reached through those before it; the connection is to the last.  *ssh*,
+    *options* and *connect_timeout* are those of the manager.  The gates are
+    asked for no password.  *check()* is called while the connection is being
+    opened, several times a second, and may raise.
+
+    Raise PatternError for a bad name; entering raises JumpError.  Jobs may
+    run only inside the with block.  A connection that is lost is opened
+    again, and no job is started meanwhile.  Where it cannot be, each job
+    makes a connection to the gate of its own.
+    """
+
+    NEXT = {
+        'closed':  ('opening',),
+        'opening': ('open', 'closed'),      # closed: no login
+        'open':    ('closed',),             # lost
+    }
+
+    def __init__(self, gates, ssh='ssh', options=(),
+                 connect_timeout=CONNECT_TIMEOUT, check=lambda: None):
+        self.state = 'closed'
+        *before, self.gate = _split_names(gates) or [gates]
+        for gate in *before, self.gate:
+            if next(expand(gate)) != gate:
+                raise PatternError(gates, gate, 'is a pattern; name each '
+                                   'jump host')
+        self._words = shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+        self._timeout = connect_timeout
+        self._check = check
+        self._options = [option for option in options
+                         if not _OF_HOSTS.match(option)]
+        if before:
+            self._options.insert(0, 'ProxyJump='
+                                 + ','.join(map(_bracketed, before)))
+        self._manager = None
+        self._directory = None      # of the socket
+        self._owner = None          # the pid of the process that made it
+        self._process = None        # runs while the state is not 'closed'
+        self._said = b''            # by ssh, since the state changed
+        self._deadline = 0.0        # of the login
+        self._next_try = 0.0        # when to open it again, at the earliest
+        self._failing = False       # it could not be opened again
+
+    def __enter__(self):
+        try:
+            self._directory = private_directory(fits_in_option)
+            self._owner = os.getpid()
+            self._open()
+            while self.state == 'opening':
+                self._check()
+                ready = select.poll()
+                ready.register(self._process.stderr, select.POLLIN)
+                ready.poll(1000 * SOCKET_INTERVAL)
+                problem = self._look()
+            if self.state != 'open':
+                raise JumpError(self.gate, problem)
+        except BaseException:
+            self.close()
+            raise
+        # Where the connection is lost, this ssh makes one of its own.
+        self.options = ('ProxyCommand=' + ' '.join(
+            shlex.quote(word) if word == _FORWARD
+            else shlex.quote(word).replace('%', '%%')
+            for word in self._argv('-W', _FORWARD, ControlMaster='no')),)
+        return self
+
+    def close(self):
+        if self._directory is not None and self._owner == os.getpid():
+            if self.state != 'closed':
+                self._end()
+            remove_directory(self._directory)   # not in a forked child
+        self._directory = None
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    @property
+    def _path(self):
+        return self._directory + '/gate'
+
+    def _argv(self, *words, **options):
+        """Return the arguments of an ssh to the gate: *words* and *options*
+        and what goes for every ssh."""
+        options.update(BatchMode='yes', ControlPath=self._path,
+                       ClearAllForwardings='yes')
+        return ssh_argv(
+            self.gate, '', ssh=[*self._words, *words],
+            connect_timeout=self._timeout,
+            options=[*map('='.join, options.items()), *self._options,
+                     'ServerAliveInterval=%d' % ALIVE_INTERVAL])[:-1]
+
+    def _open(self):
+        """Start an ssh that is to log in.  Raise OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)   # of an ssh that was killed
+        # In a session of its own: out of the reach of Ctrl-C, and where
+        # there is a terminal, the ssh of another gate cannot ask there.
+        self._process = subprocess.Popen(
+            ['/bin/sh', '-c', _UNTIL_WE_END, 'sh', *self._argv(
+                '-N', ControlMaster='yes', ControlPersist='no')],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, start_new_session=True,
+            env=dict(os.environ, SSH_ASKPASS_REQUIRE='never'))
+        os.set_blocking(self._process.stderr.fileno(), False)
+        self._said = b''
+        self._deadline = (time.monotonic() + self._timeout + LOGIN_GRACE
+                          if self._timeout else math.inf)
+        self.become('opening')
+
+    def _look(self):
+        """See how far ssh is.  Return None, or why it has ended."""
+        try:
+            while True:
+                chunk = os.read(self._process.stderr.fileno(), READ_SIZE)
+                if not chunk:
+                    return self._end()
+                self._said = (self._said + chunk)[-GATE_WORDS:]
+        except BlockingIOError:
+            pass
+        if self.state == 'opening':
+            if os.path.exists(self._path):      # it takes connections
+                self._said = b''
+                self.become('open')
+            elif time.monotonic() > self._deadline:
+                return self._end('no login after %d s' % self._timeout)
+        return None
+
+    def _end(self, problem='ssh has ended without a word'):
+        """End ssh; return its last words in a line, *problem* if none."""
+        wait_or_end(self._process, lambda: 1, 0, KILL_GRACE)
+        self._process.stdin.close()
+        self._process.stderr.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+        self.become('closed')
+        lines = self._said.decode('utf-8', 'backslashreplace').splitlines()
+        return '; '.join(list(filter(None, map(str.strip, lines)))[
+            -GATE_LINES:]) or problem
+
+    # What the manager calls
+
+    def attach(self, manager):
+        self._manager = manager
+
+    def room(self, running, now):
+        if self.state == 'closed':
+            self._open_again()
+        else:
+            before, problem = self.state, self._look()
+            if before == 'open' and problem:
+                self._manager.warn('connection to the jump host %s lost: %s'
+                                   % (self.gate, problem))
+                self._open_again()
+            elif problem and not self._failing:
+                self._failing = True
+                self._manager.warn(str(JumpError(self.gate, problem)))
+            elif self.state == 'open':
+                self._failing = False
+        return 0 if self.state == 'opening' else sys.maxsize
+
+    def _open_again(self):
+        if time.monotonic() >= self._next_try:
+            self._next_try = time.monotonic() + REOPEN_INTERVAL
+            with contextlib.suppress(OSError):  # no room for it: later
+                self._open()
+
+
 # -- Stopping ---------------------------------------------------------------
 
 TYPING_CHECK = 1.0      # seconds at most between two looks for signals while
@@ -5560,9 +5854,11 @@ def _limit_fanout(wanted, warn):
     return fanout
 
 
-def _raise_descriptor_limit(need):
-    """Let us open *need* descriptors, or as many as we may."""
+def raise_descriptor_limit(fanout):
+    """Let us open descriptors for *fanout* jobs at once, or as many as we
+    may."""
     import resource
+    need = 5 * fanout + SPARE_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         need = min(need, hard)
@@ -5582,7 +5878,7 @@ class Run:
     """
 
     def __init__(self, options, out, err, stops, hooks=(), listeners=()):
-        self.hooks = hooks          # for passwords
+        self.hooks = hooks          # passwords, a jump host
         self.host_options = None
         self.had_errors = False     # of our own, for the exit status
         self._options = options
@@ -5625,7 +5921,7 @@ class Run:
         fanout = options.fanout
         if any(hook.may_prompt for hook in self.hooks):
             fanout = _limit_fanout(fanout, self.warn)
-        _raise_descriptor_limit(5 * fanout + SPARE_DESCRIPTORS)
+        raise_descriptor_limit(fanout)
         with SSHJobMan(
                 hosts, command, fanout=fanout,
                 timeout=options.timeout, user=options.user,
@@ -5785,9 +6081,6 @@ class Run:
 # -- The shell --------------------------------------------------------------
 
 HISTORY_LENGTH = 1000   # lines
-EXIT_BATCH = 100        # shared connections to end at a time
-EXIT_LIMIT = 5.0        # seconds for a batch of them to end
-SOCKET_INTERVAL = 0.05  # seconds between two looks for their sockets
 
 
 def _number_type(kind, low):
@@ -5854,75 +6147,6 @@ class _KeptResults:
             self._file.close()
 
 
-class SharedConnections:
-    """One ssh connection to each host, which all commands use; a context
-    manager that ends the connections and removes their sockets."""
-
-    def __init__(self, ssh):
-        self._ssh = ssh
-        self._directory = None
-        self._names = {}            # host: the file name of its socket
-        self._numbers = itertools.count()
-
-    def __enter__(self):
-        self._directory = private_directory(fits_in_option)
-        return self
-
-    def options(self, host):
-        """Return the options by which ssh shares the connection to *host*."""
-        # ssh's own %C is equal for two names of one host: each name would
-        # connect, and one ssh would complain of the other's socket.
-        if host not in self._names:
-            self._names[host] = str(next(self._numbers))
-        # ControlPersist ends the connections if we are killed.
-        return ['ControlMaster=auto', 'ControlPersist=600', 'ControlPath=%s/%s'
-                % (self._directory, self._names[host])]
-
-    def is_open(self, host):
-        return host in self._names and os.path.exists(
-            os.path.join(self._directory, self._names[host]))
-
-    def end(self, hosts):
-        """End the connections of *hosts*, which are not used again: the next
-        ones have other names, whether or not these end."""
-        names = [self._names.pop(host) for host in hosts]
-        with contextlib.suppress(OSError):      # ssh cannot be started
-            self._end(names)
-
-    def __exit__(self, *exc_info):
-        try:
-            self._end(os.listdir(self._directory))
-        except OSError:
-            pass                    # ControlPersist ends them
-        finally:
-            remove_directory(self._directory)
-
-    def _end(self, names):
-        paths = list(filter(os.path.exists, (
-            os.path.join(self._directory, name) for name in names)))
-        for begin in range(0, len(paths), EXIT_BATCH):
-            self._end_batch(paths[begin:begin + EXIT_BATCH])
-
-    def _end_batch(self, paths):
-        deadline = time.monotonic() + EXIT_LIMIT
-        processes = [subprocess.Popen(
-            [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True)     # out of the reach of Ctrl-C
-            for path in paths]
-        for process in processes:
-            try:
-                process.wait(max(0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        # Each connection removes its socket when it ends.
-        while (any(map(os.path.exists, paths))
-               and time.monotonic() < deadline):
-            time.sleep(SOCKET_INTERVAL)
-
-
 @contextlib.contextmanager
 def _line_editing(complete):
     """Edit lines with readline, which completes words by *complete* and
@@ -5985,7 +6209,7 @@ class Shell:
         self._selected = self._hosts
         self._out = out
         self._err = err
-        self._hooks = hooks         # for passwords
+        self._hooks = hooks         # passwords, a jump host
         self._stops = stops
         self._connections = connections
         self._command = None        # the last one
@@ -6285,6 +6509,9 @@ def _make_parser():
                      type=_number_type(int, 0), default=CONNECT_TIMEOUT,
                      help='seconds for ssh to connect (%(default)s; '
                           '0: as ssh_config says)')
+    run.add_argument('-J', '--jump', metavar='GATE',
+                     help='reach all hosts through one connection to GATE, '
+                          'or to the last of GATE,GATE,...')
     run.add_argument('--retries', metavar='N', type=_number_type(int, 0),
                      help='times to try a host again where COMMAND has not '
                           'started (5, if its connection was dropped)')
@@ -6457,6 +6684,20 @@ def _host_queue(options, operands):
     return hosts
 
 
+def _jump_host(options, stops):
+    """Return the JumpHost that *options* name, or None."""
+    if options.jump is None:
+        return None
+    if not options.jump.strip(' ,'):
+        raise UsageError('-J needs the name of a jump host')
+    for option in options.ssh_option:
+        if re.match(r'\s*proxy(jump|command)\b', option, re.IGNORECASE):
+            raise UsageError('-J goes without -O %s: both say how to reach '
+                             'the hosts' % option)
+    return JumpHost(options.jump, options.ssh, options.ssh_option,
+                    options.connect_timeout, stops.check)
+
+
 def _warn_of_files(words, warn):
     """Warn of each host in *words* that has the name of a file."""
     for word in words:
@@ -6509,11 +6750,16 @@ def _main(argv, out, err, stops):
         return int(run.had_errors)
     options.ssh = _ssh_words(options.ssh)
     _check_needs(options)
+    gate = _jump_host(options, stops)
     hooks = password_hooks(options, None if stdin_hosts else hosts,
                            StopRequests())
     with stops, contextlib.ExitStack() as stack:
         for hook in hooks:
             stack.enter_context(hook)
+        if gate is not None:
+            # Its ssh has descriptors of each job, too.
+            raise_descriptor_limit(options.fanout)
+            hooks.append(stack.enter_context(gate))
         if not options.shell:
             run.hooks = hooks
             return run.run(hosts, command, stdin_hosts)
