@@ -63,9 +63,12 @@ class DirectoryTest(SinkTest):
                         seen.add(name)
                         host = name[:-4]
                         found = [self.read('bad/' + host + ending)
-                                 for ending in ('.out', '.err', '.ret')]
+                                 for ending in ('.out', '.err', '.why',
+                                                '.ret')]
                         if found != ['out of %s\n' % host,
-                                     'err of %s\n' % host, '7\n']:
+                                     'err of %s\n' % host,
+                                     'cause: \nreason: exited with 7\n'
+                                     'ran: yes\n', '7\n']:
                             problems.append((host, found))
         os.mkdir(self.path('bad'))
         watcher = threading.Thread(target=watch)
@@ -76,7 +79,7 @@ class DirectoryTest(SinkTest):
             done.set()
             watcher.join()
         self.assertEqual(problems, [])
-        self.assertEqual(len(os.listdir(self.path('bad'))), 300)
+        self.assertEqual(len(os.listdir(self.path('bad'))), 400)
 
     KILLED = """if 1:
         import classh, os, signal, sys
@@ -93,7 +96,10 @@ class DirectoryTest(SinkTest):
     def test_half_a_file_does_not_pass_for_a_whole_one_after_sigkill(self):
         for octets, there in ((b'out of fail77\n', []),
                               (b'err of fail77\n', ['fail77.out']),
-                              (b'77\n', ['fail77.err', 'fail77.out'])):
+                              (b'cause: \nreason: exited with 77\n'
+                               b'ran: yes\n', ['fail77.err', 'fail77.out']),
+                              (b'77\n', ['fail77.err', 'fail77.out',
+                                         'fail77.why'])):
             self.classh('-q', '-E', 'bad/', 'true', 'fail77').check(5)
             run([sys.executable, '-c', self.KILLED % octets, '--ssh',
                  FAKE_SSH, '-E', 'bad/', 'true', 'fail77'],
@@ -128,11 +134,12 @@ class DirectoryTest(SinkTest):
         self.assertEqual(sorted(os.listdir(self.path('out'))),
                          ['h.err', 'h.out'])
 
-    def test_exit_status_of_an_earlier_run_is_removed(self):
+    def test_exit_status_and_reason_of_an_earlier_run_are_removed(self):
         self.classh('-q', '-E', 'out/', 'false', 'a', 'b').check(5)
         self.classh('-q', '-S', 'out/', 'true', 'a').check()
         self.assertEqual(sorted(os.listdir(self.path('out'))),
-                         ['a.err', 'a.out', 'b.err', 'b.out', 'b.ret'])
+                         ['a.err', 'a.out', 'b.err', 'b.out', 'b.ret',
+                          'b.why'])
 
     def test_files_of_an_earlier_run_are_replaced_not_written_to(self):
         self.classh('-q', '-S', 'out/', 'echo long before', 'a').check()
@@ -146,7 +153,7 @@ class DirectoryTest(SinkTest):
     def test_what_is_in_the_way_is_neither_followed_nor_removed(self):
         self.write('victim', 'precious\n')
         os.mkdir(self.path('out'))
-        for ending in ('.out', '.err', '.ret'):
+        for ending in ('.out', '.err', '.why', '.ret'):
             blocked = self.path('out/fail7' + ending)
             for make in (lambda path: os.symlink('../victim', path),
                          lambda path: os.symlink('../unmade', path),

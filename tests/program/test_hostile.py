@@ -234,7 +234,7 @@ class NameTest(HostileTest):
         self.classh('-q', '-E', 'in/bad/', 'exit 3', *hosts).check(5)
         self.assertEqual(os.listdir(self.path('in')), ['bad'])
         self.assertEqual(sorted(os.listdir(self.directory)), ['in'])
-        self.assertEqual(len(os.listdir(self.path('in/bad'))), 3 * len(hosts))
+        self.assertEqual(len(os.listdir(self.path('in/bad'))), 4 * len(hosts))
 
 
 class LineTest(HostileTest):

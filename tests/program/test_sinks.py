@@ -57,18 +57,54 @@ class TargetTest(SinkTest):
             self.assertEqual(self.read(target + '/a.out'), 'out\n')
             self.assertEqual(self.read(target + '/a.err'), 'err\n')
 
-    def test_directory_of_bad_hosts_also_gets_the_exit_status(self):
+    def test_directory_of_bad_hosts_also_gets_status_and_reason(self):
         ended = self.classh('-q', '-u', '2', '-E', 'bad/', 'true', 'fail7',
                             'a', 'unreach', 'signal9', 'slow')
         ended.check(3)
         self.assertEqual(sorted(os.listdir(self.path('bad'))), sorted(
             name + ending for name in ('fail7', 'unreach', 'signal9', 'slow')
-            for ending in ('.out', '.err', '.ret')))
-        for name, status in (('fail7', '7\n'), ('unreach', '255\n'),
-                             ('signal9', '-9\n'), ('slow', '-15\n')):
+            for ending in ('.out', '.err', '.ret', '.why')))
+        for name, status, why in (
+                ('fail7', '7\n', ('', 'exited with 7', 'yes')),
+                ('unreach', '255\n',
+                 ('refused', 'connection refused', 'no')),
+                ('signal9', '-9\n', ('signal', 'ended by SIGKILL',
+                                     'unknown')),
+                ('slow', '-15\n', ('timeout', 'timed out after 2 s',
+                                   'unknown'))):
             self.assertEqual(self.read('bad/%s.ret' % name), status)
+            self.assertEqual(self.read('bad/%s.why' % name),
+                             'cause: %s\nreason: %s\nran: %s\n' % why)
         self.assertEqual(self.read('bad/fail7.out'), 'out of fail7\n')
         self.assertEqual(self.read('bad/fail7.err'), 'err of fail7\n')
+
+    def test_hosts_that_were_not_reached_go_elsewhere(self):
+        # Of 'signal9' and 'slow' nobody knows whether they have started.
+        hosts = ['fail7', 'a', 'unreach1', 'signal9', 'slow', 'unreach2']
+        self.classh('-q', '-u2', '-S', 'good', '-E', 'bad', '--unreached',
+                    'retry', 'true', *hosts).check(3)
+        self.assertEqual(self.lines('good'), ['a'])
+        self.assertEqual(sorted(self.lines('bad')),
+                         ['fail7', 'signal9', 'slow'])
+        self.assertEqual(sorted(self.lines('retry')),
+                         ['unreach1', 'unreach2'])
+
+    def test_hosts_that_were_not_reached_may_go_to_any_target(self):
+        for target, there in (('-', None), ('|cat >piped', 'piped'),
+                              ('names', 'names')):
+            ended = self.classh('-q', '--unreached', target, 'true',
+                                'unreach', 'fail7', 'a').check(4, None)
+            self.assertEqual(self.lines(there) if there
+                             else ended.stdout.split(), ['unreach'])
+        self.classh('-q', '-E', 'dir/', '--unreached', 'dir/', 'true',
+                    'unreach', 'fail7').check(4)
+        self.assertEqual(len(os.listdir(self.path('dir'))), 8)
+
+    def test_bad_target_of_hosts_that_were_not_reached_starts_nothing(self):
+        ended = self.classh('--unreached', '/none/x', 'echo >ran', 'a')
+        ended.check(2, '', None)
+        self.assertIn('/none/x', ended.stderr)
+        self.assertEqual(os.listdir(self.directory), [])
 
     def test_executable_file_is_run_once_with_the_names_on_its_stdin(self):
         os.mkdir(self.path("it's a $HOME"))
@@ -136,7 +172,8 @@ class TargetTest(SinkTest):
         self.classh('-q', '-S', 'dir/', '-E', 'dir/', 'true', 'b',
                     'fail7').check(5)
         self.assertEqual(sorted(os.listdir(self.path('dir'))), [
-            'b.err', 'b.out', 'fail7.err', 'fail7.out', 'fail7.ret'])
+            'b.err', 'b.out', 'fail7.err', 'fail7.out', 'fail7.ret',
+            'fail7.why'])
 
     def test_original_use_works_as_written(self):
         os.makedirs(self.path('home/bin'))
