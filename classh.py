@@ -788,6 +788,11 @@ class Result(collections.namedtuple('Result', _FIELDS)):
         """Seconds from start to stop, float."""
         return self.stopped - self.started
 
+    @property
+    def stderr(self):
+        """What ssh and the host wrote to stderr: diagnostics and errors."""
+        return self.diagnostics + self.errors
+
 
 Result.__new__.__defaults__ = _DEFAULTS
 
@@ -2591,7 +2596,7 @@ class LoginLimit:
         self._since.discard(job)
         if cause != 'dropped' or not self._adapts:
             return False
-        is_first = self.limit is None
+        is_first = is_new and self.limit is None
         self._logins = 0
         # Jobs of one burst are dropped together: they lower it once.
         if is_new:
@@ -3460,6 +3465,12 @@ def _indent(text):
     return text[1:-2] if text.endswith('\n  ') else text[1:] + '\n'
 
 
+def _ordinal(number):
+    """Return '1st', '2nd', '3rd', '4th' ... for *number*."""
+    ending = {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')
+    return '%d%s' % (number, 'th' if number % 100 in (11, 12, 13) else ending)
+
+
 def report(result, console=None):
     """Return the few lines that show *result* to a person, as str; with a
     *console*, escaped and painted for its write_folded().
@@ -3468,6 +3479,8 @@ def report(result, console=None):
     """
     console = console or _PLAIN
     notes = [result.reason] if result.reason else []
+    if result.tries > 1:
+        notes.append('at the %s try' % _ordinal(result.tries))
     if _is_cut(result):
         notes.append('output cut at its limit')
     head = '%s   %s   (%.1f)' % (
@@ -3475,7 +3488,7 @@ def report(result, console=None):
         console.status(result.exitcode, result.outcome), result.elapsed)
     parts = [head + console.escape(
         '   ' + ', '.join(notes) if notes else '')]
-    for title, text in ('Error', result.errors), ('Output', result.output):
+    for title, text in ('Error', result.stderr), ('Output', result.output):
         if text:
             parts.append('  %s:\n\n%s' % (title, console.escape(
                 _indent(text))))
@@ -4015,7 +4028,7 @@ class DirectorySink(_Sink):
         if _is_lost(result):
             raise OSError(errno.EIO, result.reason)
         self._save(name + b'.out', result.output)
-        self._save(name + b'.err', result.errors)
+        self._save(name + b'.err', result.stderr)
         if result.outcome != 'ok':
             self._save(name + b'.why', _why(result))
             # Written last: once it is there, the others are whole.
@@ -4587,14 +4600,14 @@ def _judge_login(login, barred, helper_runs, result):
     if result.outcome in ('ok', 'error') or login.state == 'logged in':
         return ''
     # Over a connection that was there, it is an ssh of the command's.
-    denied = not login.connected and _DENIED.search(result.errors)
+    denied = not login.connected and _DENIED.search(result.stderr)
     if login.state == 'withheld' or denied and barred:
         return 'withheld'           # a jump host may have had it
     if login.state == 'refused' or (
             login.state == 'answered' and result.outcome == 'ssh'
-            and (_PASSWORD_REFUSED.search(result.errors) or result.truncated
+            and (_PASSWORD_REFUSED.search(result.stderr) or result.truncated
                  # Where ssh's messages are lost, to stop is the safe side.
-                 or not result.errors.strip())):
+                 or not result.stderr.strip())):
         return 'password'
     if login.state == 'silent' and (
             denied or not (helper_runs or login.connected)):
