@@ -89,8 +89,8 @@ __all__ = ['AskpassServer', 'ClasshError', 'Console', 'HostFileError',
            'HostQueue', 'JobHooks', 'JumpError', 'JumpHost', 'LockoutGuard',
            'PatternError', 'RecordError', 'Result', 'SSHJobMan',
            'SudoWrapper', 'TargetError', 'UsageError', 'expand', 'fold',
-           'load', 'main', 'parse_host_arguments', 'report', 'run_script',
-           'ssh_argv']
+           'load', 'main', 'parse_host_arguments', 'read_records', 'report',
+           'run_script', 'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -178,7 +178,7 @@ class TargetError(ClasshError):
 
 
 class RecordError(ClasshError, ValueError):
-    """A file does not hold results that --pickle has written."""
+    """There is something else than --pickle or --json has written."""
 
 
 class UsageError(ClasshError):
@@ -642,6 +642,19 @@ class HostQueue:
                 self._sources.popleft()
         return None
 
+    def count(self):
+        """Return how many hosts are left, None where they are too many to be
+        counted; none of them is taken."""
+        left = []
+        while len(left) < EXPANSION_LIMIT:
+            host = self.take()
+            if host is None:
+                break
+            left.append(host)
+        is_all = self.exhausted
+        self._put_back += reversed(left)
+        return len(left) if is_all else None
+
     def idle_exclusions(self):
         """Return the names in *exclude* that have matched no host so far."""
         return [name for pattern in self._exclude
@@ -746,6 +759,8 @@ CAUSES = {
     'sudo-password': 'refused the password for sudo',
     'sudo': 'did not run the command under sudo',
 }
+
+OUTCOMES = 'ok', 'error', 'ssh', 'killed'
 
 # Field: its types, and its default, which records of version 1 rely on.
 _FIELDS = {
@@ -923,26 +938,165 @@ def _decode_record(path, source, unpickler):
     return record
 
 
+def _load_pickles(path, file):
+    """Yield the Results that are pickled in *file*, whose name is *path*."""
+    unpickler = _make_unpickler()
+    for number in itertools.count(1):
+        try:
+            source = _next_record(file)
+        except ValueError:
+            raise RecordError('%s: record %d is damaged'
+                              % (path, number)) from None
+        record = source and _decode_record(path, source, unpickler)
+        if record is None:
+            return
+        yield Result(*record)
+
+
+# Records for other programs are JSON, an object a line.  Their order is
+# that of the keys here; a field of Result has the key of its name, but for
+# these.
+_JSON_FIELDS = ('host', 'outcome', 'exitcode', 'cause', 'reason', 'ran',
+                'started', 'login', 'elapsed', 'tries', 'truncated')
+_JSON_KEYS = {'output': 'stdout', 'errors': 'stderr'}
+
+
+def utf8_text(text):
+    """Return *text* with U+FFFD for each byte that is no UTF-8; it holds no
+    surrogate, which is what many readers of JSON refuse."""
+    octets = _octets(text)
+    return re.sub('[\ud800-\udfff]', '\ufffd',
+                  octets.decode('utf-8', 'surrogateescape'))
+
+
+def _octets(text):
+    """Return the bytes that *text* stands for."""
+    try:
+        return text.encode('utf-8', 'surrogateescape')
+    except UnicodeEncodeError:      # a surrogate that stands for no byte
+        return text.encode('utf-8', 'surrogatepass')
+
+
+def json_line(record):
+    """Return the line of *record*, a dict, as str.
+
+    Where a str in it is no UTF-8, the bytes stand beside it, in base64,
+    under the key of that str with _b64 at its end.  (In lists and dicts of
+    the record there is nothing to stand beside: see utf8_text().)
+    """
+    import json                     # few runs need it
+    fields = {}
+    for key, value in record.items():
+        fields[key] = value
+        if isinstance(value, str):
+            fields[key] = utf8_text(value)
+            octets = _octets(value)
+            if octets != fields[key].encode():
+                fields[key + '_b64'] = binascii.b2a_base64(
+                    octets, newline=False).decode()
+    # ASCII alone, and no DEL: it is safe on a terminal, and in any locale.
+    return json.dumps(fields, separators=(',', ':')).replace(
+        '\x7f', '\\u007f') + '\n'
+
+
+def _plain_number(value):
+    """Return *value* as an int where it is a whole number."""
+    return int(value) if value == int(value) else value
+
+
+def result_record(result):
+    """Return the record of *result*, a dict for json_line().  Times are in
+    seconds, to the millisecond."""
+    record = {'event': 'result'}
+    for key in _JSON_FIELDS:
+        value = getattr(result, key)
+        record[key] = round(value, 3) if isinstance(value, float) else value
+    for field, key in _JSON_KEYS.items():
+        record[key] = getattr(result, field)
+    if result.diagnostics:
+        record['diagnostics'] = result.diagnostics
+    return record
+
+
+def read_records(lines):
+    """Yield the records in *lines*, str or bytes, as --json wrote them, each
+    a dict.
+
+    The key 'event' of each is 'run', 'start', 'result' or 'end'; others may
+    come, and other keys: ignore what you do not know.  A record that a crash
+    cut short at the very end is left out.  Raise RecordError at a line that
+    is no record.
+    """
+    import json                     # few programs need it
+    lines = iter(lines)
+    for number, line in enumerate(lines, 1):
+        if isinstance(line, bytes):
+            line = line.decode('utf-8', 'surrogateescape')
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            if (line.startswith('{') and not line.endswith('\n')
+                    and next(lines, None) is None):
+                return              # cut short
+            record = None
+        if not isinstance(record, dict) or not isinstance(
+                record.get('event'), str):
+            raise RecordError('line %d is no record: %s'
+                              % (number, _excerpt(line)))
+        yield record
+
+
+def _json_result(record):
+    """Return the Result that *record*, a dict, holds; raise ValueError,
+    TypeError or LookupError if there is none."""
+    values = {}
+    for field, types in _FIELDS.items():
+        key = _JSON_KEYS.get(field, field)
+        if key + '_b64' in record:
+            values[field] = binascii.a2b_base64(record[key + '_b64']).decode(
+                'utf-8', 'surrogateescape')
+        elif key in record:
+            values[field] = record[key]
+    values.setdefault('output', '')
+    values.setdefault('errors', '')
+    values['stopped'] = values['started'] + record['elapsed']
+    for field in 'started', 'stopped', 'login':
+        # Another program may have written 1 where there was 1.0.
+        if type(values.get(field)) is int:
+            values[field] = float(values[field])
+    result = Result(**values)
+    if not _is_result(tuple(result)):
+        raise ValueError
+    return result
+
+
+def _load_json(path, file):
+    """Yield the Results among the records in *file*, whose name is *path*."""
+    try:
+        for record in read_records(file):
+            if record['event'] == 'result':
+                try:
+                    result = _json_result(record)
+                except (ValueError, TypeError, LookupError, OverflowError):
+                    raise RecordError('not a result: %s' % _excerpt(
+                        str(record.get('host')))) from None
+                yield result
+    except RecordError as error:
+        raise RecordError('%s: %s' % (path, error)) from None
+
+
 def load(path):
-    """Yield the Results in the file *path*, as --pickle wrote them.
+    """Yield the Results in the file *path*, as --pickle or --json wrote them.
 
     A record that a crash cut short at the very end is left out.  Raise
     RecordError where there is anything but results, or a record is damaged,
     and OSError where the file cannot be read.  No code is run, whatever the
     file holds.
     """
-    unpickler = _make_unpickler()
     with open(path, 'rb') as file:
-        for number in itertools.count(1):
-            try:
-                source = _next_record(file)
-            except ValueError:
-                raise RecordError('%s: record %d is damaged'
-                                  % (path, number)) from None
-            record = source and _decode_record(path, source, unpickler)
-            if record is None:
-                return
-            yield Result(*record)
+        reader = (_load_json if file.peek(1).startswith(b'{')
+                  else _load_pickles)
+        yield from reader(path, file)
 
 
 # -- Transports -------------------------------------------------------------
@@ -1960,9 +2114,10 @@ class _Loop:
         """
         return self._clock() - self._lost
 
-    def discount(self, seconds):
-        """Charge nobody for the last *seconds*, if they are many."""
-        if seconds > STOPPED_MIN:
+    def discount(self, seconds, least=STOPPED_MIN):
+        """Charge nobody for the last *seconds*, if they are more than
+        *least*."""
+        if seconds > least:
             self._lost += seconds
 
     def begin_turn(self):
@@ -3201,13 +3356,13 @@ class SSHJobMan:
     def __exit__(self, *exc_info):
         self.close()
 
-    def extend_deadlines(self, seconds):
+    def extend_deadlines(self, seconds, least=STOPPED_MIN):
         """Charge no job for *seconds* in which the caller was busy, if they
-        are more than STOPPED_MIN.
+        are more than *least*.
 
         poll() does so for a time in which we were stopped (SIGTSTP).
         """
-        self._dispatcher.loop.discount(seconds)
+        self._dispatcher.loop.discount(seconds, least)
 
     def watch(self, fileobj, events, callback, hold=True):
         """Call callback(fileobj, events) from poll() when *fileobj* is ready.
@@ -3260,6 +3415,9 @@ class SSHJobMan:
 
 STALL_LIMIT = 2.0       # seconds that a blocked stream is waited for once the
                         # run has been asked to end
+WAITING_MAX = 1 << 20   # characters of lines that may wait for a slow reader
+LINE_SIZE = 1 << 16     # bytes of a line that are shown in one piece ...
+NAMELESS_SIZE = 1 << 24     # ... and without names, which mark the pieces
 
 
 _LINE_ESCAPES = {code: '\\x%02x' % code
@@ -3317,6 +3475,7 @@ class Console:
         self.error = None
         self.terminal = stream is not None and stream.isatty()
         self.colored = False        # see use_color()
+        self.waited = 0.0           # seconds, for a reader who is slow
         self._stops = stops
         self._stream = stream
         self._held = bytearray()
@@ -3351,7 +3510,10 @@ class Console:
         ready.register(fd, select.POLLOUT)
         left = memoryview(held)
         while left:
-            if ready.poll(1000 * STALL_LIMIT):
+            begun = time.monotonic()
+            is_ready = ready.poll(1000 * STALL_LIMIT)
+            self.waited += time.monotonic() - begun
+            if is_ready:
                 with contextlib.suppress(BlockingIOError):
                     # This much does not block where it is ready.
                     left = left[os.write(fd, left[:select.PIPE_BUF]):]
@@ -3359,13 +3521,52 @@ class Console:
                 raise OSError(errno.ETIMEDOUT,
                               'blocked, its reader does not read')
 
+    def write_whole(self, text):
+        """Write *text*; where the stream is a file that has no room for all
+        of it, then nothing of it."""
+        fd = self._file()
+        size = None if fd is None else os.fstat(fd).st_size
+        self.write(text)
+        if self.error and fd is not None:
+            with contextlib.suppress(OSError):
+                # Unless another process has written there meanwhile.
+                if os.lseek(fd, 0, os.SEEK_CUR) == os.fstat(fd).st_size:
+                    os.ftruncate(fd, size)
+                    os.lseek(fd, size, os.SEEK_SET)
+
+    def _file(self):
+        """Return the descriptor of the file that is written to, or None."""
+        try:
+            fd = self._stream.fileno()
+        except (AttributeError, io.UnsupportedOperation):
+            return None
+        return (fd if not self.error and stat.S_ISREG(os.fstat(fd).st_mode)
+                else None)
+
+    def is_ready(self):
+        """Return whether a line can be written at once."""
+        if self.error:
+            return True             # and is dropped
+        ready = select.poll()
+        try:
+            ready.register(self._stream, select.POLLOUT)
+        except io.UnsupportedOperation:
+            return True
+        return bool(ready.poll(0))
+
+    def fileno(self):
+        return self._stream.fileno()
+
     @property
     def reader_left(self):
         return isinstance(self.error, BrokenPipeError)
 
+    def line(self, text):
+        """Return *text*, of ours, as one line, whatever names it holds."""
+        return self.escape(text.translate(_LINE_ESCAPES)) + '\n'
+
     def print_line(self, text):
-        """Write *text*, of ours, as one line, whatever names it holds."""
-        self.write(self.escape(text.translate(_LINE_ESCAPES)) + '\n')
+        self.write(self.line(text))
 
     def write_text(self, text):
         """Write remote *text*, escaped.
@@ -3507,11 +3708,18 @@ class View:
     def __init__(self, console):
         self.console = console      # where the view writes
 
-    def started(self, host):
-        """The job of *host* runs.  Not called where it cannot be started."""
+    cut = ()                    # hosts whose output it has in part only
+
+    def open(self, manager, hosts):
+        """The run is about to begin: *manager* runs its command on the
+        HostQueue *hosts*, None: on hosts that arrive meanwhile, too."""
+
+    def started(self, host, tries):
+        """A job of *host* runs, the first of its *tries* being 1.  Not
+        called where it cannot be started."""
 
     def finished(self, result):
-        """The job of result.host is over."""
+        """The job of result.host is over, and none follows."""
 
     def tick(self):
         """A turn of the run is over.  While jobs run, a turn takes a second
@@ -3522,6 +3730,13 @@ class View:
 
     def close(self):
         """The run is over, the summary not yet written."""
+
+    def ended(self, status, not_started):
+        """The summary is written; *status* is the exit status.
+
+        not_started() returns how many hosts were not started, None where
+        they are too many to be counted; that may take a while.
+        """
 
 
 class Report(View):
@@ -3552,8 +3767,193 @@ class Marks(View):
     close = interrupted
 
 
+class _LineQueue:
+    """Lines on their way to *console*.  Up to WAITING_MAX characters of them
+    wait for its reader without keeping anybody; then add() waits, too."""
+
+    def __init__(self, console):
+        self._console = console
+        self._manager = None
+        self._lines = collections.deque()
+        self._size = 0              # characters in them
+        self._watching = False
+
+    def open(self, manager):
+        self._manager = manager
+
+    def add(self, line):
+        """Write *line*, which is escaped, in one piece, after those that
+        wait."""
+        self._lines.append(line)
+        self._size += len(line)
+        self._write()
+        while self._size > WAITING_MAX:
+            self._write_one()
+
+    def _write(self, *event):
+        """Write as many lines as the reader takes at once."""
+        while self._lines and self._console.is_ready():
+            self._write_one()
+        if self._manager and self._watching != bool(self._lines):
+            self._watching = bool(self._lines)
+            if self._watching:
+                self._manager.watch(self._console, selectors.EVENT_WRITE,
+                                    self._write, hold=False)
+            else:
+                self._manager.unwatch(self._console)
+
+    def _write_one(self):
+        line = self._lines.popleft()
+        self._size -= len(line)
+        self._console.write_folded(line)
+
+    def close(self):
+        """Write them all, at the pace of the reader."""
+        while self._lines:
+            self._write_one()
+        self._write()               # watches no more
+
+
+class Stream(View):
+    """Each line of each host, with the name of the host, as it comes."""
+
+    def __init__(self, console, errors, named=True):
+        """What hosts print on stderr goes to the Console *errors*; *named*:
+        lines have names."""
+        super().__init__(console)
+        self._queues = {'output': _LineQueue(console)}
+        self._queues['errors'] = (self._queues['output'] if errors is console
+                                  else _LineQueue(errors))
+        self._consoles = {'output': console, 'errors': errors}
+        self._named = named
+        self._line_size = LINE_SIZE if named else NAMELESS_SIZE
+        self._partial = {}          # (host, stream): a line without its end
+        self._manager = None
+
+    def open(self, manager, hosts):
+        self._manager = manager
+        for queue in self._queues.values():
+            queue.open(manager)
+
+    def data(self, host, stream, octets):
+        console = self._consoles[stream]
+        before = console.waited
+        partial = self._partial.setdefault((host, stream), bytearray())
+        partial += octets
+        if b'\n' in octets:
+            *lines, rest = partial.split(b'\n')
+            self._partial[host, stream] = rest
+            for line in lines:
+                self._add(host, stream, line)
+        if len(self._partial[host, stream]) > self._line_size:
+            self._partial[host, stream] = self._add_pieces(
+                host, stream, self._partial[host, stream])
+        # Nobody reads the hosts while we wait.
+        self._manager.extend_deadlines(console.waited - before, 0)
+
+    def _add_pieces(self, host, stream, line):
+        """Show *line*, octets, but for its last piece; return that."""
+        while len(line) > self._line_size:
+            end = self._line_size
+            while end > self._line_size - 3 and line[end] & 0xc0 == 0x80:
+                end -= 1            # not within a character of UTF-8
+            self._show(host, stream, line[:end], '> ')
+            line = line[end:]
+        return line
+
+    def _add(self, host, stream, line):
+        self._show(host, stream, self._add_pieces(host, stream, line), ': ')
+
+    def _show(self, host, stream, line, mark):
+        console = self._consoles[stream]
+        prefix = console.host(host) + mark if self._named else (
+            mark if mark == '> ' else '')
+        self._queues[stream].add(prefix + console.escape(
+            line.decode('utf-8', 'surrogateescape') + '\n'))
+
+    def finished(self, result):
+        host = result.host
+        for stream in self._queues:
+            self._end_line(host, stream)
+        for line in result.diagnostics.splitlines():
+            self._add(host, 'errors', line.encode('utf-8', 'surrogateescape'))
+        if result.outcome != 'ok':
+            self._queues['errors'].add(self._consoles['errors'].line(
+                'classh: %s: %s' % (host, result.reason
+                                    or cause_text(result))))
+
+    def _end_line(self, host, stream):
+        line = self._partial.pop((host, stream), None)
+        if line:
+            self._add(host, stream, line)
+
+    def close(self):
+        for host, stream in list(self._partial):
+            self._end_line(host, stream)
+        for queue in self._queues.values():
+            queue.close()
+
+
+class Records(View):
+    """A line of JSON for each event of a run, for programs to read."""
+
+    def __init__(self, console, options):
+        """*console* has write_whole(text); *options* are recorded."""
+        super().__init__(console)
+        self.cut = []
+        self._options = options
+        self._begun = time.monotonic()
+        self._outcomes = dict.fromkeys(OUTCOMES, 0)
+        self._causes = collections.defaultdict(list)    # word: hosts
+
+    def _write(self, record):
+        self.console.write_whole(json_line(record))
+
+    def open(self, manager, hosts):
+        import pwd                  # few runs need it
+        options = self._options
+        try:
+            by = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            by = str(os.getuid())
+        self._begun = time.monotonic()
+        self._write({
+            'classh': 1, 'event': 'run', 'command': manager.command,
+            'hosts': hosts and hosts.count(), 'fanout': manager.fanout,
+            'timeout': _plain_number(max(0, manager.timeout)),
+            'user': options.user,
+            'options': list(map(utf8_text, options.ssh_option)), 'by': by,
+            'on': os.uname().nodename, 'time': round(time.time(), 3)})
+
+    def started(self, host, tries):
+        self._write({'event': 'start', 'host': host, 'try': tries,
+                     'time': round(time.time(), 3)})
+
+    def finished(self, result):
+        self._outcomes[result.outcome] += 1
+        if result.cause:
+            self._causes[result.cause].append(utf8_text(result.host))
+        if _is_cut(result):
+            self.cut.append(result.host)
+        self._write(result_record(result))
+
+    def ended(self, status, not_started):
+        left = not_started()
+        self._write({
+            'event': 'end', 'status': status,
+            'hosts': None if left is None
+            else left + sum(self._outcomes.values()),
+            **self._outcomes, 'not_started': left,
+            'elapsed': round(time.monotonic() - self._begun, 3),
+            'causes': self._causes})
+
+
 def choose_views(options, out, err):
     """Return a list of the views that *options* want on these Consoles."""
+    if options.json == '-':
+        return [Records(out, options)]
+    if options.stream:
+        return [Stream(out, err, not options.no_prefix)]
     if options.progress:
         return [Marks(err)]
     return [] if options.quiet else [Report(out)]
@@ -3583,7 +3983,7 @@ class ViewHooks(JobHooks):
 
     def started(self, job):
         for view in self._views:
-            view.started(job.host)
+            view.started(job.host, job.tries)
 
 
 class Tally:
@@ -4063,20 +4463,23 @@ class DirectorySink(_Sink):
         os.unlink(name, dir_fd=self._fd)
 
 
-class PickleSink(_Sink):
-    """All results in a file for load(), each as it comes."""
+class _RecordFile:
+    """A file of records, each of them whole, for one run at a time.
 
-    def __init__(self, path, complain):
-        super().__init__(path, complain,
-                         _Storage(path, complain, self._store))
+    The constructor checks *path*, open() makes the file; both may raise
+    TargetError.
+    """
+
+    def __init__(self, path):
+        self._path = path
         self._end = 0               # of the last whole record
         self._fd = _open_existing(path, 0)
         if self._fd is not None:
             self._claim()
 
-    def open(self, manager):
+    def open(self):
         if self._fd is None:
-            self._fd = _open_file(self.label, os.O_CREAT)
+            self._fd = _open_file(self._path, os.O_CREAT)
             self._claim()
         self._truncate_partial()
 
@@ -4097,10 +4500,11 @@ class PickleSink(_Sink):
         if problem:
             os.close(self._fd)
             self._fd = None
-            raise TargetError(self.label, problem)
+            raise TargetError(self._path, problem)
 
-    def _store(self, result):
-        parts = _encode_record(result)
+    def write(self, *parts):
+        """Write the record that consists of *parts*, bytes.  Where OSError
+        is raised, nothing of it is in the file."""
         try:
             for part in parts:
                 _write_all(self._fd, part)
@@ -4116,6 +4520,68 @@ class PickleSink(_Sink):
             os.lseek(self._fd, self._end, os.SEEK_SET)
         except OSError:
             pass                    # not a regular file
+
+    def close(self):
+        """Raise OSError where only now there proves to be no room."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+
+class PickleSink(_Sink):
+    """All results in a file for load(), each as it comes."""
+
+    def __init__(self, path, complain):
+        super().__init__(path, complain,
+                         _Storage(path, complain, self._store))
+        self._file = _RecordFile(path)
+
+    def open(self, manager):
+        self._file.open()
+
+    def _store(self, result):
+        self._file.write(*_encode_record(result))
+
+    def close(self, stop_level):
+        try:
+            self._file.close()
+        except OSError as error:    # NFS tells only now of a full disk
+            self._report(error)
+
+
+class RecordsFile(Records):
+    """The records of a run in a file."""
+
+    def __init__(self, path, options, complain):
+        super().__init__(None, options)
+        self._complain = complain
+        self._path = path
+        self._file = _RecordFile(path)
+        self._failed = []           # events and hosts, not written
+
+    def open(self, manager, hosts):
+        self._file.open()
+        super().open(manager, hosts)
+
+    def _write(self, record):
+        try:
+            self._file.write(json_line(record).encode())
+        except OSError as error:
+            if not self._failed:
+                self._complain('%s: %s' % (self._path, error.strerror))
+            self._failed.append(record.get('host', record['event']))
+
+    def close(self):
+        if self._failed:
+            self._complain('%d not delivered to %s: %s' % (
+                len(self._failed), self._path, fold(self._failed)))
+
+    def ended(self, status, not_started):
+        super().ended(status, not_started)
+        try:
+            self._file.close()
+        except OSError as error:
+            self._complain('%s: %s' % (self._path, error.strerror))
 
 
 def _is_shell_word(word):
@@ -5750,6 +6216,24 @@ class StdinHosts:
             self._manager.unwatch(0)
 
 
+def _record_files(options, complain):
+    """Return a list of the views of *options* that write to a file."""
+    if options.json in (None, '-'):
+        return []
+    return [RecordsFile(options.json, options, complain)]
+
+
+def _check_files(paths):
+    """Raise UsageError if two of *paths*, None among them, are one file."""
+    seen = set()
+    for path in paths:
+        real = path and os.path.realpath(path)
+        if real in seen:
+            raise UsageError('%s: names, --json and --pickle need a file each'
+                             % path)
+        seen.update(filter(None, [real]))
+
+
 class _RunSinks:
     """The sinks of -S, -E, --unreached and --pickle, as one listener."""
 
@@ -5766,13 +6250,11 @@ class _RunSinks:
         self._bad = by_target.get(options.bad)
         self._unreached = by_target.get(options.unreached, self._bad)
         self._pickle = None
+        names = [sink.label for sink in by_target.values()
+                 if isinstance(sink, FileSink)]
+        _check_files([*names, options.json, options.pickle])
         if options.pickle is not None:
             self._pickle = PickleSink(options.pickle, complain)
-            if any(isinstance(sink, FileSink) and os.path.realpath(sink.label)
-                   == os.path.realpath(options.pickle)
-                   for sink in by_target.values()):
-                raise UsageError('%s: names and --pickle need a file each'
-                                 % options.pickle)
         # Programs come last, so that none is started where another sink
         # cannot be opened.
         self._sinks = sorted(
@@ -5900,7 +6382,8 @@ class Run:
         to_stdout = '-' in (options.good, options.bad, options.unreached)
         self._out = err if to_stdout else out
         self._tally = Tally()
-        self._views = choose_views(options, self._out, err)
+        self._views = [*choose_views(options, self._out, err),
+                       *_record_files(options, self.complain)]
         self._uses_stdout = to_stdout or any(
             view.console is out for view in self._views)
         # What a program prints must not come between results or names.
@@ -5912,6 +6395,7 @@ class Run:
         self._manager = None
         self._stdin_hosts = None
         self._hosts = None          # until all were taken
+        self._left = None           # the hosts that were not started, a list
         self._terminal = None
         self._opened = []           # what is closed after the run
 
@@ -5959,12 +6443,21 @@ class Run:
                 for opened in (*self._opened, *self._views):
                     opened.close()
             self._print_summary()
+            for view in self._views:
+                view.ended(self._status(), self._count_left)
+        return self._status()
+
+    def _status(self):
         return exit_status(
             self._stops, self._out, self.had_errors,
-            self._tally.max_status if options.maxrc else self._tally.status())
+            self._tally.max_status if self._options.maxrc
+            else self._tally.status())
 
     def _open(self):
         self._sinks.open(self._manager)
+        for view in self._views:
+            view.open(self._manager,
+                      None if self._stdin_hosts else self._hosts)
         if self._uses_stdout:
             self._keep_open(_ReaderWatch(self._manager, self._stops))
         # Keys belong to the source of hosts, to the prompt, or to a pager,
@@ -6058,10 +6551,11 @@ class Run:
         lost = self._tally.lost
         self._sinks.tell_undelivered()
         # Output that did not come whole to a target makes the status 1.
-        self.had_errors |= bool(self._sinks.cut or lost)
+        cut = self._sinks.cut.union(*(view.cut for view in self._views))
+        self.had_errors |= bool(cut or lost)
         if quiet or reader_left:    # no summary will name them
-            if self._sinks.cut:
-                self.warn(self._cut_line(self._sinks.cut))
+            if cut:
+                self.warn(self._cut_line(cut))
             if lost:
                 self.warn('%d of %d output lost: %s' % (
                     len(lost), self._tally.total, fold(lost)))
@@ -6072,8 +6566,10 @@ class Run:
             return
         if not quiet:
             self._err.write(self._err.escape(self._tally.summary()))
-            if self._tally.cut:
-                self._err.print_line(self._cut_line(self._tally.cut))
+            if not any(view.data for view in self._views):
+                cut = self._tally.cut   # else all of it was shown as it came
+            if cut:
+                self._err.print_line(self._cut_line(cut))
         if not quiet or refusal or self._stops.faults:
             self._print_not_started('tried' if refusal else 'started')
 
@@ -6081,14 +6577,21 @@ class Run:
         return _cut_line(hosts, self._tally.total, self._options.max_output)
 
     def _print_not_started(self, verb):
-        hosts = self._manager.not_started()
-        left = _take_rest(hosts)
+        count = self._count_left()
         self._check_exclusions()
-        if not hosts.exhausted:
-            self._err.print_line('%d or more not started' % len(left))
-        elif left:
-            self._err.print_line('%d not %s: %s' % (len(left), verb,
-                                                    fold(left)))
+        if count is None:
+            self._err.print_line('%d or more not started' % len(self._left))
+        elif count:
+            self._err.print_line('%d not %s: %s' % (count, verb,
+                                                    fold(self._left)))
+
+    def _count_left(self):
+        """Return how many hosts were not started, None: they are too many to
+        be counted."""
+        hosts = self._manager.not_started()
+        if self._left is None:
+            self._left = _take_rest(hosts)
+        return len(self._left) if hosts.exhausted else None
 
 
 # -- The shell --------------------------------------------------------------
@@ -6470,8 +6973,8 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _format_action_invocation(self, action):
         names = ', '.join(action.option_strings)
-        if action.dest == 'sudo':
-            return names + '[=USER]'
+        if names in _OPTIONAL_VALUES:
+            return '%s[=%s]' % (names, action.metavar)
         return names if action.nargs == 0 else '%s %s' % (names,
                                                           action.metavar)
 
@@ -6565,6 +7068,14 @@ def _make_parser():
     results.add_argument('--progress', action='store_true',
                          help='a mark a host on stderr, and no report: '
                               '.=ok ?=failed ~=ssh error !=killed')
+    results.add_argument('-P', '--stream', action='store_true',
+                         help='no report, but each line as it comes: '
+                              'HOST: LINE')
+    results.add_argument('--no-prefix', action='store_true',
+                         help='with -P: no names')
+    results.add_argument('--json', metavar='FILE',
+                         help='records for programs, a JSON object a line, '
+                              'and no report; with =FILE they go there')
     results.add_argument('-S', metavar='TARGET', dest='good',
                          help="where good hosts go as they finish: names to "
                               "- (stdout), a file, a program or '| command'; "
@@ -6593,14 +7104,17 @@ def _make_parser():
     return parser
 
 
+_OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-'}
+
+
 def _parse_arguments(argv):
     """Return (options, operands); options may stand anywhere before '--'."""
     end = argv.index('--') if '--' in argv else len(argv)
     # Given no positionals, argparse returns them all, wherever they stand.
     parser = _make_parser()
     options, operands = parser.parse_known_args(
-        # The user of --sudo is optional and must not be taken from COMMAND.
-        ['--sudo=root' if word == '--sudo' else word for word in argv[:end]])
+        # What is optional behind an option must not be taken from COMMAND.
+        [_OPTIONAL_VALUES.get(word, word) for word in argv[:end]])
     for operand in operands:
         if operand.startswith('-') and operand != '-':
             parser.error('unknown option %s' % operand)
@@ -6641,19 +7155,31 @@ def _ssh_words(text):
     return words
 
 
+def _check_records(options):
+    """Raise UsageError if there is no place for the records of --json."""
+    if options.json == '':
+        raise UsageError('--json= needs a file')
+    for name, target in (('-S', options.good), ('-E', options.bad),
+                         ('--unreached', options.unreached)):
+        if options.json == '-' and target == '-':
+            raise UsageError('%s - and --json both write to stdout; name a '
+                             'file: --json=FILE' % name)
+
+
 def _check_conflicts(options, stdin_has_hosts):
     """Raise UsageError if *options* exclude each other, or stdin, which they
     need, cannot be read."""
     if stdin_has_hosts and options.send_input:
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
     stores = (options.good or options.bad or options.unreached
-              or options.pickle)
+              or options.pickle or options.json)
     if options.shell and (stdin_has_hosts or options.send_input or stores):
-        raise UsageError('--shell goes without -, -I, -S, -E, --unreached '
-                         'and --pickle')
+        raise UsageError('--shell goes without -, -I, -S, -E, --unreached, '
+                         '--pickle and --json')
     if options.list and (options.shell or options.send_input or stores):
         raise UsageError('--list goes without --shell, -I, -S, -E, '
-                         '--unreached and --pickle')
+                         '--unreached, --pickle and --json')
+    _check_records(options)
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
     if options.send_input or stdin_has_hosts:
@@ -6671,6 +7197,7 @@ def _check_needs(options):
             (options.askpass_key, askpass, '--askpass-key: -A'),
             (options.askpass_anyway, askpass or options.sudo_password,
              '--askpass-anyway: -A'),
+            (options.no_prefix, options.stream, '--no-prefix: -P'),
             (options.errexit, options.shell, '--errexit: --shell')):
         if given and not needed:
             raise UsageError('%s needs %s' % tuple(names.split(': ')))

@@ -16,7 +16,7 @@ LOGGER = textwrap.dedent('''
         def log(self, *words):
             self.console.write(' '.join(words) + '\\n')
 
-        def started(self, host):
+        def started(self, host, tries):
             self.log('started', host)
 
         def data(self, host, stream, octets):

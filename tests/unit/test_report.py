@@ -135,7 +135,7 @@ class ViewTest(unittest.TestCase):
     def test_report_shows_each_result_as_it_comes(self):
         view = Report(self.console)
         for host in 'a', 'b':
-            view.started(host)
+            view.started(host, 1)
             view.finished(result(host))
             view.tick()
         view.interrupted()
@@ -157,7 +157,7 @@ class ViewTest(unittest.TestCase):
 
     def test_run_without_results_has_no_line(self):
         for view in Marks(self.console), Report(self.console):
-            view.started('h')
+            view.started('h', 1)
             view.close()
         self.assertEqual(self.shown, '')
 
