@@ -961,20 +961,20 @@ _JSON_FIELDS = ('host', 'outcome', 'exitcode', 'cause', 'reason', 'ran',
 _JSON_KEYS = {'output': 'stdout', 'errors': 'stderr'}
 
 
-def utf8_text(text):
-    """Return *text* with U+FFFD for each byte that is no UTF-8; it holds no
-    surrogate, which is what many readers of JSON refuse."""
-    octets = _octets(text)
-    return re.sub('[\ud800-\udfff]', '\ufffd',
-                  octets.decode('utf-8', 'surrogateescape'))
-
-
 def _octets(text):
     """Return the bytes that *text* stands for."""
     try:
         return text.encode('utf-8', 'surrogateescape')
     except UnicodeEncodeError:      # a surrogate that stands for no byte
         return text.encode('utf-8', 'surrogatepass')
+
+
+def utf8_text(text):
+    """Return *text* with U+FFFD for each byte that is no UTF-8; it holds no
+    surrogate, which is what many readers of JSON refuse."""
+    octets = _octets(text)
+    return re.sub('[\ud800-\udfff]', '\ufffd',
+                  octets.decode('utf-8', 'surrogateescape'))
 
 
 def json_line(record):
@@ -6968,6 +6968,10 @@ EXAMPLES
 """
 
 
+# What an option is without its value, which is optional.
+_OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-'}
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Shows the argument of an option once: -f, --fanout N."""
 
@@ -7102,9 +7106,6 @@ def _make_parser():
     results.add_argument('-V', '--version', action='store_true',
                          help='show the version')
     return parser
-
-
-_OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-'}
 
 
 def _parse_arguments(argv):
