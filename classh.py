@@ -3885,7 +3885,7 @@ class Stream(View):
             self._end_line(host, stream)
         for line in result.diagnostics.splitlines():
             self._add(host, 'errors', line.encode('utf-8', 'surrogateescape'))
-        if result.outcome != 'ok':
+        if result.outcome != 'ok' and not self.console.reader_left:
             self._queues['errors'].add(self._consoles['errors'].line(
                 'classh: %s: %s' % (host, result.reason
                                     or cause_text(result))))
