@@ -819,7 +819,23 @@ def cause_text(result):
         return ('ended by ' + _signal_name(-result.exitcode)
                 if result.outcome == 'killed'
                 else CAUSES['signal'] + ' on the host')
+    if result.cause == 'timeout' and result.reason:
+        return result.reason.partition(',')[0]      # with its seconds
     return CAUSES.get(result.cause) or 'exited with %d' % result.exitcode
+
+
+# Causes that come before the login, whatever is known of the command.
+_BEFORE_LOGIN = {
+    'config', 'unresolved', 'dns', 'refused', 'no-route', 'no-answer',
+    'dropped', 'jump', 'not-ssh', 'no-common', 'key-unknown', 'key-changed',
+    'key-revoked', 'denied', 'withheld', 'password', 'askpass', 'prompt'}
+
+
+def _is_kept_out(result):
+    """Return whether ssh did not log in."""
+    return result.outcome == 'ssh' and (
+        result.cause in _BEFORE_LOGIN
+        or result.ran == 'no' and result.cause in ('ssh', 'lost', 'mux'))
 
 
 def _is_lost(result):
@@ -3994,6 +4010,17 @@ class ViewHooks(JobHooks):
             view.started(job.host, job.tries)
 
 
+# Cause: what may help, for the summary.
+HINTS = {'denied': '-A', 'dropped': '--logins, -J', 'jump': '-J',
+         'key-unknown': '-O StrictHostKeyChecking=accept-new',
+         'no-answer': '-t', 'timeout': '-u'}
+CAUSE_WIDTH = 31        # columns for causes in the summary, hints apart
+
+
+def default_hint(cause, hosts):
+    return HINTS.get(cause, '')
+
+
 class Tally:
     """Counts results: for the summary at the end and the exit status."""
 
@@ -4018,14 +4045,35 @@ class Tally:
         if _is_lost(result):
             self.lost.append(result.host)
         if result.outcome != 'ok' or _is_lost(result):
-            self._causes[cause_text(result)].append(result.host)
+            self._causes[_is_kept_out(result), result.cause,
+                         cause_text(result)].append(result.host)
 
-    def summary(self):
-        """Return a line a cause of failure, as str, most hosts first."""
-        return ''.join(
-            '%d of %d %s: %s\n' % (len(hosts), self.total, cause, fold(hosts))
-            for cause, hosts in sorted(self._causes.items(),
-                                       key=lambda item: -len(item[1])))
+    def summary(self, hint=default_hint):
+        """Return a line a cause of failure, as str, most hosts first.
+
+        Several causes of hosts that did not log in stand under one line.
+        hint(cause, hosts) returns what may help, a few words or ''.
+        """
+        inside, outside = [], []    # (hosts, what became of them)
+        for (kept_out, cause, text), hosts in sorted(
+                self._causes.items(), key=lambda item: -len(item[1])):
+            helps = hint(cause, hosts)
+            (outside if kept_out else inside).append(
+                (hosts, text + (helps and ' (%s)' % helps)))
+        if len(outside) < 2:
+            inside, outside = outside + inside, []
+        lines = [(len(hosts), '%s: %s' % (text, fold(hosts)))
+                 for hosts, text in inside]
+        if outside:
+            width = max(CAUSE_WIDTH, *(len(text) for _, text in outside))
+            lines.insert(0, (
+                sum(len(hosts) for hosts, _ in outside),
+                '\n  '.join(['did not log in:'] + [
+                    '%-*s   %s' % (width, text, fold(hosts))
+                    for hosts, text in outside])))
+        return ''.join('%d of %d %s\n' % (count, self.total, line)
+                       for count, line in sorted(
+                           lines, key=lambda line: -line[0]))
 
     def status(self):
         """Return the exit status that tells the gravest outcome."""
@@ -6372,6 +6420,20 @@ def raise_descriptor_limit(fanout):
             pass                    # then fewer run at once
 
 
+def _name_hint(command, hosts):
+    """Return what may be wrong with *hosts*, whose names nobody knows."""
+    if re.search(r'\s', command):
+        return ''                   # it is quoted
+    programs = [host for host in hosts if find_program(host)]
+    if programs and not find_program(command):
+        return '%s is a program here; COMMAND stands first' % programs[0]
+    # A word without digits and dots, as in: systemctl restart nginx
+    if any(host.isalpha() or host in programs or os.path.exists(host)
+           for host in hosts):
+        return 'is COMMAND quoted?'
+    return ''
+
+
 class Run:
     """One command on many hosts: introduces the manager and its listeners to
     each other, and stops the manager when *stops* asks for an end.
@@ -6401,6 +6463,7 @@ class Run:
         self._stops_heeded = 0      # the level that was acted on
         self._sink_deadline = None  # when to leave unfinished sinks alone
         self._manager = None
+        self._command = None
         self._stdin_hosts = None
         self._hosts = None          # until all were taken
         self._left = None           # the hosts that were not started, a list
@@ -6420,6 +6483,7 @@ class Run:
         """Run *command* on *hosts*, and on *stdin_hosts* as they arrive, to
         the end; return the exit status."""
         options = self._options
+        self._command = command
         self._stdin_hosts = stdin_hosts
         self._hosts = hosts
         self._stops.faults = 0      # of an earlier run, at the shell's prompt
@@ -6573,13 +6637,21 @@ class Run:
         if reader_left:
             return
         if not quiet:
-            self._err.write(self._err.escape(self._tally.summary()))
+            self._err.write(self._err.escape(
+                self._tally.summary(self._hint)))
             if not any(view.data for view in self._views):
                 cut = self._tally.cut   # else all of it was shown as it came
             if cut:
                 self._err.print_line(self._cut_line(cut))
         if not quiet or refusal or self._stops.faults:
             self._print_not_started('tried' if refusal else 'started')
+
+    def _hint(self, cause, hosts):
+        if cause == 'unresolved':
+            return _name_hint(self._command, hosts)
+        if cause == 'denied' and any(hook.may_prompt for hook in self.hooks):
+            return ''               # the password was not what it lacked
+        return default_hint(cause, hosts)
 
     def _cut_line(self, hosts):
         return _cut_line(hosts, self._tally.total, self._options.max_output)
@@ -7275,8 +7347,62 @@ def _print_hosts(hosts, stdin_hosts, out):
             hosts.add(stdin_hosts.take(0))
 
 
+def _command_place(argv):
+    """Return the index of COMMAND in *argv*, len(argv) if there is none."""
+    with_value = {name for action in _make_parser()._actions
+                  if action.nargs is None for name in action.option_strings}
+    place = 0
+    while place < len(argv):
+        if argv[place] in with_value:
+            place += 1
+        elif argv[place] == '--':
+            return place + 1
+        elif not argv[place].startswith('-'):
+            return place
+        place += 1
+    return place
+
+
+def _quoting_question(argv):
+    """Return '; is COMMAND quoted?' and how it would be, for a message; ''
+    if COMMAND is quoted, or *argv* is at fault before it."""
+    place = _command_place(argv)
+    behind = argv[place + 1:]
+    if not behind or re.search(r'\s', argv[place]) or (
+            {'--list', '--shell'} & set(argv)):
+        return ''
+    try:
+        _parse_arguments(argv[:place])
+    except UsageError:
+        return ''
+    if behind[-1].startswith('-') or len(behind) == 1:
+        return '; is COMMAND quoted?'
+    return '; is COMMAND quoted?  classh ' + ' '.join(map(shlex.quote, [
+        *argv[:place], ' '.join(argv[place:-1]), behind[-1]]))
+
+
+@contextlib.contextmanager
+def _asking_for_quotes(argv):
+    """Add the question whether COMMAND is quoted to what is raised."""
+    try:
+        yield
+    except (UsageError, PatternError, HostFileError) as error:
+        raise UsageError('%s%s' % (error, _quoting_question(argv))) from None
+
+
+def _check_shown(options, argv):
+    """Raise UsageError if -h or -V is most likely one of COMMAND's, as in
+    classh df -h web1."""
+    place = _command_place(argv)
+    for word in ('-h', '-V') if options.show else ():
+        if word in argv[place + 1:] and len(argv) > place + 2:
+            raise UsageError('%s stands behind COMMAND' % word)
+
+
 def _main(argv, out, err, stops):
-    options, operands = _parse_arguments(argv)
+    with _asking_for_quotes(argv):
+        options, operands = _parse_arguments(argv)
+        _check_shown(options, argv)
     if options.show:
         out.write(options.show)
         return 0
@@ -7290,8 +7416,9 @@ def _main(argv, out, err, stops):
             raise UsageError('no command; see classh -h')
     stdin_hosts = StdinHosts(pattern_reader(not options.noexpand),
                              run.complain) if '-' in operands else None
-    _check_conflicts(options, stdin_hosts is not None)
-    hosts = _host_queue(options, operands)
+    with _asking_for_quotes(argv):
+        _check_conflicts(options, stdin_hosts is not None)
+        hosts = _host_queue(options, operands)
     _warn_of_files(operands + options.exclude, run.warn)
     if options.list:
         _print_hosts(hosts, stdin_hosts, out)

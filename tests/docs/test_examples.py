@@ -126,8 +126,8 @@ class ExamplesTest(TestCase):
             0, '-- web[1-3]: exit status 0\nactive\n')
         same('systemctl is-active nginx', 'web[1-4]', 'db1').check(
             1, '-- web[1-3]: exit status 0\nactive\n'
-            '-- db1: ssh failed\n-- web4: exit status 3\ninactive\n')
-        same('true', 'db1').check(1, '-- db1: ssh failed\n')
+            '-- db1: connection refused\n-- web4: exit status 3\ninactive\n')
+        same('true', 'db1').check(1, '-- db1: connection refused\n')
         # What was cut may differ in what is missing.
         ran = same('head -c 9000000 /dev/zero', 'web[1-2]').check(1, None)
         self.assertEqual(ran.stdout.split('\n')[0], '-- web[1-2]: exit status '

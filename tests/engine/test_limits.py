@@ -328,8 +328,8 @@ class LimitInEveryModeTest(TestCase):
 
     def test_the_others_are_not_held_up(self):
         said = fake('-f2', '-u3', 'true', 'slow', 'a[1-20]', 'unreach')
-        said.check(3, stdout=None, stderr='1 of 22 ssh failed: unreach\n'
-                   '1 of 22 timed out: slow\n')
+        said.check(3, stdout=None, stderr='1 of 22 connection refused: unreach\n'
+                   '1 of 22 timed out after 3 s (-u): slow\n')
         self.assertRegex(said.stdout.split('\n\n')[-2], r'^slow   -15', said)
 
 

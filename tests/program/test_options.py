@@ -36,9 +36,9 @@ class OptionTest(TestCase):
         fake('-f1', '--progress', '-u2', 'echo x', 'a', 'fail3', 'unreach',
              'b', 'slow').check(
                  3, stdout='', stderr='.?~.!\n'
+                 '1 of 5 connection refused: unreach\n'
                  '1 of 5 exited with 3: fail3\n'
-                 '1 of 5 ssh failed: unreach\n'
-                 '1 of 5 timed out: slow\n')
+                 '1 of 5 timed out after 2 s (-u): slow\n')
 
     def test_timeout_of_0_or_less_is_none(self):
         for said in at_once(*(['-u', limit, '-q', 'sleep .2', 'a']
@@ -320,7 +320,7 @@ class BadInputTest(TestCase):
 
     def test_host_that_cannot_be_reached_is_a_result_like_any_other(self):
         said = fake('-f1', 'true', 'noresolve', 'a').check(
-            4, stdout=None, stderr='1 of 2 ssh failed: noresolve\n')
+            4, stdout=None, stderr='1 of 2 name unknown (is COMMAND quoted?): noresolve\n')
         self.assertIn('\na   0   (', said.stdout)
 
     def test_ssh_that_cannot_be_run_is_a_result_of_each_host(self):

@@ -287,7 +287,7 @@ class OnceTest(PasswordTest):
                     % (hang, LOGIN), 'hung', 'h[1-7]')
                 said.check(4, stdout=None, stderr=None)
                 self.assertEqual(said.stdout.count('  in\n'), 7, said)
-                self.assertIn('   ssh failed\n', said.stdout, said)
+                self.assertIn('   connection dropped before login\n', said.stdout, said)
                 self.assertNotIn('refused', said.stderr, said)
                 os.unlink(self.path('in'))
 

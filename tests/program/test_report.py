@@ -34,7 +34,7 @@ class ReportTest(TestCase):
                    '\n'
                    '  out of fail7\n'
                    '\n'
-                   'unreach   255   (#)   ssh failed\n'
+                   'unreach   255   (#)   connection refused\n'
                    '  Error:\n'
                    '\n'
                    '  ssh: connect to host unreach port 22: '
@@ -126,15 +126,17 @@ class SummaryTest(TestCase):
         said = fake('-u3', 'case $HOST in web3|web17) exit 7;; esac', 'slow1',
                     'web[1-20]', 'unreach[1-2]', 'noresolve1', 'signal9x',
                     'exit8')
-        self.assertEqual(said.check(3, stdout=None, stderr=None)
-                         .stderr.split('\n')[0],
-                         '3 of 26 ssh failed: noresolve1,unreach[1-2]', said)
-        self.assertEqual(sorted(said.stderr.splitlines()), [
+        said.check(3, stdout=None, stderr=None)
+        lines = said.stderr.splitlines()
+        self.assertEqual(lines[:4], [
+            '3 of 26 did not log in:',
+            '  connection refused                unreach[1-2]',
+            '  name unknown                      noresolve1',
+            '2 of 26 exited with 7: web[3,17]'], said)
+        self.assertEqual(sorted(lines[4:]), [
             '1 of 26 ended by SIGKILL: signal9x',
             '1 of 26 exited with 8: exit8',
-            '1 of 26 timed out: slow1',
-            '2 of 26 exited with 7: web[3,17]',
-            '3 of 26 ssh failed: noresolve1,unreach[1-2]'], said)
+            '1 of 26 timed out after 3 s (-u): slow1'], said)
 
     def test_every_host_is_in_the_report_and_failed_ones_in_the_summary(self):
         said = fake('exit ${HOST#web}', 'web[0-120]')

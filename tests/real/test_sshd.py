@@ -93,34 +93,35 @@ class FailureTest(SshdTest):
         with socket.socket() as bound:      # and does not listen
             bound.bind(('127.0.0.1', 0))
             host = '127.0.0.1:%d' % bound.getsockname()[1]
-            self.check(4, '%s   255   (#)   ssh failed\n'
+            self.check(4, '%s   255   (#)   connection refused\n'
                           '  Error:\n\n  ssh: connect to host 127.0.0.1 port '
                           '%s: Connection refused\n\n'
                           % (host, host.split(':')[1]),
-                       '1 of 1 ssh failed: %s\n' % host, 'true', host)
+                       '1 of 1 connection refused: %s\n' % host, 'true', host)
 
     def test_name_that_nobody_knows(self):
         for name in 'no-such-host.invalid', NO_SUCH_HOST:
             said = self.classh('true', name, env={
                 'RES_OPTIONS': 'timeout:1 attempts:1'})
-            said.check(4, None, '1 of 1 ssh failed: %s\n' % name)
-            self.assertRegex(masked(said.stdout), r'\A%s   255   \(#\)   ssh '
-                             r'failed\n  Error:\n\n  ssh: Could not resolve '
+            said.check(4, None, '1 of 1 name unknown: %s\n' % name)
+            self.assertRegex(masked(said.stdout), r'\A%s   255   \(#\)   name '
+                             r'unknown\n  Error:\n\n  ssh: Could not resolve '
                              r'hostname %s: .*\n\n\Z' % (name, name), said)
 
     def test_command_that_takes_too_long(self):
         # What it printed before the limit is kept.
         self.check(3, '127.0.0.1   255   (#)   timed out after 4 s\n'
                       '  Output:\n\n  before\n\n',
-                   '1 of 1 timed out: 127.0.0.1\n',
+                   '1 of 1 timed out after 4 s (-u): 127.0.0.1\n',
                    '-u4', 'echo before; exec sleep 20', '127.0.0.1')
 
     def test_host_key_that_nobody_knows(self):
         said = self.classh('-O', 'UserKnownHostsFile=/dev/null', 'true',
                            '127.0.0.1')
-        said.check(4, None, '1 of 1 ssh failed: 127.0.0.1\n')
+        said.check(4, None, '1 of 1 host key unknown (-O StrictHostKey'
+                   'Checking=accept-new): 127.0.0.1\n')
         self.assertRegex(masked(said.stdout),
-                         r'\A127.0.0.1   255   \(#\)   ssh failed\n'
+                         r'\A127.0.0.1   255   \(#\)   host key unknown\n'
                          r'  Error:\n\n  (.*\n  )?'
                          r'Host key verification failed\.\n\n\Z', said)
 
@@ -131,13 +132,13 @@ class FailureTest(SshdTest):
             hosts.write('* ' + key.read())
         said = self.classh('-O', 'UserKnownHostsFile=' + known, 'true',
                            '127.0.0.1')
-        said.check(4, None, '1 of 1 ssh failed: 127.0.0.1\n')
+        said.check(4, None, '1 of 1 host key has CHANGED: 127.0.0.1\n')
         self.assertIn('REMOTE HOST IDENTIFICATION HAS CHANGED', said.stdout,
                       said)
 
     def test_user_who_is_not_let_in(self):
         said = self.classh('-lno-such-user', 'true', '127.0.0.1').check(
-            4, None, '1 of 1 ssh failed: 127.0.0.1\n')
+            4, None, '1 of 1 permission denied (-A): 127.0.0.1\n')
         self.assertIn('  no-such-user@127.0.0.1: Permission denied',
                       said.stdout, said)
 
@@ -156,7 +157,8 @@ class FailureTest(SshdTest):
             with stuck_server(greeting) as port:
                 host = '127.0.0.1:%d' % port
                 said = self.classh('-u.5', 'true', host)
-                said.check(3, None, '1 of 1 timed out: %s\n' % host)
+                said.check(3, None, '1 of 1 timed out after 0.5 s (-u): %s\n'
+                           % host)
                 # ssh has not yet said how it wants to end.
                 self.assertRegex(masked(said.stdout), r'\A%s   (255|-15)   '
                                  r'\(#\)   timed out after 0\.5 s\n\n\Z'
@@ -183,12 +185,12 @@ class FailureTest(SshdTest):
              for host, result in results.items()},
             {'127.0.0.1': (0, 'ok', ''),
              '127.0.0.2': (7, 'error', ''),
-             # ssh says 255 of its own accord and for these two.
-             '127.0.0.3': (255, 'ssh', 'ssh failed'),
-             '127.0.0.4': (255, 'ssh', 'ssh failed'),
+             # ssh says 255 of its own accord, for these two as well.
+             '127.0.0.3': (255, 'error', ''),
+             '127.0.0.4': (255, 'error', 'ended by a signal on the host'),
              '127.0.0.5': (255, 'killed', 'timed out after 4 s'),
-             refused: (255, 'ssh', 'ssh failed'),
-             NO_SUCH_HOST: (255, 'ssh', 'ssh failed')})
+             refused: (255, 'ssh', 'connection refused'),
+             NO_SUCH_HOST: (255, 'ssh', 'name unknown')})
 
 
 class HostTest(SshdTest):

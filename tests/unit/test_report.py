@@ -186,7 +186,7 @@ class TallyTest(unittest.TestCase):
             self.tally(result('ok'), *self.FAILED).summary(),
             '4 of 8 exited with 7: web[1-3,17]\n'
             '2 of 8 ssh failed: db[1-2]\n'
-            '1 of 8 timed out: slow\n')
+            '1 of 8 timed out after 3 s (-u): slow\n')
 
     def test_causes_are_told_apart_by_their_word_not_by_what_follows(self):
         tally = self.tally(*(

@@ -71,7 +71,7 @@ class CauseTest(unittest.TestCase):
                 ('', 7, '', 'exited with 7'),
                 ('ssh', 255, 'ssh failed', 'ssh failed'),
                 ('timeout', -15, 'timed out after 3 s, would not die',
-                 'timed out'),
+                 'timed out after 3 s'),
                 ('start', 255, 'ssh could not be started: out of memory',
                  'ssh could not be started'),
                 ('signal', -9, 'ended by SIGKILL', 'ended by SIGKILL'),
