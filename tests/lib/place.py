@@ -15,6 +15,7 @@ import time
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(TESTS)
 FAKE_SSH = shlex.quote(os.path.join(TESTS, 'bin', 'fake_ssh'))  # for --ssh
+LOGGING_SSH = shlex.quote(os.path.join(TESTS, 'bin', 'logging_ssh'))
 LOOPBACK = os.path.join(TESTS, 'loopback')
 CLASSH = os.path.join(ROOT, 'classh.py')
 
