@@ -2709,6 +2709,11 @@ class SSHJobMan:
         """True if the jobs are fed with something on stdin."""
         return self._dispatcher.feeder.has_input
 
+    @property
+    def input_lost(self):
+        """True if the input is no use any more, so that no job is started."""
+        return self._dispatcher.feeder.lost
+
     def pause(self, job):
         """Charge *job* for no time until resume(job): it waits for us."""
         self._dispatcher.pool.pause(job)
@@ -5173,7 +5178,9 @@ class Run:
             self._err.write(self._err.escape(self._tally.summary()))
             if self._tally.cut:
                 self._err.print_line(self._cut_line(self._tally.cut))
-        if not quiet or refusal or self._stops.faults:
+        # After a signal the status says that there may be some.
+        if (not quiet or refusal or self._stops.faults
+                or self._manager.input_lost):
             self._print_not_started('tried' if refusal else 'started')
 
     def _cut_line(self, hosts):
