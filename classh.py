@@ -3080,9 +3080,22 @@ class _Sink:
     def close(self, stop_level):
         if self._fd is not None:
             try:
+                if self._is_removed():
+                    self._complain('%s: removed, with all that went there'
+                                   % self.label)
                 os.close(self._fd)
             except OSError as error:    # NFS tells only now of a full disk
                 self._report(error)
+
+    def _is_removed(self):
+        status = os.fstat(self._fd)
+        if status.st_nlink or not stat.S_ISREG(status.st_mode):
+            return False            # it may have another name by now
+        try:
+            # Who names a file by /dev/fd/N may have removed it before.
+            return not os.path.samestat(status, os.stat(self.label))
+        except OSError:
+            return True
 
     def _report(self, error):
         self._complain('%s: %s' % (self.label, error.strerror))
