@@ -940,15 +940,19 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
     # ssh takes the first value that it gets for a setting (ssh_config(5)):
     # the port and the user of one host go before what is said of all hosts,
     # and that before our defaults.  An option as -a would win anywhere.
-    argv = list(ssh)
+    argv, own = list(ssh), []
     found = _HOST.fullmatch(host)
     name = found and (found.group('v6') or found.group('name'))
     if name:                        # not a bare v6 address
         host = (found.group('user') or '') + name
         if found.group('port'):
-            argv += ['-p', found.group('port')]
+            own += ['-p', found.group('port')]
     if '@' in host:
-        argv += ['-l', host.rpartition('@')[0]]
+        own += ['-l', host.rpartition('@')[0]]
+    # What *ssh* says is of all hosts, too.  Another program, which may run
+    # ssh, may not take them among its own arguments.
+    begin = 1 if os.path.basename(argv[0]) == 'ssh' else len(argv)
+    argv[begin:begin] = own
     for option in options:
         argv += ['-o', option]
     if user is not None and '@' not in host:
