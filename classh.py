@@ -1250,11 +1250,14 @@ def _kill_group(pid, signum):
         if os.getpgid(pid) == pid:
             os.killpg(pid, signum)
             return
-    with contextlib.suppress(OSError):      # not every kernel has it
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGSTOP)    # else it could start one more
+        # Not every kernel has this file.
         with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
             children = file.read().split()
     with contextlib.suppress(OSError):
         os.kill(pid, signum)        # first, or it would go on to the next
+        os.kill(pid, signal.SIGCONT)
     for child in children:
         _kill_group(int(child), signum)
 
