@@ -1141,15 +1141,19 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
     # ssh takes the first value that it gets for a setting (ssh_config(5)):
     # the port and the user of one host go before what is said of all hosts,
     # and that before our defaults.  An option as -a would win anywhere.
-    argv = list(ssh)
+    argv, own = list(ssh), []
     found = _HOST.fullmatch(host)
     name = found and (found.group('v6') or found.group('name'))
     if name:                        # not a bare v6 address
         host = (found.group('user') or '') + name
         if found.group('port'):
-            argv += ['-p', found.group('port')]
+            own += ['-p', found.group('port')]
     if '@' in host:
-        argv += ['-l', host.rpartition('@')[0]]
+        own += ['-l', host.rpartition('@')[0]]
+    # What *ssh* says is of all hosts, too.  Another program, which may run
+    # ssh, may not take them among its own arguments.
+    begin = 1 if os.path.basename(argv[0]) == 'ssh' else len(argv)
+    argv[begin:begin] = own
     for option in options:
         argv += ['-o', option]
     if user is not None and '@' not in host:
@@ -1370,9 +1374,10 @@ def _probe_log_level(argv, host):
 def _make_log_directory():
     """Make a directory for FIFOs that only we can use; return its path, or
     None where there is no room for one."""
-    # In memory a FIFO is made ten times as fast as on a disk.
-    for place in (os.environ.get('XDG_RUNTIME_DIR'), '/dev/shm',
-                  os.environ.get('TMPDIR'), '/tmp'):
+    # The user's own choice first; then in memory, where a FIFO is made
+    # several times as fast as on a disk.
+    for place in (os.environ.get('TMPDIR'),
+                  os.environ.get('XDG_RUNTIME_DIR'), '/dev/shm', '/tmp'):
         path = '%s/classh-%s' % (place, os.urandom(8).hex())
         if place and os.path.isabs(place):
             with contextlib.suppress(OSError):
@@ -1773,11 +1778,14 @@ def _kill_group(pid, signum):
         if os.getpgid(pid) == pid:
             os.killpg(pid, signum)
             return
-    with contextlib.suppress(OSError):      # not every kernel has it
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGSTOP)    # else it could start one more
+        # Not every kernel has this file.
         with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
             children = file.read().split()
     with contextlib.suppress(OSError):
         os.kill(pid, signum)        # first, or it would go on to the next
+        os.kill(pid, signal.SIGCONT)
     for child in children:
         _kill_group(int(child), signum)
 
@@ -3427,6 +3435,11 @@ class SSHJobMan:
         """True if the jobs are fed with something on stdin."""
         return self._dispatcher.feeder.has_input
 
+    @property
+    def input_lost(self):
+        """True if the input is no use any more, so that no job is started."""
+        return self._dispatcher.feeder.lost
+
     def pause(self, job):
         """Charge *job* for no time until resume(job): it waits for us."""
         self._dispatcher.pool.pause(job)
@@ -4130,9 +4143,22 @@ class _Sink:
     def close(self, stop_level):
         if self._fd is not None:
             try:
+                if self._is_removed():
+                    self._complain('%s: removed, with all that went there'
+                                   % self.label)
                 os.close(self._fd)
             except OSError as error:    # NFS tells only now of a full disk
                 self._report(error)
+
+    def _is_removed(self):
+        status = os.fstat(self._fd)
+        if status.st_nlink or not stat.S_ISREG(status.st_mode):
+            return False            # it may have another name by now
+        try:
+            # Who names a file by /dev/fd/N may have removed it before.
+            return not os.path.samestat(status, os.stat(self.label))
+        except OSError:
+            return True
 
     def _report(self, error):
         self._complain('%s: %s' % (self.label, error.strerror))
@@ -6643,7 +6669,9 @@ class Run:
                 cut = self._tally.cut   # else all of it was shown as it came
             if cut:
                 self._err.print_line(self._cut_line(cut))
-        if not quiet or refusal or self._stops.faults:
+        # After a signal the status says that there may be some.
+        if (not quiet or refusal or self._stops.faults
+                or self._manager.input_lost):
             self._print_not_started('tried' if refusal else 'started')
 
     def _hint(self, cause, hosts):

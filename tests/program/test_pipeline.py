@@ -452,6 +452,21 @@ class InputTest(PipelineTest):
                     if os.path.exists(self.path(left)):
                         os.remove(self.path(left))
 
+    def test_hosts_not_started_for_lost_input_are_named_with_q(self):
+        # The exit status alone could be that of the others.
+        path = self.write('file', b'o' * 3000000)
+        with open(path, 'rb') as source:
+            command = self.start(
+                '-q', '-E', 'bad', '-I', '-f1',
+                'head -c 9; touch ready; %s; cat' % until('go'), 'h[1-3]',
+                stdin=source)
+        with command:
+            wait_until(lambda: os.path.exists(self.path('ready')))
+            self.write('file', b'new')
+            self.write('go')
+            command.finish().check(3, '', '2 not started: h[2-3]\n')
+        self.assertEqual(self.lines('bad'), ['h1'])
+
     def test_file_that_is_read_as_it_is_made(self):
         # Its size says 0, or a page, and what it holds is another matter.
         for path in '/proc/self/cmdline', '/proc/filesystems':

@@ -631,6 +631,20 @@ class FileTest(SinkTest):
             '1 of 4 exited with 7: fail7\n')
         self.assertEqual(self.read('bad'), 'fail7\n')
 
+    def test_file_that_is_removed_meanwhile(self):
+        for option in '-S', '--pickle':
+            self.classh('-q', option, 'names', 'rm names', 'h').check(
+                1, '', 'classh: names: removed, with all that went there\n')
+        # Another target may take its place, too.
+        os.mkdir(self.path('out'))
+        self.classh('-q', '-S', 'out/', '--pickle', 'out/h.out', 'true',
+                    'h').check(1, '', None)
+        # One with another name is not lost, nor one that never had a name.
+        self.classh('-q', '-S', 'names', 'mv names old', 'h').check()
+        self.assertEqual(self.lines('old'), ['h'])
+        self.classh('-q', '-S', '/dev/fd/7', 'true', 'h',
+                    before='exec 7>names; rm names').check()
+
     def test_half_a_name_is_not_left_behind(self):
         # web1, half of web12, is another host.  4 bytes are left.
         before = '#' * 4091 + '\n'

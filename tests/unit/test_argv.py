@@ -41,6 +41,15 @@ class SshArgvTest(unittest.TestCase):
         self.assertEqual((argv[1:3], argv.count('-l')), (['-l', 'al'], 1))
         self.assertNotIn('-l', self.argv('h'))
 
+    def test_user_and_port_of_a_host_go_before_those_of_ssh(self):
+        ssh = ['/a/ssh', '-l', 'bo', '-p', '9']
+        self.assertEqual(self.argv('al@h:22', ssh=ssh)[:9],
+                         ['/a/ssh', '-p', '22', '-l', 'al'] + ssh[1:])
+        self.assertEqual(self.argv('h', ssh=ssh)[:6], ssh + ['-o'])
+        # Not to be taken for arguments of another program.
+        ssh = ['wrap', '-e', 'ssh', '-v']
+        self.assertEqual(self.argv('al@h', ssh=ssh)[:6], ssh + ['-l', 'al'])
+
     def test_port_and_the_brackets_of_an_address_are_taken_off(self):
         for host, port, name in (
                 ('h:22', ['-p', '22'], 'h'),
