@@ -561,6 +561,7 @@ class HostQueue:
         self._sources = collections.deque()
         self._sources_ended = False     # until more are added
         self._expansion = iter(())
+        self._ahead = collections.deque()   # made by left(), not yet taken
         self._put_back = []
         self._delayed = []          # a heap of (due, number, host)
         self._numbers = itertools.count()
@@ -569,18 +570,24 @@ class HostQueue:
     @property
     def exhausted(self):
         """True if no host is left, until more are added or put back."""
-        return (self._sources_ended and not self._put_back
-                and not self._delayed)
+        return (self._sources_ended and not self._ahead
+                and not self._put_back and not self._delayed)
 
     def pending(self, now=math.inf):
         """Return whether take(now) may give a host, after a None."""
-        return (not self._sources_ended or bool(self._put_back)
+        return (not self._sources_ended or bool(self._ahead)
+                or bool(self._put_back)
                 or bool(self._delayed) and self._delayed[0][0] <= now)
 
     @property
     def next_due(self):
         """When the first of the delayed hosts is due; None: none is."""
         return self._delayed[0][0] if self._delayed else None
+
+    @property
+    def delayed(self):
+        """The hosts that are delayed: a list of (due, host), soonest first."""
+        return [(due, host) for due, _, host in sorted(self._delayed)]
 
     def add(self, hosts):
         """Append *hosts*, which may repeat earlier ones."""
@@ -623,6 +630,24 @@ class HostQueue:
             return self._put_back.pop()
         if self._delayed and self._delayed[0][0] <= now:
             return heapq.heappop(self._delayed)[2]
+        return self._ahead.popleft() if self._ahead else self._make()
+
+    def left(self):
+        """Return how many hosts can be taken, the delayed ones included;
+        None: that is not known, because they are too many to be made ahead.
+
+        Raise PatternError as take() does.
+        """
+        while not self._sources_ended and len(self._ahead) < EXPANSION_LIMIT:
+            host = self._make()
+            if host is None:
+                break
+            self._ahead.append(host)
+        return (len(self._ahead) + len(self._put_back) + len(self._delayed)
+                if self._sources_ended else None)
+
+    def _make(self):
+        """Return the next host of the sources, as take() does."""
         for _ in range(SKIP_BATCH):
             host = next(self._expansion, None)
             if host is not None:
@@ -2451,6 +2476,14 @@ class _Pool:
             self._loop.cancel(job.deadline)
             job.deadline = None
 
+    def time_left(self, job):
+        """Return the seconds until *job* is ended, 0 if that has begun; None
+        if it has no limit."""
+        if job.state != RUNNING:
+            return 0.0
+        return (job.deadline[0] - self._loop.now() if job.deadline
+                else job.time_left)
+
     def resume(self, job):
         if job.state == RUNNING and job.time_left is not None:
             self._set_deadline(job, self._loop.now() + job.time_left)
@@ -2755,6 +2788,11 @@ class LoginLimit:
         self._in_flight = set()     # jobs that are not logged in
         self._logins = 0            # since the last drop
         self._since = set()         # jobs started since it was lowered
+
+    @property
+    def in_flight(self):
+        """How many jobs are started and not logged in."""
+        return len(self._in_flight)
 
     def room(self):
         return (sys.maxsize if self.limit is None
@@ -3201,6 +3239,10 @@ def _call_watcher(fileobj, events, callback):
     callback(fileobj, events)
 
 
+def _call_back(callback):
+    callback()
+
+
 class SSHJobMan:
     """Runs *command* on *hosts*, at most *fanout* at once.
 
@@ -3310,6 +3352,39 @@ class SSHJobMan:
         return {job.host: now - job.clock_start
                 for job in self._dispatcher.pool.running.values()}
 
+    @property
+    def time_left(self):
+        """A dict of the hosts that run now: seconds until their limit; 0:
+        they are being ended; None: they have no limit."""
+        pool = self._dispatcher.pool
+        return {job.host: pool.time_left(job)
+                for job in pool.running.values()}
+
+    @property
+    def logging_in(self):
+        """How many of those that run are known not to be logged in."""
+        return self._dispatcher.pace.logins.in_flight
+
+    @property
+    def waiting(self):
+        """A dict of the hosts that wait to be tried again: seconds until
+        then, the soonest first."""
+        now = self._dispatcher.loop.now()
+        return {host: max(0.0, due - now)
+                for due, host in self._dispatcher.hosts.delayed}
+
+    @property
+    def left(self):
+        """How many hosts are not started, or wait to be tried again; None:
+        unknown.  Hosts are read ahead for it, and PatternError as in poll().
+        """
+        return self._dispatcher.hosts.left()
+
+    @property
+    def stopping(self):
+        """True once no more hosts are started: after stop() or drain()."""
+        return self._dispatcher.phase != _OPEN
+
     def add(self, hosts):
         """Run on *hosts* too; PatternError as for the constructor."""
         self._dispatcher.hosts.add(hosts)
@@ -3387,6 +3462,12 @@ class SSHJobMan:
 
     def __exit__(self, *exc_info):
         self.close()
+
+    def call_later(self, seconds, callback):
+        """Call callback() once, from poll(), after *seconds*, unless there
+        is nothing to wait for by then."""
+        loop = self._dispatcher.loop
+        loop.call_at(loop.now() + seconds, _call_back, callback)
 
     def extend_deadlines(self, seconds, least=STOPPED_MIN):
         """Charge no job for *seconds* in which the caller was busy, if they
@@ -4746,15 +4827,6 @@ def _leave_no_core():
         pass                        # it is 0, and only root may raise it
 
 
-def _number_of_hosts(hosts):
-    """Return how many the HostQueue *hosts* holds, None if too many."""
-    taken = list(itertools.islice(iter(hosts.take, None), EXPANSION_LIMIT))
-    number = len(taken) if hosts.exhausted else None
-    for host in reversed(taken):
-        hosts.put_back(host)
-    return number
-
-
 def _checked_secret(line, source):
     secret = line.rstrip(b'\r\n')
     if not secret or b'\n' in secret or b'\0' in secret:
@@ -4814,7 +4886,7 @@ def _ask_secret(what, hosts, stops):
     terminal.
     """
     import termios                  # few runs need it
-    number = hosts and _number_of_hosts(hosts)
+    number = hosts and hosts.left()
     prompt = 'Password for %s%s: ' % (what, '' if number is None else
                                       ' on 1 host' if number == 1 else
                                       ' on %d hosts' % number)
