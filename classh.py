@@ -3536,6 +3536,11 @@ STALL_LIMIT = 2.0       # seconds that a blocked stream is waited for once the
 WAITING_MAX = 1 << 20   # characters of lines that may wait for a slow reader
 LINE_SIZE = 1 << 16     # bytes of a line that are shown in one piece ...
 NAMELESS_SIZE = 1 << 24     # ... and without names, which mark the pieces
+STATUS_DELAY = 2.0      # seconds until a status line is first shown ...
+STATUS_SILENCE = 5.0    # ... and after a result that was shown there
+STATUS_INTERVAL = 0.25  # seconds at least between two of them
+LONG_RUN = 60.0         # seconds after which a line tells how long it took
+RATE_RESULTS = 20       # fewest results that a rate is taken from
 
 
 _LINE_ESCAPES = {code: '\\x%02x' % code
@@ -3594,6 +3599,7 @@ class Console:
         self.terminal = stream is not None and stream.isatty()
         self.colored = False        # see use_color()
         self.waited = 0.0           # seconds, for a reader who is slow
+        self.below = None           # a StatusLine below what is written
         self._stops = stops
         self._stream = stream
         self._held = bytearray()
@@ -3612,6 +3618,8 @@ class Console:
             self._held += text.encode('utf-8', 'surrogateescape')
         if flush or len(self._held) > READ_SIZE:
             held, self._held = self._held, bytearray()
+            if self.below is not None:
+                held[:0] = self.below.give_way()
             try:
                 if self.error is None:
                     self._write(held)
@@ -3675,9 +3683,40 @@ class Console:
     def fileno(self):
         return self._stream.fileno()
 
+    def write_if_ready(self, octets):
+        """Write *octets*, a few hundred at most, to a terminal, unless that
+        blocks or fails; return whether they were written."""
+        fd = self._stream.fileno()
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        try:
+            return (self.error is None
+                    and ready.poll(0) == [(fd, select.POLLOUT)]
+                    and os.write(fd, octets) > 0)
+        except OSError:
+            return False
+
     @property
     def reader_left(self):
         return isinstance(self.error, BrokenPipeError)
+
+    @property
+    def understands_codes(self):
+        """Whether this is a terminal that moves its cursor on request."""
+        return self.terminal and os.environ.get('TERM', 'dumb') != 'dumb'
+
+    def is_same_terminal(self, other):
+        """Return whether this Console and the *other* are one terminal."""
+        return (self.terminal and other.terminal
+                and len({os.fstat(console._stream.fileno()).st_rdev
+                         for console in (self, other)}) == 1)
+
+    def in_background(self):
+        """Return whether another job of the shell has this terminal."""
+        try:
+            return os.tcgetpgrp(self._stream.fileno()) != os.getpgrp()
+        except OSError:             # it belongs to another session
+            return False
 
     def line(self, text):
         """Return *text*, of ours, as one line, whatever names it holds."""
@@ -3711,8 +3750,7 @@ class Console:
         """Paint from now on: 'always', 'never', or 'auto': on a terminal,
         unless NO_COLOR is set or TERM is dumb."""
         self.colored = when == 'always' or when == 'auto' and (
-            self.terminal and os.environ.get('TERM', 'dumb') != 'dumb'
-            and not os.environ.get('NO_COLOR'))
+            self.understands_codes and not os.environ.get('NO_COLOR'))
 
     def paint(self, text, color):
         """Return *text*, which is escaped, in *color*, 'red' or 'green'."""
@@ -3732,14 +3770,25 @@ class Console:
     def _painted(self, text, code):
         return '\x1b[%sm%s\x1b[0m' % (code, text) if self.colored else text
 
+    def columns(self):
+        """Return how wide the terminal is now."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except OSError:
+            return 80
+
+    def line(self, text, width):
+        """Return what shows of *text* in one line of *width* columns, bytes
+        for write_if_ready()."""
+        encoding = self._stream.encoding
+        text = self.escape(text).encode(encoding, 'backslashreplace')
+        return _fold_line(text.decode(encoding), max(width, 1)).split(
+            '\n')[0].encode(encoding)
+
     def _fold(self, text):
         encoding = self._stream.encoding
         text = text.encode(encoding, 'backslashreplace').decode(encoding)
-        try:
-            width = os.get_terminal_size(self._stream.fileno()).columns
-        except OSError:
-            width = 0
-        width = max(width or 80, 20)
+        width = max(self.columns(), 20)
         # Most characters take one column, none more than the 8 of a tab.
         least = width // 8 if _WIDE(text) else width + 1
         return re.sub('(?m)^[^\n]{%d,}' % least,
@@ -3822,6 +3871,7 @@ class View:
     """
 
     data = None
+    live = True         # whether it writes each result as it comes
 
     def __init__(self, console):
         self.console = console      # where the view writes
@@ -3845,6 +3895,9 @@ class View:
 
     def interrupted(self):
         """Another line is about to be written to stderr."""
+
+    def entered(self):
+        """Enter was typed, and the terminal has begun a line."""
 
     def close(self):
         """The run is over, the summary not yet written."""
@@ -4066,6 +4119,220 @@ class Records(View):
             'causes': self._causes})
 
 
+def _duration(seconds, exact=False):
+    """Return *seconds* for a person; in one unit unless *exact*."""
+    seconds = round(seconds)
+    if seconds < (60 if exact else 100):
+        return '%d s' % seconds
+    minutes = seconds // 60 if exact else round(seconds / 60)
+    if minutes < 100:
+        rest = seconds % 60 if exact else 0
+        return '%d min' % minutes + (' %d s' % rest if rest else '')
+    return '%d h %d min' % divmod(minutes, 60)
+
+
+class Progress:
+    """Counts results, and says how far a run is: in one line, in lines with
+    all who run, and after a long run in a line that sums up its times.
+
+    all_named() returns whether all the hosts of the run are known to the
+    manager; *clock* returns seconds.
+    """
+
+    def __init__(self, clock=time.monotonic):
+        self._clock = clock
+        self._manager = None
+        self._all_named = None
+        self._begun = clock()
+        self._done = 0
+        self._bad = 0
+        self._times = None          # of the last results, oldest first
+        self._done_in = collections.Counter()   # second of the run: results
+        self._slowest = []          # a heap of two (seconds, host)
+
+    def begin(self, manager, all_named):
+        self._manager = manager
+        self._all_named = all_named
+        self._begun = self._clock()
+        # All jobs that start at once may end at once, too.
+        self._times = collections.deque(
+            [self._begun], max(RATE_RESULTS, 2 * manager.fanout))
+
+    def finished(self, result):
+        now = self._clock()
+        self._done += 1
+        self._bad += result.outcome != 'ok'
+        self._times.append(now)
+        self._done_in[int(now - self._begun)] += 1
+        heapq.heappush(self._slowest, (result.elapsed, result.host))
+        if len(self._slowest) > 2:
+            heapq.heappop(self._slowest)
+
+    def line(self):
+        """Return how far the run is, as str; what matters least is last."""
+        longest = itertools.islice(self._manager.running.items(), 2)
+        slowest = ', '.join('%s %d s' % item for item in longest)
+        return '   '.join(self._counts() + (
+            ['slowest: ' + slowest] if slowest else []))
+
+    def lines(self):
+        """Return the same and, a line for all who are as far, who runs and
+        who waits, and how long still; a list of str."""
+        left = self._manager.time_left
+        alike = collections.defaultdict(list)
+        for host, seconds in self._manager.running.items():
+            rest = left[host]
+            alike['%d s%s' % (seconds, (
+                '' if rest is None else ', being ended' if not rest
+                else ', %s left' % _duration(rest)))].append(host)
+        for host, seconds in self._manager.waiting.items():
+            alike['tried again in %d s' % math.ceil(seconds)].append(host)
+        return ['   '.join(self._counts())] + [
+            '  %s: %s' % (how_far, fold(hosts))
+            for how_far, hosts in alike.items()]
+
+    def _counts(self):
+        manager = self._manager
+        running, waiting = len(manager.running), len(manager.waiting)
+        left = manager.left if self._all_named() else None
+        counts = ['%d done' % self._done if left is None else
+                  '%d of %d' % (self._done, self._done + running + left)]
+        if self._bad:
+            counts.append('%d bad' % self._bad)
+        counts.append('%d running' % running)
+        if manager.logging_in:
+            counts[-1] += ' (%d logging in)' % manager.logging_in
+        if waiting:
+            counts.append('%d to be tried again' % waiting)
+        rate = self._rate()
+        if rate:
+            counts.append('%.0f/s' % rate if rate >= 1 else
+                          '%.0f/min' % (60 * rate) if 60 * rate >= 1 else
+                          '%.0f/h' % (3600 * rate))
+        return counts + self._estimate(running, left, rate)
+
+    def _rate(self):
+        """Return how many results come in a second, 0: nobody can tell."""
+        if self._done < min(self._manager.fanout, RATE_RESULTS // 2):
+            return 0                # those who are fast come first
+        return (len(self._times) - 1) / max(
+            self._clock() - self._times[0], STATUS_INTERVAL)
+
+    def _estimate(self, running, left, rate):
+        """Return how long the run will still take, a list of one str, or
+        empty: nobody can tell."""
+        if left and not self._manager.stopping:
+            return ['%s left' % _duration((running + left) / rate)
+                    ] if rate else []
+        limits = list(self._manager.time_left.values())
+        # Nobody else is started: it ends with the last of their limits.
+        if left is None or not limits or None in limits or not any(limits):
+            return []
+        return ['at most %s left' % _duration(max(limits))]
+
+    def summary(self):
+        """Return how long the run took and its hosts needed; None unless it
+        was a long one."""
+        seconds = self._clock() - self._begun
+        if seconds < LONG_RUN or not self._done:
+            return None
+        return '%d host%s in %s; half after %d s, 99 %% after %d s; ' \
+            'slowest: %s' % (
+                self._done, '' if self._done == 1 else 's',
+                _duration(seconds, exact=True), self._done_after(.5),
+                self._done_after(.99), ', '.join(
+                    '%s %d s' % (host, seconds) for seconds, host
+                    in sorted(self._slowest, reverse=True)))
+
+    def _done_after(self, part):
+        """Return after how many seconds *part* of the hosts were done."""
+        count = 0
+        for second in sorted(self._done_in):
+            count += self._done_in[second]
+            if count >= part * self._done:
+                return second
+        return 0
+
+
+class StatusLine(View):
+    """How far the run is, in a line below all else on the terminal.
+
+    It gives way to whatever else is written there: by the *consoles*, in
+    which it puts itself.  *live* says whether one of them shows each result.
+    """
+
+    # The cursor stays in front of the line, so that all of it can be erased
+    # though the terminal has broken it to fit a smaller window.
+    _ERASE = b'\r\x1b[J'
+
+    def __init__(self, consoles, progress, manager, live):
+        super().__init__(consoles[0])
+        self._consoles = consoles
+        self._progress = progress
+        self._manager = manager
+        self._live = live
+        self._shown = False
+        self._drawn = -math.inf     # when, and when something was written
+        self._written = time.monotonic()
+        for console in consoles:
+            console.below = self
+        self._wake()
+
+    def _wake(self):
+        """End a turn every second: jobs that run do so, but hosts that wait
+        to be tried again do not."""
+        self._manager.call_later(1, self._wake)
+
+    def tick(self):
+        now = time.monotonic()
+        since = now - self._written
+        if (since >= (STATUS_SILENCE if self._live else STATUS_DELAY)
+                and now - self._drawn >= STATUS_INTERVAL):
+            self._drawn = now
+            self._draw()
+
+    def _draw(self):
+        # Nothing may stop the run: neither Ctrl-S nor a shell that has taken
+        # the terminal back.
+        if self.console.in_background():
+            self._shown = False
+            return
+        # A line in the last column may move the cursor on.
+        line = self.console.line(self._progress.line(),
+                                 self.console.columns() - 1)
+        self._shown |= self.console.write_if_ready(
+            b'\r' + line + b'\x1b[J\r')
+
+    def give_way(self):
+        """Return the bytes that erase the line, for who writes now."""
+        if self._live:
+            self._written = time.monotonic()
+        shown, self._shown = self._shown, False
+        return self._ERASE if shown else b''
+
+    def entered(self):
+        if self._shown:             # what was typed has moved the cursor
+            self._shown = not self.console.write_if_ready(
+                b'\r\x1b[J\x1b[A' + self._ERASE)
+
+    def close(self):
+        if self._shown:
+            self.console.write_if_ready(self._ERASE)
+        for console in self._consoles:
+            console.below = None
+
+
+def choose_status_line(options, views, out, err, progress, manager):
+    """Return a list of the StatusLine that *options* want below what is
+    written to the Consoles *out* and *err*, empty where there is none."""
+    if (options.no_status or not err.understands_codes
+            or any(isinstance(view, Marks) for view in views)):
+        return []
+    consoles = [err, out] if out.is_same_terminal(err) else [err]
+    return [StatusLine(consoles, progress, manager, any(
+        view.live and view.console in consoles for view in views))]
+
+
 def choose_views(options, out, err):
     """Return a list of the views that *options* want on these Consoles."""
     if options.json == '-':
@@ -4207,6 +4474,11 @@ class _Sink:
 
     reader_left = False             # True: the reader of stdout has ended
 
+    @property
+    def uses_terminal(self):
+        """Whether a terminal may be written to, at any time."""
+        return self._fd is not None and os.isatty(self._fd)
+
     def __init__(self, label, complain, delivery):
         self.label = label
         self._complain = complain
@@ -4329,6 +4601,8 @@ class StdoutSink(_Sink):
         self._lines = _LineWriter(self._fail)
         super().__init__('stdout', complain, self._lines)
 
+    uses_terminal = property(lambda self: os.isatty(1))
+
     def open(self, manager):
         self._lines.open(manager, 1)
 
@@ -4437,6 +4711,8 @@ class ProgramSink(_Sink):
     The command has a session of its own, because Ctrl-C is to leave it
     PROGRAM_GRACE seconds.
     """
+
+    uses_terminal = True            # it may print what it likes
 
     def __init__(self, command, complain, stdout=None):
         self._lines = _LineWriter(self._report)
@@ -6425,6 +6701,12 @@ class _RunSinks:
         """The hosts whose output is in a sink, but not whole: a set."""
         return set().union(*(sink.cut for sink in self._sinks))
 
+    @property
+    def use_terminal(self):
+        """Whether something may be written to a terminal at any time, by a
+        sink, or by a program for what we know."""
+        return any(sink.uses_terminal for sink in self._sinks)
+
     def open(self, manager):
         for sink in self._sinks:
             sink.open(manager)
@@ -6451,19 +6733,6 @@ def _tell_idle_exclusions(hosts, say):
     idle = hosts.idle_exclusions()
     if idle:
         say('-x excludes none of these hosts: %s' % _excerpt(','.join(idle)))
-
-
-def _status_line(done, running):
-    """Return how many hosts are *done*, and which are *running* (host:
-    seconds) for how long."""
-    alike = collections.defaultdict(list)
-    for host, seconds in running.items():
-        alike[int(seconds)].append(host)
-    return '%d done, %d running%s' % (
-        done, len(running),
-        ''.join('%s %d s %s' % (',' if index else ':', seconds,
-                                fold(alike[seconds]))
-                for index, seconds in enumerate(alike)))
 
 
 def _take_rest(hosts):
@@ -6549,7 +6818,9 @@ class Run:
         self._err = err
         to_stdout = '-' in (options.good, options.bad, options.unreached)
         self._out = err if to_stdout else out
+        self._stdout = out
         self._tally = Tally()
+        self._progress = Progress()
         self._views = [*choose_views(options, self._out, err),
                        *_record_files(options, self.complain)]
         self._uses_stdout = to_stdout or any(
@@ -6557,7 +6828,8 @@ class Run:
         # What a program prints must not come between results or names.
         self._sinks = _RunSinks(options, self.complain,
                                 2 if self._uses_stdout else None)
-        self._listeners = [self._tally, *listeners, self._sinks, *self._views]
+        self._listeners = [self._tally, self._progress, *listeners,
+                           self._sinks, *self._views]
         self._stops_heeded = 0      # the level that was acted on
         self._sink_deadline = None  # when to leave unfinished sinks alone
         self._manager = None
@@ -6630,14 +6902,21 @@ class Run:
                       None if self._stdin_hosts else self._hosts)
         if self._uses_stdout:
             self._keep_open(_ReaderWatch(self._manager, self._stops))
-        # Keys belong to the source of hosts, to the prompt, or to a pager,
-        # which may be what reads our pipe.
-        keys = not (self._stdin_hosts or self._options.shell or _is_pipe(1)
-                    or stat.S_ISSOCK(os.fstat(1).st_mode))
+        # The terminal belongs to the source of hosts, or to a pager, which
+        # may be what reads our pipe.
+        piped = _is_pipe(1) or stat.S_ISSOCK(os.fstat(1).st_mode)
         self._terminal = _Terminal(
-            self._manager, self._print_status if keys else None,
+            self._manager,
+            None if piped or self._stdin_hosts else self._on_enter,
             self._stops.hang_up)
         self._keep_open(self._terminal)
+        self._progress.begin(self._manager, lambda: (
+            self._stdin_hosts is None or self._stdin_hosts.ended))
+        typed = self._stdin_hosts and os.isatty(0)
+        if not (piped or typed or self._sinks.use_terminal):
+            self._views += choose_status_line(
+                self._options, self._views, self._stdout, self._err,
+                self._progress, self._manager)
         if self._stdin_hosts:
             self._stdin_hosts.open(self._manager)
 
@@ -6709,8 +6988,16 @@ class Run:
             _tell_idle_exclusions(self._hosts, self.warn)
             self._hosts = None
 
+    def _on_enter(self):
+        for view in self._views:
+            view.entered()
+        self._print_status()
+
     def _print_status(self):
-        self.warn(_status_line(self._tally.total, self._manager.running))
+        first, *lines = self._progress.lines()
+        self.warn(first)
+        for line in lines:
+            self._err.print_line(line)
 
     def _refusal(self):
         return next(filter(None, (hook.refusal() for hook in self.hooks)), '')
@@ -6735,6 +7022,9 @@ class Run:
         if reader_left:
             return
         if not quiet:
+            times = self._progress.summary()
+            if times and self._err.terminal and not self._options.no_status:
+                self._err.print_line(times)
             self._err.write(self._err.escape(
                 self._tally.summary(self._hint)))
             if not any(view.data for view in self._views):
@@ -7141,6 +7431,10 @@ EXIT STATUS
   applies of 1, 3, 4, 5.  130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP; 141
   when nobody reads its output.
 
+WHILE IT RUNS
+  Enter or SIGUSR1 shows how far it is: who runs, who waits for another try,
+  and what is left of their time.  Ctrl-C ends what runs and starts no more.
+
 EXAMPLES
   classh 'hostname; date' host1, host2, host3
   classh -f 200 -u 30 uptime ./all-hosts 'web[01-40]' -x web13
@@ -7278,6 +7572,9 @@ def _make_parser():
                          choices=('auto', 'always', 'never'),
                          help='auto: on a terminal, unless NO_COLOR is set; '
                               'always; never')
+    results.add_argument('--no-status', action='store_true',
+                         help='no line on the terminal that tells how far the '
+                              'run is')
     results.add_argument('--maxrc', action='store_true',
                          help='exit with the largest remote status '
                               '(255: ssh error or killed)')
