@@ -3722,8 +3722,8 @@ class Console:
         """Return *text*, of ours, as one line, whatever names it holds."""
         return self.escape(text.translate(_LINE_ESCAPES)) + '\n'
 
-    def print_line(self, text):
-        self.write(self.line(text))
+    def print_line(self, *lines):
+        self.write(''.join(map(self.line, lines)))
 
     def write_text(self, text):
         """Write remote *text*, escaped.
@@ -4315,9 +4315,14 @@ class StatusLine(View):
             self._shown = not self.console.write_if_ready(
                 b'\r\x1b[J\x1b[A' + self._ERASE)
 
-    def close(self):
+    def hide(self):
+        """Erase the line, until the next tick() at least."""
         if self._shown:
+            self._shown = False
             self.console.write_if_ready(self._ERASE)
+
+    def close(self):
+        self.hide()
         for console in self._consoles:
             console.below = None
 
@@ -6510,6 +6515,27 @@ class _Terminal:
             return False
 
 
+class _Suspension:
+    """Calls prepare() before Ctrl-Z, SIGTSTP, stops this process."""
+
+    def __init__(self, prepare):
+        self._prepare = prepare
+        self._before = {}           # the signal: its handler before
+
+    def open(self):
+        self._before = _set_handlers({signal.SIGTSTP: self._suspend})
+
+    def _suspend(self, signum, frame):
+        self._prepare()
+        self.close()
+        os.kill(os.getpid(), signum)    # and here it stops
+        self.open()
+
+    def close(self):
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+
 def _is_pipe(fd):
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
@@ -6840,10 +6866,11 @@ class Run:
         self._terminal = None
         self._opened = []           # what is closed after the run
 
-    def warn(self, text):
+    def warn(self, text, *more):
+        """Tell *text*, and *more* lines that belong to it."""
         for view in self._views:
             view.interrupted()
-        self._err.print_line('classh: ' + text)
+        self._err.print_line('classh: ' + text, *more)
 
     def complain(self, text):
         self.warn(text)
@@ -6914,9 +6941,11 @@ class Run:
             self._stdin_hosts is None or self._stdin_hosts.ended))
         typed = self._stdin_hosts and os.isatty(0)
         if not (piped or typed or self._sinks.use_terminal):
-            self._views += choose_status_line(
-                self._options, self._views, self._stdout, self._err,
-                self._progress, self._manager)
+            for line in choose_status_line(
+                    self._options, self._views, self._stdout, self._err,
+                    self._progress, self._manager):
+                self._views.append(line)
+                self._keep_open(_Suspension(line.hide))
         if self._stdin_hosts:
             self._stdin_hosts.open(self._manager)
 
@@ -6994,10 +7023,7 @@ class Run:
         self._print_status()
 
     def _print_status(self):
-        first, *lines = self._progress.lines()
-        self.warn(first)
-        for line in lines:
-            self._err.print_line(line)
+        self.warn(*self._progress.lines())
 
     def _refusal(self):
         return next(filter(None, (hook.refusal() for hook in self.hooks)), '')

@@ -70,7 +70,7 @@ class ToldTest(SignalTest):
         command.signal(SIGUSR1)
         # A mark of progress may stand before or behind it.
         found = wait_until(lambda: re.search(
-            r'classh: [^\n]*\n', command.stderr[len(before):]),
+            r'classh: [^\n]*\n(  [^\n]*\n)*', command.stderr[len(before):]),
             what='an answer')
         return found.group()
 
@@ -81,16 +81,18 @@ class ToldTest(SignalTest):
             wait_until(lambda: 'exit3   3' in running.stdout)
             start = time.monotonic()
             self.assertRegex(
-                self.told(running), r'\Aclassh: 1 done, 4 running: '
-                r'\d+ s [^\n]*last1[^\n]*\n\Z')
+                self.told(running), r'\Aclassh: 1 of 7   1 bad   4 running\n'
+                r'(  \d+ s, 5 min left: [^\n]*\n)*'
+                r'  \d+ s, 5 min left: [^\n]*last1[^\n]*\n\Z')
             # A host is told with the others of its age.
             wait_until(lambda: time.monotonic() > start + 1.1)
             self.write('go-first')
             wait_until(lambda: 'first   0' in running.stdout)
             # One may turn a second older just before the other.
             line = wait_until(lambda: re.search(
-                r'classh: 2 done, 4 running: (\d+) s last1,web\[1-2\], '
-                r'(\d+) s last2\n', self.told(running)))
+                r'\Aclassh: 2 of 7   1 bad   4 running\n'
+                r'  (\d+) s, 5 min left: last1,web\[1-2\]\n'
+                r'  (\d+) s, 5 min left: last2\n\Z', self.told(running)))
             self.assertGreater(int(line.group(1)), int(line.group(2)))
             for host in ('web1', 'web2', 'last1', 'last2', 'last3'):
                 self.write('go-' + host)
@@ -101,7 +103,8 @@ class ToldTest(SignalTest):
             with self.start(*options + [': >up; ' + until('go'), 'a', 'exit0'],
                             stdin=b'input') as running:
                 wait_until(lambda: os.path.exists(self.path('up')))
-                self.assertRegex(self.told(running), r', [12] running: ')
+                self.assertRegex(self.told(running),
+                                 r' of 2   (\d+ bad   )?[12] running')
                 self.write('go')
                 said = running.finish().check(0, None, None)
             os.remove(self.path('go'))
@@ -111,11 +114,12 @@ class ToldTest(SignalTest):
     def test_line_stands_alone_among_marks(self):
         with self.start('--progress', until('go'), 'a', 'exit3') as running:
             wait_until(lambda: '?' in running.stderr)
-            self.assertIn('1 done, 1 running', self.told(running))
+            self.assertIn('1 of 2   1 bad   1 running\n', self.told(running))
             self.write('go')
             said = running.finish().check(5, '', None)
         self.assertRegex(said.stderr, r'\A\?\n'
-                         r'classh: 1 done, 1 running: \d s a\n\.\n1 of 2 ')
+                         r'classh: 1 of 2   1 bad   1 running\n'
+                         r'  \d s, 5 min left: a\n\.\n1 of 2 ')
 
     def test_storm_of_signals_that_end_nothing(self):
         harmless = (SIGUSR1, signal.SIGPIPE, signal.SIGWINCH, signal.SIGCHLD,
@@ -128,7 +132,8 @@ class ToldTest(SignalTest):
             said = running.finish().check(5, None, None)
         self.assertEqual(said.stdout.count('   3   ('), 201)
         for line in said.stderr.splitlines():
-            self.assertRegex(line, r'\Aclassh: \d+ done, \d+ running|'
+            self.assertRegex(line, r'\Aclassh: \d+ of 201   (\d+ bad   )?\d+ '
+                             r'running|  \d+ s, 5 min left: |'
                              r'201 of 201 exited with 3: ')
 
     def test_ignored_it_stays_ignored(self):
@@ -146,8 +151,8 @@ class EnterTest(SignalTest):
             terminal.expect('exit0   0')
             for _ in range(3):
                 terminal.type('\n')
-                terminal.expect('classh: 1 done, 1 running: ')
-                terminal.expect('s a\r\n')
+                terminal.expect('classh: 1 of 2   1 running')
+                terminal.expect('s, 5 min left: a\r\n')
             self.write('go')
             terminal.expect('a   0')
             terminal.finish().check(0, None)
@@ -158,7 +163,7 @@ class EnterTest(SignalTest):
             terminal.type('\x04')
             # What it read, it read before this signal.
             terminal.signal(SIGUSR1)
-            terminal.expect('1 done, 1 running')
+            terminal.expect('1 of 2   1 running')
             self.write('go')
             terminal.finish().check(0, None)
 
@@ -185,7 +190,7 @@ class EnterTest(SignalTest):
 class TypedAheadTest(SignalTest):
     """What is typed while a command runs is for the shell, or the pager."""
 
-    TOLD = ' running: '
+    TOLD = ' running\n'
     # The shell shows each line that it reads, up to the last.
     SHELL = ('%s; until [ "$line" = end ]; do read -r line; '
              'echo "read <$line>"; done')
@@ -381,7 +386,7 @@ class TerminalTest(SignalTest):
         with self.hung_up('set -m; "$@" >out 2>&1 & set +m; echo $! >pid; '
                           'wait $!; wait $!'):
             os.kill(int(self.read('pid')), SIGUSR1)
-            wait_until(lambda: ' running: ' in self.read('out'))
+            wait_until(lambda: ' running\n' in self.read('out'))
             self.write('go')
         self.assertEqual(self.read('status'), '0\n')
         self.assertEqual(self.lines('good'), ['exit0', 'a'])
@@ -411,7 +416,7 @@ class StopTest(SignalTest):
             terminal.expect('stopped with 148')
             terminal.type('\n')         # waits there until it goes on
             self.write('on')
-            terminal.expect('1 done, 1 running')
+            terminal.expect('1 of 2   1 running')
             self.write('go')
             terminal.expect('a   0')
             terminal.expect('ended with 0')
@@ -446,7 +451,7 @@ class StopTest(SignalTest):
             wait_until(lambda: time.monotonic() > end)
             running.signal(signal.SIGCONT)
             running.signal(SIGUSR1)     # it answers when it is awake again
-            wait_until(lambda: '1 done, 2 running' in running.stderr)
+            wait_until(lambda: '1 of 3   2 running' in running.stderr)
             self.write('go')
             said = running.finish().check(3, None, None)
         self.assertIn('a   0   (', said.stdout, said)
@@ -575,7 +580,7 @@ class EndTest(SignalTest):
             wait_until(lambda: os.path.exists(self.path('heard')))
             running.signal(SIGHUP)
             running.signal(SIGUSR1)
-            wait_until(lambda: ' running: ' in running.stderr)
+            wait_until(lambda: ' running\n' in running.stderr)
             self.write('go')
             said = running.finish().check(129, None, None)
         self.assertIn('saved\n', said.stdout, said)
