@@ -10,6 +10,7 @@ import codecs
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -20,6 +21,7 @@ import time
 from .commands import Run, environment
 from .place import POLL, RUN_LIMIT, TTY_LAG, WAIT_LIMIT
 from .processes import wait_until
+from .screen import Screen
 
 
 def state(pid):
@@ -31,7 +33,8 @@ def state(pid):
 class Terminal:
     """A command on a terminal, which it leads.
 
-    .shown is all that showed so far.  The *env* is added to the environment;
+    .shown is all that was written so far, .screen what is to be seen of it.
+    The *size* is (rows, columns).  The *env* is added to the environment;
     a None in it takes a name away.
     As a context manager the terminal is closed at the end, and what does not
     end by that is killed.
@@ -40,6 +43,7 @@ class Terminal:
     def __init__(self, argv, env=None, cwd=None, size=(24, 200)):
         self.argv = list(argv)
         self.shown = ''
+        self.screen = Screen(size[1])
         self._seen = 0
         # A read may end in the middle of a character.
         self._decode = codecs.getincrementaldecoder('utf-8')(
@@ -47,8 +51,7 @@ class Terminal:
         self._start = time.monotonic()
         self._master, slave = pty.openpty()
         try:
-            fcntl.ioctl(slave, termios.TIOCSWINSZ,
-                        struct.pack('4H', size[0], size[1], 0, 0))
+            self._set_size(*size)
             # A readline that draws nothing, whatever the user's own does.
             env = dict({'TERM': 'dumb', 'INPUTRC': '/dev/null'}, **env or {})
             # The first terminal that a session leader opens becomes the one
@@ -71,6 +74,14 @@ class Terminal:
         except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
+
+    def _set_size(self, rows, columns):
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ,
+                    struct.pack('4H', rows, columns, 0, 0))
+
+    def resize(self, rows, columns):
+        self._set_size(rows, columns)
+        self.screen.resize(columns)
 
     def hang_up(self):
         """Close the terminal, as a window that is closed does."""
@@ -100,10 +111,15 @@ class Terminal:
         """Take what shows within *timeout*; return False at the end."""
         if select.select([self._master], [], [], timeout)[0]:
             try:
-                self.shown += self._decode(os.read(self._master, 1 << 16))
+                self._take(os.read(self._master, 1 << 16))
             except OSError:             # EIO: everybody has closed it
                 return False
         return True
+
+    def _take(self, octets, final=False):
+        text = self._decode(octets, final)
+        self.shown += text
+        self.screen.feed(text)
 
     def expect(self, wanted, timeout=WAIT_LIMIT):
         """Wait until *wanted* shows; return what has shown until then.
@@ -118,6 +134,18 @@ class Terminal:
         begin = self._seen
         self._seen = self.shown.index(wanted, begin) + len(wanted)
         return self.shown[begin:self._seen].replace('\r\n', '\n')
+
+    def expect_screen(self, wanted, timeout=WAIT_LIMIT):
+        """Wait until the screen shows what matches the pattern *wanted*, in
+        which '^' and '$' are for a line; return the match."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = re.search(wanted, self.screen.text, re.MULTILINE)
+            if found:
+                return found
+            if not self._read(POLL) or time.monotonic() > deadline:
+                raise AssertionError('the screen never showed %r%s' % (
+                    wanted, self._run()))
 
     def _run(self):
         return Run(self.argv, self._popen.returncode, self.shown, '',
@@ -134,7 +162,7 @@ class Terminal:
         while self._master is not None and select.select(
                 [self._master], [], [], TTY_LAG)[0] and self._read(0):
             pass
-        self.shown += self._decode(b'', True)
+        self._take(b'', True)
         return self._run()
 
 
