@@ -638,7 +638,7 @@ class HostQueue:
 
         Raise PatternError as take() does.
         """
-        while not self._sources_ended and len(self._ahead) < EXPANSION_LIMIT:
+        while not self._sources_ended and len(self._ahead) <= EXPANSION_LIMIT:
             host = self._make()
             if host is None:
                 break
@@ -4156,14 +4156,14 @@ class Progress:
         self._begun = self._clock()
         # All jobs that start at once may end at once, too.
         self._times = collections.deque(
-            [self._begun], max(RATE_RESULTS, 2 * manager.fanout))
+            [self._begun], 1 + max(RATE_RESULTS, 2 * manager.fanout))
 
     def finished(self, result):
         now = self._clock()
         self._done += 1
         self._bad += result.outcome != 'ok'
         self._times.append(now)
-        self._done_in[int(now - self._begun)] += 1
+        self._done_in[round(now - self._begun)] += 1
         heapq.heappush(self._slowest, (result.elapsed, result.host))
         if len(self._slowest) > 2:
             heapq.heappop(self._slowest)

@@ -236,12 +236,12 @@ class MixedTest(WorkTest):
             wait_until(lambda: os.path.exists(self.path('up-b'))
                        and 'no room' in command.stderr)
             command.signal(signal.SIGUSR1)
-            wait_until(lambda: ' running\n' in command.stderr)
+            wait_until(lambda: ' running ' in command.stderr)
             self.write('go')
             said = command.finish().check(1, None, stderr=None)
         self.assertEqual(sorted(said.stdout.splitlines()), sorted(
             ['b', 'c'] + ['h%d' % n for n in range(1, 41)]), said)
-        for line in ('classh: no room', ' running\n', "'-bad' begins with",
+        for line in ('classh: no room', ' running ', "'-bad' begins with",
                      'exited with 3', '9 of 51 exited with 7'):
             self.assertIn(line, said.stderr)
 

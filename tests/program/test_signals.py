@@ -114,12 +114,12 @@ class ToldTest(SignalTest):
     def test_line_stands_alone_among_marks(self):
         with self.start('--progress', until('go'), 'a', 'exit3') as running:
             wait_until(lambda: '?' in running.stderr)
-            self.assertIn('1 of 2   1 bad   1 running\n', self.told(running))
+            self.assertIn('1 of 2   1 bad   1 running   at most 5 min left\n', self.told(running))
             self.write('go')
             said = running.finish().check(5, '', None)
         self.assertRegex(said.stderr, r'\A\?\n'
-                         r'classh: 1 of 2   1 bad   1 running\n'
-                         r'  \d s, 5 min left: a\n\.\n1 of 2 ')
+                         r'classh: 1 of 2   1 bad   1 running   '
+                         r'at most 5 min left\n  \d s, 5 min left: a\n\.\n1 of 2 ')
 
     def test_storm_of_signals_that_end_nothing(self):
         harmless = (SIGUSR1, signal.SIGPIPE, signal.SIGWINCH, signal.SIGCHLD,
@@ -190,7 +190,7 @@ class EnterTest(SignalTest):
 class TypedAheadTest(SignalTest):
     """What is typed while a command runs is for the shell, or the pager."""
 
-    TOLD = ' running\n'
+    TOLD = ' running '
     # The shell shows each line that it reads, up to the last.
     SHELL = ('%s; until [ "$line" = end ]; do read -r line; '
              'echo "read <$line>"; done')
@@ -386,7 +386,7 @@ class TerminalTest(SignalTest):
         with self.hung_up('set -m; "$@" >out 2>&1 & set +m; echo $! >pid; '
                           'wait $!; wait $!'):
             os.kill(int(self.read('pid')), SIGUSR1)
-            wait_until(lambda: ' running\n' in self.read('out'))
+            wait_until(lambda: ' running ' in self.read('out'))
             self.write('go')
         self.assertEqual(self.read('status'), '0\n')
         self.assertEqual(self.lines('good'), ['exit0', 'a'])
@@ -580,7 +580,7 @@ class EndTest(SignalTest):
             wait_until(lambda: os.path.exists(self.path('heard')))
             running.signal(SIGHUP)
             running.signal(SIGUSR1)
-            wait_until(lambda: ' running\n' in running.stderr)
+            wait_until(lambda: ' running ' in running.stderr)
             self.write('go')
             said = running.finish().check(129, None, None)
         self.assertIn('saved\n', said.stdout, said)
