@@ -561,7 +561,7 @@ class HostQueue:
         self._sources = collections.deque()
         self._sources_ended = False     # until more are added
         self._expansion = iter(())
-        self._ahead = collections.deque()   # made by left(), not yet taken
+        self._ahead = collections.deque()   # made by count(), not yet taken
         self._put_back = []
         self._delayed = []          # a heap of (due, number, host)
         self._numbers = itertools.count()
@@ -632,11 +632,11 @@ class HostQueue:
             return heapq.heappop(self._delayed)[2]
         return self._ahead.popleft() if self._ahead else self._make()
 
-    def left(self):
-        """Return how many hosts can be taken, the delayed ones included;
-        None: that is not known, because they are too many to be made ahead.
+    def count(self):
+        """Return how many hosts are left, the delayed ones included; None
+        where they are too many to be counted.
 
-        Raise PatternError as take() does.
+        They are made ahead for that: raise PatternError as take() does.
         """
         while not self._sources_ended and len(self._ahead) <= EXPANSION_LIMIT:
             host = self._make()
@@ -666,19 +666,6 @@ class HostQueue:
             else:
                 self._sources.popleft()
         return None
-
-    def count(self):
-        """Return how many hosts are left, None where they are too many to be
-        counted; none of them is taken."""
-        left = []
-        while len(left) < EXPANSION_LIMIT:
-            host = self.take()
-            if host is None:
-                break
-            left.append(host)
-        is_all = self.exhausted
-        self._put_back += reversed(left)
-        return len(left) if is_all else None
 
     def idle_exclusions(self):
         """Return the names in *exclude* that have matched no host so far."""
@@ -3378,7 +3365,7 @@ class SSHJobMan:
         """How many hosts are not started, or wait to be tried again; None:
         unknown.  Hosts are read ahead for it, and PatternError as in poll().
         """
-        return self._dispatcher.hosts.left()
+        return self._dispatcher.hosts.count()
 
     @property
     def stopping(self):
@@ -3686,13 +3673,9 @@ class Console:
     def write_if_ready(self, octets):
         """Write *octets*, a few hundred at most, to a terminal, unless that
         blocks or fails; return whether they were written."""
-        fd = self._stream.fileno()
-        ready = select.poll()
-        ready.register(fd, select.POLLOUT)
         try:
-            return (self.error is None
-                    and ready.poll(0) == [(fd, select.POLLOUT)]
-                    and os.write(fd, octets) > 0)
+            return (self.error is None and self.is_ready()
+                    and os.write(self.fileno(), octets) > 0)
         except OSError:
             return False
 
@@ -3708,13 +3691,13 @@ class Console:
     def is_same_terminal(self, other):
         """Return whether this Console and the *other* are one terminal."""
         return (self.terminal and other.terminal
-                and len({os.fstat(console._stream.fileno()).st_rdev
-                         for console in (self, other)}) == 1)
+                and os.fstat(self.fileno()).st_rdev
+                == os.fstat(other.fileno()).st_rdev)
 
     def in_background(self):
         """Return whether another job of the shell has this terminal."""
         try:
-            return os.tcgetpgrp(self._stream.fileno()) != os.getpgrp()
+            return os.tcgetpgrp(self.fileno()) != os.getpgrp()
         except OSError:             # it belongs to another session
             return False
 
@@ -3777,8 +3760,8 @@ class Console:
         except OSError:
             return 80
 
-    def line(self, text, width):
-        """Return what shows of *text* in one line of *width* columns, bytes
+    def cut(self, text, width):
+        """Return what shows of *text* in a line of *width* columns, bytes
         for write_if_ready()."""
         encoding = self._stream.encoding
         text = self.escape(text).encode(encoding, 'backslashreplace')
@@ -4298,8 +4281,8 @@ class StatusLine(View):
             self._shown = False
             return
         # A line in the last column may move the cursor on.
-        line = self.console.line(self._progress.line(),
-                                 self.console.columns() - 1)
+        line = self.console.cut(self._progress.line(),
+                                self.console.columns() - 1)
         self._shown |= self.console.write_if_ready(
             b'\r' + line + b'\x1b[J\r')
 
@@ -5167,7 +5150,7 @@ def _ask_secret(what, hosts, stops):
     terminal.
     """
     import termios                  # few runs need it
-    number = hosts and hosts.left()
+    number = hosts and hosts.count()
     prompt = 'Password for %s%s: ' % (what, '' if number is None else
                                       ' on 1 host' if number == 1 else
                                       ' on %d hosts' % number)
