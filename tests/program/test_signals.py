@@ -580,7 +580,7 @@ class EndTest(SignalTest):
             wait_until(lambda: os.path.exists(self.path('heard')))
             running.signal(SIGHUP)
             running.signal(SIGUSR1)
-            wait_until(lambda: ' running ' in running.stderr)
+            wait_until(lambda: ' 1 running\n' in running.stderr)
             self.write('go')
             said = running.finish().check(129, None, None)
         self.assertIn('saved\n', said.stdout, said)
