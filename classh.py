@@ -772,7 +772,7 @@ CAUSES = {
     'sudo': 'did not run the command under sudo',
 }
 
-OUTCOMES = 'ok', 'error', 'ssh', 'killed'
+OUTCOMES = 'ok', 'error', 'ssh', 'killed'      # best to worst
 
 # Field: its types, and its default, which records of version 1 rely on.
 _FIELDS = {
@@ -853,6 +853,11 @@ def _is_kept_out(result):
 def _is_lost(result):
     """Return whether output of *result* could not be kept."""
     return result.cause == 'output-lost'
+
+
+def _is_bad(result):
+    """Return whether *result* is no success, or cannot be shown whole."""
+    return result.outcome != 'ok' or _is_lost(result)
 
 
 def _is_cut(result):
@@ -1125,6 +1130,69 @@ def load(path):
         reader = (_load_json if file.peek(1).startswith(b'{')
                   else _load_pickles)
         yield from reader(path, file)
+
+
+def _write_all(fd, data):
+    """Write all of *data* to the descriptor *fd*."""
+    data = memoryview(data)
+    while data:
+        try:
+            data = data[os.write(fd, data):]
+        except BlockingIOError:     # set by a process that shares it
+            ready = select.poll()
+            ready.register(fd, select.POLLOUT)
+            ready.poll()
+
+
+class _KeptResults:
+    """Listens to a run and keeps its Results, by host; their output is in a
+    temporary file.
+
+    .heads maps each host, in order of finishing, to its Result without
+    output.
+    """
+
+    def __init__(self):
+        self.heads = {}
+        self._stored = {}           # host: offset in the file, or its Result
+        self._file = None
+        self._end = 0
+
+    def finished(self, result):
+        self.heads[result.host] = result._replace(output='', errors='')
+        try:
+            self._stored[result.host] = self._store(result)
+        except OSError:
+            self._stored[result.host] = result      # in memory: no space
+
+    def _store(self, result):
+        import pickle
+        if self._file is None:
+            import tempfile
+            self._file = tempfile.TemporaryFile(buffering=0)
+        record = pickle.dumps(tuple(result), pickle.HIGHEST_PROTOCOL)
+        offset = self._file.seek(self._end)
+        _write_all(self._file.fileno(), record)
+        self._end += len(record)
+        return offset
+
+    def __getitem__(self, host):
+        """Return the whole Result of *host*.  Raise OSError."""
+        import pickle
+        stored = self._stored[host]
+        if isinstance(stored, Result):
+            return stored
+        with open(self._file.fileno(), 'rb', closefd=False) as file:
+            file.seek(stored)
+            try:
+                return Result(*pickle.load(file))
+            except (EOFError, pickle.UnpicklingError):
+                # Somebody has made the file shorter.
+                raise OSError(errno.EIO, os.strerror(errno.EIO)) from None
+
+    def close(self):
+        if self._file is not None:
+            self._file.close()
 
 
 # -- Transports -------------------------------------------------------------
@@ -3683,6 +3751,10 @@ class Console:
     def reader_left(self):
         return isinstance(self.error, BrokenPipeError)
 
+    def stop_level(self):
+        """Return how often an end was asked for, as StopRequests.level()."""
+        return self._stops.level() if self._stops else 0
+
     @property
     def understands_codes(self):
         """Whether this is a terminal that moves its cursor on request."""
@@ -3822,28 +3894,39 @@ def _ordinal(number):
     return '%d%s' % (number, 'th' if number % 100 in (11, 12, 13) else ending)
 
 
-def report(result, console=None):
-    """Return the few lines that show *result* to a person, as str; with a
-    *console*, escaped and painted for its write_folded().
+def _part(console, title, text):
+    """Return *text* under its *title*, escaped; '' if there is none.
 
     Lines of remote text are indented, so that none can pass for ours.
     """
+    return text and '  %s:\n\n%s' % (title, console.escape(_indent(text)))
+
+
+def _block(head, *parts):
+    """Return the line *head* and the *parts* below it, as one str."""
+    parts = [head, *filter(None, parts)]
+    return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
+
+
+def _notes(result, *notes):
+    """Return what the head of a report of *result* ends with, as str;
+    *notes* may be empty."""
+    notes += (_is_cut(result) and 'output cut at its limit',)
+    return ('   ' + ', '.join(filter(None, notes))).rstrip()
+
+
+def report(result, console=None):
+    """Return the few lines that show *result* to a person, as str; with a
+    *console*, escaped and painted for its write_folded()."""
     console = console or _PLAIN
-    notes = [result.reason] if result.reason else []
-    if result.tries > 1:
-        notes.append('at the %s try' % _ordinal(result.tries))
-    if _is_cut(result):
-        notes.append('output cut at its limit')
+    console = console or _PLAIN
+    tries = result.tries > 1 and 'at the %s try' % _ordinal(result.tries)
     head = '%s   %s   (%.1f)' % (
         console.host(result.host),
         console.status(result.exitcode, result.outcome), result.elapsed)
-    parts = [head + console.escape(
-        '   ' + ', '.join(notes) if notes else '')]
-    for title, text in ('Error', result.stderr), ('Output', result.output):
-        if text:
-            parts.append('  %s:\n\n%s' % (title, console.escape(
-                _indent(text))))
-    return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
+    return _block(head + console.escape(_notes(result, result.reason, tries)),
+                  _part(console, 'Error', result.stderr),
+                  _part(console, 'Output', result.output))
 
 
 class View:
@@ -3855,11 +3938,17 @@ class View:
 
     data = None
     live = True         # whether it writes each result as it comes
+    cut = ()            # hosts whose output it has in part only
 
     def __init__(self, console):
         self.console = console      # where the view writes
+        self.beside = ()            # the views that use the same terminal
 
-    cut = ()                    # hosts whose output it has in part only
+    def show(self, text):
+        """Write *text* as Console.write_folded() does."""
+        for view in self.beside:
+            view.interrupted()
+        self.console.write_folded(text)
 
     def open(self, manager, hosts):
         """The run is about to begin: *manager* runs its command on the
@@ -3877,13 +3966,14 @@ class View:
         at most."""
 
     def interrupted(self):
-        """Another line is about to be written to stderr."""
+        """Another line is about to be written to the same terminal."""
 
     def entered(self):
         """Enter was typed, and the terminal has begun a line."""
 
     def close(self):
-        """The run is over, the summary not yet written."""
+        """The run is over, the summary not yet written.  May raise OSError
+        or MemoryError for what cannot be shown."""
 
     def ended(self, status, not_started):
         """The summary is written; *status* is the exit status.
@@ -3897,7 +3987,17 @@ class Report(View):
     """The whole result of each host, as it finishes."""
 
     def finished(self, result):
-        self.console.write_folded(report(result, self.console))
+        self.show(report(result, self.console))
+
+
+class BadReport(Report):
+    """The whole result of each host that failed; of the others nothing."""
+
+    live = False
+
+    def finished(self, result):
+        if _is_bad(result):
+            super().finished(result)
 
 
 class Marks(View):
@@ -4100,6 +4200,388 @@ class Records(View):
             **self._outcomes, 'not_started': left,
             'elapsed': round(time.monotonic() - self._begun, 3),
             'causes': self._causes})
+
+
+def _own_names(host):
+    """Return the name of *host* without user and port, and the first label
+    of that, as bytes.  An address is one label."""
+    found = _HOST.fullmatch(host)
+    name = (found and (found.group('v6') or found.group('name'))
+            or host.rpartition('@')[2])
+    label = name if re.fullmatch(r'[0-9.]*|.*:.*', name) else (
+        name.partition('.')[0])
+    return os.fsencode(name), os.fsencode(label or name)
+
+
+def _in_word(octet):
+    return octet.isalnum() or octet == b'_'
+
+
+def _mask(octets, host, mark):
+    """Return *octets* with *mark* in place of each name of *host*, where that
+    is a word of its own.
+
+    (An expression made for each host would take longer to make than to use.)
+    """
+    name, label = _own_names(host)
+    begin, masked = 0, bytearray()
+    found = octets.find(label)
+    while found >= 0:
+        after = found + 1
+        if not _in_word(octets[found - 1:found]):
+            for own in name, label:
+                end = found + len(own)
+                if (octets.startswith(own, found)
+                        and not _in_word(octets[end:end + 1])):
+                    masked += octets[begin:found]
+                    masked += mark
+                    begin = after = end
+                    break
+        found = octets.find(label, after)
+    return bytes(masked + octets[begin:]) if begin else octets
+
+
+def _digest(head, texts):
+    import hashlib                  # few runs need it
+    digest = hashlib.blake2b(repr(head).encode(), digest_size=16)
+    for text in texts:
+        digest.update(b'%d:' % len(text))
+        digest.update(text)
+    return digest.digest()
+
+
+def _has_known_cause(result):
+    """Return whether the cause says what ssh's words do: they name the host,
+    perhaps by its address."""
+    return result.outcome == 'ssh' and result.cause not in ('', 'ssh')
+
+
+def _alike_reason(result):
+    return cause_text(result) if _has_known_cause(result) else result.reason
+
+
+def _answer(result):
+    """Return what makes the answer of *result*: values that are compared
+    as they are, and texts, bytes, in which the host may be named."""
+    texts = [result.diagnostics, result.errors, result.output,
+             _alike_reason(result)]
+    if _has_known_cause(result):
+        texts[0] = ''
+        if not result.diagnostics:  # ssh had no log of its own
+            texts[1] = ''
+    return ((result.outcome, result.exitcode, result.cause, result.truncated),
+            [text.encode('utf-8', 'surrogateescape') for text in texts])
+
+
+class _Group:
+    """The hosts that gave one answer."""
+
+    __slots__ = ('hosts', 'seconds', 'result', 'named', 'joined', 'pattern')
+
+    def __init__(self, result, named):
+        self.hosts = []
+        self.seconds = []           # that each took
+        self.result = result        # of the first of them, without output
+        self.named = named          # the host whose names are masked, or None
+        self.joined = None          # a host that is alike by line
+        self.pattern = None         # .hosts, folded
+
+    def add(self, host, seconds):
+        self.hosts.append(host)
+        self.seconds.append(seconds)
+
+    def status(self):
+        """Return what hosts of one answer have in common besides texts."""
+        return _answer(self.result)[0]
+
+    def head(self, console, note=''):
+        """Return the line that names the hosts, for *console*."""
+        times = ['%.1f' % seconds for seconds in (min(self.seconds),
+                                                  max(self.seconds))]
+        if times[0] == times[1]:
+            del times[0]
+        result = self.result
+        return '%s   %s   %d host%s   (%s)%s' % (
+            console.host(self.pattern),
+            console.status(result.exitcode, result.outcome), len(self.hosts),
+            '' if len(self.hosts) == 1 else 's', ' to '.join(times),
+            console.escape(_notes(result, _alike_reason(result), note)))
+
+    def mask(self, text):
+        """Return *text*, str, with {host} for the name of its host."""
+        if not self.named:
+            return text
+        return _mask(text.encode('utf-8', 'surrogateescape'), self.named,
+                     b'{host}').decode('utf-8', 'surrogateescape')
+
+    def order(self):
+        """Return a sort key: good ones first, then the larger ones."""
+        return (_is_bad(self.result), -len(self.hosts),
+                OUTCOMES.index(self.result.outcome),
+                _natural_key(self.pattern))
+
+
+DIFF_LIMIT = 5000       # lines of a text that is shown as a diff
+DIFF_BEGINNING = 20     # lines shown of one that is longer
+
+
+def _is_long(text):
+    return text.count('\n') > DIFF_LIMIT
+
+
+def _unmask(text, plain, old):
+    """Return *text*, in which the name of the host is masked, but for lines
+    that stand in *old* as they do in *plain*, where the name is not."""
+    known = set(old.split('\n'))
+    return '\n'.join(
+        named if named in known else line
+        for line, named in zip(text.split('\n'), plain.split('\n')))
+
+
+def _are_alike(lines, others, host):
+    """Return whether the *lines* of *host*, plain and masked, are each like
+    those of *others*, in one of the two ways or with its own name there."""
+    names = [os.fsdecode(name) for name in _own_names(host)]
+    return len(lines) == len(others) and all(
+        plain == other or masked == wanted
+        or any(wanted.replace('{host}', name) == plain for name in names)
+        for (plain, masked), (other, wanted) in zip(lines, others))
+
+
+LARGE_GROUPS = 4        # groups that a host like no other is compared with
+
+
+def _streams(result):
+    return result.stderr, result.output
+
+
+class _Answers:
+    """The results of a run by their answers: one copy of each different
+    answer, and for each host a digest or two.
+
+    A name may be a common word as well, as of a host 'a' that prints 'a
+    file'.  So where a host is named, its answer is like those that are equal
+    but for the names, or like those that are equal, whichever are more; and
+    one that is like no other is compared with the most common ones by line.
+    """
+
+    def __init__(self, mask):
+        # No host can know the mark, and print it to seem alike.
+        self._mark = os.urandom(8) if mask else None
+        self._kept = _KeptResults()     # of the first host of each answer
+        # Digest: whose result is kept for it, and whose names to mask there.
+        self._known = {}
+        self._entries = []          # digest masked and plain, host, seconds
+
+    def add(self, result):
+        head, texts = _answer(result)
+        plain = masked = _digest(head, texts)
+        if self._mark:
+            texts, before = [_mask(text, result.host, self._mark)
+                             for text in texts], texts
+            if texts != before:
+                masked = _digest(head, texts)
+        if masked not in self._known:
+            if plain not in self._known:
+                self._kept.finished(result)
+                self._known[plain] = result.host, None
+            named = self._mark or _has_known_cause(result)
+            self._known[masked] = (self._known[plain][0],
+                                   result.host if named else None)
+        self._entries.append((masked, plain, result.host, result.elapsed))
+
+    def groups(self):
+        """Return a list of _Groups in the order in which to show them."""
+        sizes = collections.Counter(
+            key for masked, plain, _, _ in self._entries
+            for key in {masked, plain})
+        groups, named = {}, []
+        for masked, plain, host, seconds in self._entries:
+            key = masked
+            if plain in self._known and sizes[plain] > sizes[masked]:
+                key = plain
+            elif masked != plain and sizes[masked] == 1:
+                named.append(key)
+            if key not in groups:
+                kept, own = self._known[key]
+                groups[key] = _Group(self._kept.heads[kept], own)
+            groups[key].add(host, seconds)
+        self._join_named(groups, named)
+        for group in groups.values():
+            group.pattern = fold(group.hosts)
+        return sorted(groups.values(), key=_Group.order)
+
+    def _join_named(self, groups, lone):
+        """Let the host of each *lone* key join a large group whose lines are
+        all like its own."""
+        by_status = collections.defaultdict(list)
+        for group in groups.values():
+            by_status[group.status()].append(group)
+        large = {status: [(group, self._lines(group)) for group in
+                          heapq.nlargest(LARGE_GROUPS, alike,
+                                         key=lambda group: len(group.hosts))]
+                 for status, alike in by_status.items()} if lone else {}
+        for key in lone:
+            group = groups[key]
+            others = [(other, lines) for other, lines
+                      in large[group.status()]
+                      if lines and other.hosts and other is not group]
+            lines = others and len(group.hosts) == 1 and self._lines(group)
+            for other, wanted in others:
+                if lines and _are_alike(lines, wanted, group.named):
+                    other.add(group.hosts.pop(), group.seconds.pop())
+                    other.joined = group.result.host
+                    del groups[key]
+                    break
+
+    def _lines(self, group):
+        """Return each line of an answer, plain and masked; None if there are
+        too many, or they cannot be read."""
+        try:
+            texts = _streams(self._kept[group.result.host])
+        except OSError:
+            return None
+        if any(map(_is_long, texts)):
+            return None
+        # A line more parts the two.
+        return [pair for text in texts for pair in (
+            *zip(text.split('\n'), group.mask(text).split('\n')), ('', ''))]
+
+    def texts(self, group):
+        """Return what to show of the stderr and the stdout of *group*.
+        Raise OSError."""
+        texts = _streams(self._kept[group.result.host])
+        if group.hosts == [group.result.host]:
+            return texts
+        masked = [group.mask(text) for text in texts]
+        if group.joined is None:
+            return masked
+        return [_unmask(*three) for three in zip(
+            masked, texts, _streams(self._kept[group.joined]))]
+
+    def close(self):
+        self._kept.close()
+
+
+def _short_name(pattern):
+    """Return *pattern*, cut to EXCERPT_LENGTH."""
+    return (pattern if len(pattern) <= EXCERPT_LENGTH
+            else pattern[:EXCERPT_LENGTH] + '...')
+
+
+def _diff_lines(text):
+    """Return the lines of *text*; a last one without a newline says so."""
+    lines = text.split('\n')
+    last = lines.pop()
+    return lines + [last + '\n\\ no newline at the end'] if last else lines
+
+
+def _diff(old, new, old_name, new_name):
+    """Return how the text *new* differs from *old*, as a unified diff."""
+    import difflib                  # few runs need it
+    return '\n'.join(difflib.unified_diff(
+        _diff_lines(old), _diff_lines(new), old_name, new_name, lineterm=''))
+
+
+def _paint_diff(console, text):
+    """Return *text*, a diff with an indent, in colour on *console*."""
+    return re.sub('(?m)^  ([-+]).*', lambda found: console.paint(
+        found.group(), 'red' if found.group(1) == '-' else 'green'),
+        text) if console.colored else text
+
+
+def _first_difference(old, new):
+    """Return the number of the first line in which the texts differ."""
+    return next(number for number, (line, other) in enumerate(
+        itertools.zip_longest(io.StringIO(old), io.StringIO(new)), 1)
+        if line != other)
+
+
+def _beginnings(old, new, old_name, new_name):
+    """Return the first lines of each text, as in a diff."""
+    lines = []
+    for head, sign, text in ('--- ' + old_name, '-', old), (
+            '+++ ' + new_name, '+', new):
+        lines.append(head)
+        lines += [sign + line.rstrip('\n') for line in itertools.islice(
+            io.StringIO(text), DIFF_BEGINNING)]
+    return '\n'.join(lines)
+
+
+class Gather(View):
+    """Each different answer once, with the hosts that gave it, at the end.
+
+    Good answers come first, and of these the most common, so that what is
+    odd stands next to the prompt.  With *diff* the first is shown whole, and
+    the output of the others as a diff against it.
+    """
+
+    live = False
+
+    def __init__(self, console, mask=True, diff=False):
+        super().__init__(console)
+        self._answers = _Answers(mask)
+        self._diff = diff
+        self._first = None          # with *diff*: a pattern, and the output
+
+    def finished(self, result):
+        self._answers.add(result)
+
+    def close(self):
+        groups = self._answers.groups()
+        if self._diff and groups:   # the largest of the best outcome first
+            first = min(groups, key=lambda group: OUTCOMES.index(
+                group.result.outcome))
+            groups.remove(first)
+            groups.insert(0, first)
+        level, problem = self.console.stop_level(), None
+        for shown, group in enumerate(groups):
+            if self.console.error or self.console.stop_level() > level:
+                self.show('%d of %d answers not shown\n' % (
+                    len(groups) - shown, len(groups)))
+                break
+            try:
+                self._show(group)
+            except (OSError, MemoryError) as error:
+                problem = problem or error
+                self.show(_block(group.head(self.console, 'output lost')))
+        self._answers.close()
+        if problem:
+            raise problem
+
+    def _show(self, group):
+        errors, output = self._answers.texts(group)
+        note, shown = '', _part(self.console, 'Output', output)
+        if self._diff and (output or group.result.outcome != 'ssh'):
+            note, shown = self._compare(group, output)
+        self.show(_block(group.head(self.console, note),
+                         _part(self.console, 'Error', errors), shown))
+
+    def _compare(self, group, output):
+        """Return how *output* differs from that of the first group: a note
+        for the head, and what to show in its place."""
+        name, text = _short_name(group.pattern), output
+        if len(group.hosts) == 1:   # else it is masked
+            text = group.mask(output)
+        if self._first is None:
+            self._first = name, text
+            return '', _part(self.console, 'Output', text)
+        first_name, first = self._first
+        is_long = _is_long(first) or _is_long(text)
+        if not is_long:
+            text = _unmask(text, output, first)
+        if text == first:
+            return 'output as of ' + first_name, ''
+        title = 'Output differs'
+        if is_long:
+            title += ' from line %d on; of each the first %d' % (
+                _first_difference(first, text), DIFF_BEGINNING)
+        shown = (_beginnings if is_long else _diff)(first, text, first_name,
+                                                    name)
+        if self.console.terminal:   # which is shown CR LF as LF
+            shown = shown.replace('\r', '\\x0d')
+        return '', _paint_diff(self.console, _part(self.console, title,
+                                                   shown))
 
 
 def _duration(seconds, exact=False):
@@ -4321,15 +4803,47 @@ def choose_status_line(options, views, out, err, progress, manager):
         view.live and view.console in consoles for view in views))]
 
 
+# Ways to show a run: the option, whether the options want it, what makes its
+# view from them and the Consoles of stdout and stderr, and the options that
+# it may stand beside.
+_Way = collections.namedtuple('_Way', 'name wanted view beside')
+_WAYS = (
+    _Way('--progress', lambda options: options.progress,
+         lambda options, out, err: Marks(err), ()),
+    _Way('-b', lambda options: options.gather and not options.diff,
+         lambda options, out, err: Gather(out, not options.no_mask),
+         ('--progress',)),
+    _Way('--diff', lambda options: options.diff,
+         lambda options, out, err: Gather(out, not options.no_mask, True),
+         ('--progress',)),
+    _Way('--bad', lambda options: options.bad_only,
+         lambda options, out, err: BadReport(out), ('--progress',)),
+    _Way('-P', lambda options: options.stream,
+         lambda options, out, err: Stream(out, err, not options.no_prefix),
+         ()),
+    _Way('--json', lambda options: options.json == '-',
+         lambda options, out, err: Records(out, options), ('-q',)),
+    _Way('-q', lambda options: options.quiet, None, ()),
+)
+
+
 def choose_views(options, out, err):
-    """Return a list of the views that *options* want on these Consoles."""
-    if options.json == '-':
-        return [Records(out, options)]
-    if options.stream:
-        return [Stream(out, err, not options.no_prefix)]
-    if options.progress:
-        return [Marks(err)]
-    return [] if options.quiet else [Report(out)]
+    """Return a list of the views that *options* want on these Consoles.
+
+    Raise UsageError if two of the options exclude each other.
+    """
+    ways = [way for way in _WAYS if way.wanted(options)]
+    for one, other in itertools.combinations(ways, 2):
+        if one.name not in other.beside and other.name not in one.beside:
+            raise UsageError('%s and %s are two ways to show results: choose '
+                             'one' % (one.name, other.name))
+    views = [way.view(options, out, err) for way in ways if way.view
+             ] if ways else [Report(out)]
+    for view in views:
+        view.beside = [other for other in views if other is not view and (
+            other.console is view.console
+            or other.console.is_same_terminal(view.console))]
+    return views
 
 
 class ViewHooks(JobHooks):
@@ -4393,7 +4907,7 @@ class Tally:
             self.cut.append(result.host)
         if _is_lost(result):
             self.lost.append(result.host)
-        if result.outcome != 'ok' or _is_lost(result):
+        if _is_bad(result):
             self._causes[_is_kept_out(result), result.cause,
                          cause_text(result)].append(result.host)
 
@@ -4795,18 +5309,6 @@ def file_name(host):
         name = name[:NAME_LIMIT - 34] + b'%~' + hashlib.sha256(
             name).hexdigest()[:32].encode()
     return name
-
-
-def _write_all(fd, data):
-    """Write all of *data* to the descriptor *fd*."""
-    data = memoryview(data)
-    while data:
-        try:
-            data = data[os.write(fd, data):]
-        except BlockingIOError:     # set by a process that shares it
-            ready = select.poll()
-            ready.register(fd, select.POLLOUT)
-            ready.poll()
 
 
 def _why(result):
@@ -6892,8 +7394,9 @@ class Run:
                 self._guard(self._poll, 0)
             finally:
                 self._sinks.close(self._stops.level)
-                for opened in (*self._opened, *self._views):
+                for opened in self._opened:
                     opened.close()
+                self._close_views()
             self._print_summary()
             for view in self._views:
                 view.ended(self._status(), self._count_left)
@@ -6992,6 +7495,15 @@ class Run:
                     result.host, _error_text(error) or 'out of memory'))
         # Time spent waiting for a pager must not time jobs out.
         self._manager.extend_deadlines(time.monotonic() - begun)
+
+    def _close_views(self):
+        for view in self._views:
+            try:
+                view.close()
+            except (OSError, MemoryError) as error:
+                self.complain('cannot show all: ' + _error_text(error))
+        if self._out.reader_left:
+            self._stops.reader_left = True
 
     def _check_exclusions(self):
         """When all hosts were taken, tell which -x excluded none of them."""
@@ -7096,52 +7608,6 @@ def _number_type(kind, low):
 _any_number = _number_type(float, -math.inf)
 
 
-class _KeptResults:
-    """Listens to a run and keeps its Results, by host; their output is in a
-    temporary file.
-
-    .heads maps each host, in order of finishing, to its Result without
-    output.
-    """
-
-    def __init__(self):
-        self.heads = {}
-        self._stored = {}           # host: offset in the file, or its Result
-        self._file = None
-        self._end = 0
-
-    def finished(self, result):
-        self.heads[result.host] = result._replace(output='', errors='')
-        try:
-            self._stored[result.host] = self._store(result)
-        except OSError:
-            self._stored[result.host] = result      # in memory: no space
-
-    def _store(self, result):
-        import pickle
-        if self._file is None:
-            import tempfile
-            self._file = tempfile.TemporaryFile(buffering=0)
-        record = pickle.dumps(tuple(result), pickle.HIGHEST_PROTOCOL)
-        offset = self._file.seek(self._end)
-        _write_all(self._file.fileno(), record)
-        self._end += len(record)
-        return offset
-
-    def __getitem__(self, host):
-        import pickle
-        stored = self._stored[host]
-        if isinstance(stored, Result):
-            return stored
-        with open(self._file.fileno(), 'rb', closefd=False) as file:
-            file.seek(stored)
-            return Result(*pickle.load(file))
-
-    def close(self):
-        if self._file is not None:
-            self._file.close()
-
-
 @contextlib.contextmanager
 def _line_editing(complete):
     """Edit lines with readline, which completes words by *complete* and
@@ -7181,6 +7647,7 @@ class Shell:
 
     _BUILT_INS = {      # name: its argument, what it does
         'all':     ('', 'select all hosts'),
+        'diff':    ('[HOSTS]', 'show how the last results differ'),
         'failed':  ('', 'select the hosts that failed last'),
         'fanout':  ('[N]', 'show or set how many run at once'),
         'help':    ('', 'show this'),
@@ -7190,6 +7657,7 @@ class Shell:
         'only':    ('HOSTS', 'select these, names, patterns or with * and ?'),
         'quit':    ('', 'leave; so do exit, quit, logout and Ctrl-D'),
         'retry':   ('', 'run the last command again where it failed'),
+        'same':    ('[HOSTS]', 'show the last results, each answer once'),
         'save':    ('TARGET', 'save the last results in DIRECTORY/ or a '
                     'pickle FILE'),
         'show':    ('[HOSTS]', 'show the last results again'),
@@ -7386,7 +7854,8 @@ class Shell:
             raise UsageError('nothing has failed')
         return self._run(self._failed(), self._command)
 
-    def do_show(self, rest):
+    def _show(self, rest, view):
+        """Show *view* the last results of the hosts in *rest*, or of all."""
         hosts = self._results.heads
         if rest:
             hosts = self._select(rest, hosts)
@@ -7395,7 +7864,17 @@ class Shell:
         for host in hosts:
             if self._stops.caught:
                 break
-            self._out.write_folded(report(self._results[host], self._out))
+            view.finished(self._results[host])
+        view.close()
+
+    def do_show(self, rest):
+        self._show(rest, Report(self._out))
+
+    def do_same(self, rest):
+        self._show(rest, Gather(self._out, not self._options.no_mask))
+
+    def do_diff(self, rest):
+        self._show(rest, Gather(self._out, not self._options.no_mask, True))
 
     def do_save(self, rest):
         if not rest or rest[0] in '-|':
@@ -7552,6 +8031,14 @@ def _make_parser():
     results = parser.add_argument_group('results')
     results.add_argument('-q', '--quiet', action='store_true',
                          help='no report, no summary')
+    results.add_argument('-b', '--gather', action='store_true',
+                         help='each answer once, with the hosts that gave it')
+    results.add_argument('--diff', action='store_true',
+                         help='as -b, but what differs from most as a diff')
+    results.add_argument('--no-mask', action='store_true',
+                         help="-b: a host's own name makes its answer another")
+    results.add_argument('--bad', action='store_true', dest='bad_only',
+                         help='the report of bad hosts alone')
     results.add_argument('--progress', action='store_true',
                          help='a mark a host on stderr, and no report: '
                               '.=ok ?=failed ~=ssh error !=killed')
@@ -7685,7 +8172,9 @@ def _check_needs(options):
             (options.askpass_anyway, askpass or options.sudo_password,
              '--askpass-anyway: -A'),
             (options.no_prefix, options.stream, '--no-prefix: -P'),
-            (options.errexit, options.shell, '--errexit: --shell')):
+            (options.errexit, options.shell, '--errexit: --shell'),
+            (options.no_mask, options.gather or options.diff or options.shell,
+             '--no-mask: -b')):
         if given and not needed:
             raise UsageError('%s needs %s' % tuple(names.split(': ')))
     if options.sudo == '':
