@@ -28,8 +28,9 @@ Five ideas carry the code:
    says what happens at its deadline.
 4. Results flow one way: hosts come in as a stream, results leave as one, and
    views and sinks listen to it.  Nothing needs the whole list at once.
-5. Causes are facts: the transport alone knows ssh, and names why a host
-   failed in a word of one table; summary and exit status parse no text.
+5. ssh speaks apart: what ssh itself says goes to a log of its own, so why a
+   host failed, and whether its command has started, are facts.  The cause is
+   a word of one table; summary and exit status parse no text.
 
 A chapter uses only the chapters above it:
 
@@ -87,10 +88,10 @@ import time
 __version__ = '1.0'
 __all__ = ['AskpassServer', 'ClasshError', 'Console', 'HostFileError',
            'HostQueue', 'JobHooks', 'JumpError', 'JumpHost', 'LockoutGuard',
-           'PatternError', 'RecordError', 'Result', 'SSHJobMan',
-           'SudoWrapper', 'TargetError', 'UsageError', 'expand', 'fold',
-           'load', 'main', 'parse_host_arguments', 'read_records', 'report',
-           'run_script', 'ssh_argv']
+           'Pace', 'PatternError', 'RecordError', 'Result', 'SSHJobMan',
+           'Ssh', 'SudoWrapper', 'TargetError', 'Transport', 'UsageError',
+           'expand', 'fold', 'load', 'main', 'parse_host_arguments',
+           'read_records', 'report', 'run_script', 'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -574,14 +575,15 @@ class HostQueue:
                 and not self._put_back and not self._delayed)
 
     def pending(self, now=math.inf):
-        """Return whether take(now) may give a host, after a None."""
+        """After take() returned None: may another call at *now* give a
+        host?"""
         return (not self._sources_ended or bool(self._ahead)
                 or bool(self._put_back)
                 or bool(self._delayed) and self._delayed[0][0] <= now)
 
     @property
     def next_due(self):
-        """When the first of the delayed hosts is due; None: none is."""
+        """When the first delayed host is due; None if no host is delayed."""
         return self._delayed[0][0] if self._delayed else None
 
     @property
@@ -600,8 +602,8 @@ class HostQueue:
         self._sources_ended = False
 
     def put_back(self, host, due=None):
-        """Let *host* be the next one to be taken; not before *due*, a point
-        on the clock that take() is called with, unless that is None."""
+        """Return *host* to the front of the queue.  With *due*, take(now)
+        gives it only once *now* has reached that."""
         if due is None:
             self._put_back.append(host)
         else:
@@ -619,8 +621,8 @@ class HostQueue:
         return host
 
     def take(self, now=math.inf):
-        """Remove and return the next host, of the delayed ones those that
-        are due *now*.
+        """Remove and return the next host.  A delayed host counts only once
+        it is due at *now*.
 
         Return None at the end (.exhausted), if the only hosts left are
         delayed (.next_due), or after SKIP_BATCH duplicates, so that the
@@ -851,7 +853,7 @@ def _is_kept_out(result):
 
 
 def _is_lost(result):
-    """Return whether output of *result* could not be kept."""
+    """Return whether output is lost: memory or disk failed."""
     return result.cause == 'output-lost'
 
 
@@ -861,7 +863,7 @@ def _is_bad(result):
 
 
 def _is_cut(result):
-    """Return whether *result* lacks only output beyond max_output."""
+    """Return whether output is cut: max_output was exceeded."""
     return result.truncated and not _is_lost(result)
 
 
@@ -1261,8 +1263,8 @@ def find_program(name):
 
 
 def explain_exit(job):
-    """Return the outcome, cause, ran and reason of *job*, whose exit status
-    is that of its command."""
+    """Return the outcome, cause, ran and reason of *job*, whose process is
+    the command itself: its exit status is the command's."""
     if job.cause:                   # we ended it
         return 'killed', job.cause, 'unknown', job.reason
     if job.exitcode is None:
@@ -2227,8 +2229,8 @@ class _Loop:
         return self._clock() - self._lost
 
     def discount(self, seconds, least=STOPPED_MIN):
-        """Charge nobody for the last *seconds*, if they are more than
-        *least*."""
+        """If *seconds* are more than *least*, move all that is due back by
+        as much: this process was stopped, or its caller busy."""
         if seconds > least:
             self._lost += seconds
 
@@ -2494,8 +2496,8 @@ class _Pool:
     def start(self, job, launcher, argv, timeout, with_stdin):
         """Start *job*; end it when it has run for *timeout* seconds, 0: never.
 
-        Where that raises, job.pid is None and nothing is left of it, or its
-        process runs and is taken in all the same.
+        Where that raises, either job.pid is None and all is undone, or the
+        process runs and the job is in the pool.
         """
         job.begun = self._loop.now()
         deadline = job.begun + timeout if timeout > 0 else None
@@ -3120,9 +3122,8 @@ class _Dispatcher:
         while self.phase == _OPEN:
             now = self.loop.now()
             running = len(self.pool.running)
-            # Results not yet returned count as well: if no job can be
-            # started, each host yields one at once, and all hosts would be
-            # taken in one turn.
+            # Results not yet returned count as running, or one turn could
+            # take every host when all starts fail.
             if min(self.pace.room(running + len(self.finished), now),
                    self._hooks.room(running, now)) <= 0:
                 return
@@ -3167,7 +3168,8 @@ class _Dispatcher:
 
     def _not_started(self, job, error):
         """Recover from a broken start; return False where there is no room.
-        Raise *error* again unless it comes from the start."""
+        Raise *error* again if it did not come from starting the process (a
+        signal's handler raised)."""
         result = self.work.failure(job, error)
         if not _is_start_error(error):
             self.hosts.put_back(job.host)
@@ -3256,7 +3258,7 @@ class _Dispatcher:
     # What is held while there is work
 
     def acquire(self):
-        """Take hold of all of it, or, where OSError is raised, of nothing."""
+        """Open loop and launcher; where that raises, neither stays open."""
         if not self.loop.is_open:
             launcher = _Launcher(self._transport.program)
             try:
@@ -3319,8 +3321,9 @@ class SSHJobMan:
     max_output       bytes to keep of each stream of a job; 0: no limit
     grace            seconds from SIGTERM to SIGKILL to giving up on a job
     hooks            JobHooks, called around each job
-    pace             a Pace in place of one that knows *fanout* alone
-    transport        what reaches a host in place of an Ssh of the above
+    pace             a Pace to use; *fanout* and *logins* are then ignored
+    transport        a Transport to use instead of Ssh; user, ssh, options,
+                     host_options and connect_timeout are then ignored
     retries          how often a host is tried again whose command has
                      certainly not started; None: 5 times where the
                      connection was dropped before the login, else never
@@ -3500,7 +3503,8 @@ class SSHJobMan:
         self._dispatcher.drain()
 
     def not_started(self):
-        """Return an iterator that takes the hosts that stop() left over."""
+        """Return an iterator that takes the hosts that stop(), drain() or
+        the pace left over: the queue itself."""
         return self._dispatcher.hosts
 
     def close(self):
@@ -3932,7 +3936,8 @@ def report(result, console=None):
 class View:
     """A way to show a run while it goes on; this one shows nothing.
 
-    Where a view has a method data(host, stream, octets), the method is
+    A Run calls open(), finished(), tick(), interrupted() and close(); hooks
+    around each job (ViewHooks) call started() and data().  Where a view has a method data(host, stream, octets), the method is
     called with the bytes as they come; *stream* is 'output' or 'errors'.
     """
 
