@@ -6498,6 +6498,7 @@ SOCKET_INTERVAL = 0.05  # seconds between two looks for a socket
 REOPEN_INTERVAL = 10.0  # seconds between two tries to open one again
 ALIVE_INTERVAL = 15     # whole seconds of silence until a gate is asked for
                         # an answer; with three of them missed it is lost
+GATE_INTERVAL = 0.01    # seconds between two looks for the first login
 GATE_WORDS = 1 << 12    # bytes kept of what the ssh of a gate says
 GATE_LINES = 5          # ... and the last lines of that in a message
 
@@ -6658,7 +6659,7 @@ class JumpHost(_Stateful, JobHooks):
                 self._check()
                 ready = select.poll()
                 ready.register(self._process.stderr, select.POLLIN)
-                ready.poll(1000 * SOCKET_INTERVAL)
+                ready.poll(1000 * GATE_INTERVAL)
                 problem = self._look()
             if self.state != 'open':
                 raise JumpError(self.gate, problem)
