@@ -14,6 +14,7 @@ The parts:
     memory   what it takes
     pythons  each CPython that is found
     ssh      what ssh's own settings do to the cost of a host
+    gate     hosts behind a jump host that drops logins
 
 The stub is a static C program that prints the host's name, so that what is
 measured is what a tool adds.  Two floors stand beside the tools: a C program
@@ -32,7 +33,6 @@ import py_compile
 import re
 import shlex
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -258,6 +258,7 @@ while running:
 # -- Measuring ----------------------------------------------------------------
 
 Sample = collections.namedtuple('Sample', 'wall cpu peak')  # s, s, MB
+Gated = collections.namedtuple('Gated', 'wall cpu good')    # s, s, hosts
 
 
 class Bench:
@@ -272,7 +273,7 @@ class Bench:
         self.count = count
         self.rounds = rounds
         self.missing = set()
-        self._install = install
+        self.as_is = not install
         self._directory = tempfile.mkdtemp()
         if not self.find('cc'):
             raise SystemExit('no C compiler: nothing can be measured')
@@ -304,7 +305,7 @@ class Bench:
 
         If need be, the first is installed.
         """
-        if (self._install and names[0] not in self.missing
+        if (not self.as_is and names[0] not in self.missing
                 and not any(map(shutil.which, names))):
             note('installing %s' % names[0])
             lib.run(['sh', os.path.join(lib.TESTS, 'install'),
@@ -319,13 +320,18 @@ class Bench:
         """Return a private sshd, which the ssh in 'real' knows; or None."""
         try:
             # Of these, only the second installs it.
-            server = lib.sshd() if not self._install else _server()
+            server = lib.sshd() if self.as_is else _server()
         except unittest.SkipTest:
             self.missing.add('sshd')
             return None
-        self.write('real/ssh', '#!/bin/sh\nexec %s -F %s "$@"\n' % (
-            shutil.which('ssh'), shlex.quote(server.config)), 0o755)
+        self.configure_ssh(server.config)
         return server
+
+    def configure_ssh(self, config):
+        """Have the ssh in 'real' read *config*."""
+        # By its full path: this one is found before it.
+        self.write('real/ssh', '#!/bin/sh\nexec %s -F %s "$@"\n' % (
+            shutil.which('ssh'), shlex.quote(config)), 0o755)
 
     def hosts(self, names):
         """Return the path of a file of these hosts."""
@@ -389,6 +395,11 @@ class Bench:
 @functools.lru_cache(maxsize=None)
 def _server():
     return lib.Sshd()
+
+
+@functools.lru_cache(maxsize=None)
+def _gate():
+    return lib.Gate()
 
 
 def note(text):
@@ -651,17 +662,12 @@ def connect(bench, server, exchange):
 
 def server_cpu(server):
     """Seconds of CPU that all connections took, once they have ended."""
-    pid = server_pid(server)
+    pid = server.pid
     lib.wait_until(lambda: not any(
         parent == pid for _, parent, _, _ in lib.processes()))
     with open('/proc/%d/stat' % pid) as file:
         fields = file.read().rpartition(')')[2].split()
     return (int(fields[13]) + int(fields[14])) / os.sysconf('SC_CLK_TCK')
-
-
-def server_pid(server):
-    with open(os.path.join(server.directory, 'pid')) as file:
-        return int(file.read())
 
 
 def compare_sharing(bench, server):
@@ -709,38 +715,54 @@ def compare_max_startups(bench, server):
         with open(bench.path('bad')) as file:
             return 100 * len(file.readlines()) / count
     usual, default = 'MaxStartups 1000', 'MaxStartups 10:30:100'
-    reconfigure(server, usual, default)
+    server.reconfigure(usual, default)
     try:
         found = bench.take_turns({fanout: lambda fanout=fanout: refused(fanout)
                                   for fanout in (5, 10, 20, 50, 100)})
     finally:
-        reconfigure(server, default, usual)
+        server.reconfigure(default, usual)
     show('%d hosts behind one sshd with its default, %s' % (count, default),
          ['refused'],
          [('fanout %d' % fanout, '%.0f %%' % statistics.median(shares))
           for fanout, shares in found.items()])
 
 
-def reconfigure(server, old, new):
-    """Change a line of the configuration of a server that runs."""
-    path = os.path.join(server.directory, 'sshd_config')
-    with open(path) as file:
-        config = file.read()
-    if old not in config:
-        raise AssertionError('no %s in %s' % (old, path))
-    with open(path, 'w') as file:
-        file.write(config.replace(old, new))
-    pid = server_pid(server)
-    path = os.path.join(server.directory, 'pid')
-    os.unlink(path)             # it writes one anew when it listens again
-    os.kill(pid, signal.SIGHUP)
-    lib.wait_until(lambda: os.path.exists(path) and os.path.getsize(path))
+def measure_gate(bench):
+    """Hosts behind a jump host with sshd's own MaxStartups."""
+    server = bench.server()
+    if not server:
+        return
+    gate = lib.gate() if bench.as_is else _gate()
+    count = max(2, bench.count // 100)
+    path, good = bench.hosts(server.hosts(count)), bench.path('good')
+    bench.configure_ssh(gate.config_with(server.config))
+    behind = ['-O', 'ProxyJump=gate']
+
+    def measure(args, status):
+        bench.write('good', '')
+        sample = bench.measure(classh('-q', '-S', good, *args, 'true', path),
+                               ssh='real', status=status)
+        with open(good) as file:
+            return Gated(sample.wall, sample.cpu, len(file.readlines()))
+    # Of all but the first every host must be good.
+    cases = {'--retries 0': ([*behind, '--retries', 0], None),
+             'the default': (behind, 0), '-f 10': ([*behind, '-f', 10], 0),
+             '-J': (['-J', 'gate'], 0)}
+    found = bench.take_turns({
+        name: lambda case=case: measure(*case)
+        for name, case in cases.items()})
+    show('%d hosts behind a jump host with its default, MaxStartups '
+         '10:30:100' % count, ['good', 'wall s', 'ratio', 'CPU s'],
+         [(name, '%.0f' % median(samples, 'good'), median(samples, 'wall'),
+           ratio(samples, found['-f 10']), median(samples, 'cpu'))
+          for name, samples in found.items()])
 
 
 PARTS = {'peers': measure_peers, 'sshd': measure_sshd,
          'hosts': measure_hosts, 'fanout': measure_fanout,
          'start': measure_start, 'memory': measure_memory,
-         'pythons': measure_pythons, 'ssh': measure_ssh}
+         'pythons': measure_pythons, 'ssh': measure_ssh,
+         'gate': measure_gate}
 
 
 # -- The whole ----------------------------------------------------------------

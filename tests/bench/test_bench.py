@@ -28,6 +28,8 @@ class BenchTest(TestCase):
                 'one connection, by KexAlgorithms (* the default)',
                 '2 hosts, connections that are shared',
                 '2 hosts behind one sshd with its default, '
+                'MaxStartups 10:30:100',
+                '2 hosts behind a jump host with its default, '
                 'MaxStartups 10:30:100'):
             self.assertIn('\n%s\n\n  ' % title, ran.stdout, ran)
         self.assertIn('\nFor the README: peers and sshd, classh being 1\n',

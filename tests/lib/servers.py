@@ -6,6 +6,7 @@ import functools
 import os
 import shlex
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -13,6 +14,7 @@ import unittest
 
 from .commands import run
 from .place import INSTALL_LIMIT, LOOPBACK, MARK, SHARED
+from .processes import wait_until
 
 
 def read_log(path):
@@ -80,11 +82,68 @@ class Sshd:
         """End it and what it started.  A second call does nothing."""
         run(['sh', LOOPBACK, '--stop', self.directory]).check()
 
+    @property
+    def pid(self):
+        """The pid of the sshd that listens."""
+        with open(os.path.join(self.directory, 'pid')) as file:
+            return int(file.read())
+
+    def reconfigure(self, old, new):
+        """Change a line of the configuration while it runs."""
+        path = os.path.join(self.directory, 'sshd_config')
+        with open(path) as file:
+            config = file.read()
+        if old not in config:
+            raise AssertionError('no %s in %s' % (old, path))
+        with open(path, 'w') as file:
+            file.write(config.replace(old, new))
+        pid = self.pid
+        path = os.path.join(self.directory, 'pid')
+        os.unlink(path)         # it writes one anew when it listens again
+        os.kill(pid, signal.SIGHUP)
+        wait_until(lambda: os.path.exists(path) and os.path.getsize(path))
+
     @staticmethod
     def hosts(count):
         """The first *count* of them: 127.0.0.1, 127.0.0.2, ..."""
         return ['127.%d.%d.%d' % (n >> 16, n >> 8 & 255, n & 255)
                 for n in range(1, count + 1)]
+
+
+class Gate(Sshd):
+    """A jump host, called 'gate' and 'gate2', with sshd's own limit of
+    connections that are not logged in."""
+
+    def __init__(self):
+        super().__init__()
+        self.reconfigure('MaxStartups 1000', 'MaxStartups 10:30:100')
+        self.reconfigure('LogLevel ERROR', 'LogLevel INFO')
+
+    def config_with(self, known):
+        """A file for ssh -F that knows this gate, and the hosts that the
+        file *known* does, which are not behind it unless told so."""
+        with open(self.config) as file:
+            lines = [line for line in file if not line.startswith('Host')]
+        with open(known) as file:
+            behind = file.read()
+        config = '%s.%s' % (self.directory, os.path.basename(
+            os.path.dirname(known)))
+        with open(config, 'w') as file:
+            file.write('Host gate gate2\n  Hostname 127.0.0.1\n  %s'
+                       'Host * !gate !gate2\n%s' % ('  '.join(lines), behind))
+        return config
+
+    def logins(self):
+        """How many there were so far."""
+        with open(os.path.join(self.directory, 'log')) as file:
+            return file.read().count('Accepted ')
+
+
+def _need_sshd():
+    path = os.environ['PATH'] + ':/usr/sbin:/sbin:/usr/local/sbin'
+    wanted = os.environ.get('CI') or os.environ.get('CLASSH_TEST_SSHD')
+    if not wanted and not shutil.which('sshd', path=path):
+        raise unittest.SkipTest('no sshd here; sh tests/run installs one')
 
 
 @functools.lru_cache(maxsize=None)
@@ -93,8 +152,12 @@ def sshd():
 
     Raise SkipTest where there is none, unless in CI or in tests/run.
     """
-    path = os.environ['PATH'] + ':/usr/sbin:/sbin:/usr/local/sbin'
-    wanted = os.environ.get('CI') or os.environ.get('CLASSH_TEST_SSHD')
-    if not wanted and not shutil.which('sshd', path=path):
-        raise unittest.SkipTest('no sshd here; sh tests/run installs one')
+    _need_sshd()
     return Sshd()
+
+
+@functools.lru_cache(maxsize=None)
+def gate():
+    """The Gate that the tests share, likewise."""
+    _need_sshd()
+    return Gate()
