@@ -277,8 +277,20 @@ class BadInputTest(TestCase):
         self.check('no command', ' \n', 'a')
         self.check('no command', '-q', '-f2')
 
+    def test_jump_host_that_is_none(self):
+        for words, gate in (
+                ('-J needs the name', ''), ('-J needs the name', ' , '),
+                ("bad host 'a,b[1-2]': 'b[1-2]' is a pattern", 'a,b[1-2]'),
+                ("bad host 'a, b': ' b' holds white space", 'a, b'),
+                ("bad host 'a;b' holds", 'a;b')):
+            self.check(words, '-J', gate, 'true', 'a')
+        for option in 'ProxyJump=b', 'proxycommand nc %h %p':
+            self.check('-J goes without -O ' + option, '-J', 'a', '-O',
+                       option, 'true', 'a')
+
     def test_list_with_what_is_for_a_run(self):
         for args in (['-S', self.path('x')], ['-E', self.path('x')],
+                     ['--unreached', self.path('x')],
                      ['--pickle', self.path('x')], ['--shell'], ['-I']):
             self.check('goes without', '--list', 'a', *args)
 
@@ -286,6 +298,8 @@ class BadInputTest(TestCase):
         for option, value in (('-f', '0'), ('-f', '-1'), ('--par', '1.5'),
                               ('-u', 'x'), ('-u', 'nan'), ('-u', 'inf'),
                               ('-u', ''), ('-t', '-1'), ('-t', '1.5'),
+                              ('--retries', '-1'), ('--retries', 'x'),
+                              ('--logins', '0'), ('--logins', '1.5'),
                               ('--max-output', '-1'), ('--max-output', '1T'),
                               ('--max-output', '')):
             self.check(option, option, value, 'true', 'a')
