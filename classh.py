@@ -7998,14 +7998,11 @@ def _make_parser():
                      help='seconds for ssh to connect (%(default)s; '
                           '0: as ssh_config says)')
     run.add_argument('-J', '--jump', metavar='GATE',
-                     help='reach all hosts through one connection to GATE, '
-                          'or to the last of GATE,GATE,...')
+                     help='reach all hosts by one connection to GATE')
     run.add_argument('--retries', metavar='N', type=_number_type(int, 0),
-                     help='times to try a host again where COMMAND has not '
-                          'started (5, if its connection was dropped)')
+                     help='tries more where COMMAND has not started')
     run.add_argument('--logins', metavar='N', type=_number_type(int, 1),
-                     help='logins at once (fewer when connections are '
-                          'dropped)')
+                     help='logins at once (fewer if some are dropped)')
     run.add_argument('-l', '--user', metavar='USER',
                      help='remote user, unless HOST says user@')
     run.add_argument('-O', '--ssh-option', metavar='KEY=VALUE',
@@ -8063,8 +8060,7 @@ def _make_parser():
     results.add_argument('-E', metavar='TARGET', dest='bad',
                          help='where bad hosts go, likewise')
     results.add_argument('--unreached', metavar='TARGET',
-                         help='where bad hosts go on which COMMAND has '
-                              'certainly not started, in place of -E')
+                         help='in place of -E where COMMAND did not start')
     results.add_argument('--pickle', metavar='FILE',
                          help='all results, for classh.load(FILE)')
     results.add_argument('--max-output', metavar='BYTES', type=_size,
