@@ -1332,8 +1332,9 @@ _SSH_MESSAGES = [(cause, re.compile(expression, re.MULTILINE))
                   r'^Connection to .* port \d+ timed out'),
     ('not-ssh', r'^banner exchange: .*: invalid format|'
                 r'Bad remote protocol version identification|'
-                r'Protocol major versions differ'),
+                r'Protocol major versions differ|banner line \d+: HTTP/'),
     ('no-common', r'^Unable to negotiate with '),
+    ('jump', r'^[Ss]tdio forwarding (request )?failed'),
     ('no-session', r'^channel \d+: open failed: |'
                    r'^(exec|shell) request failed on channel '),
     ('mux', r'^mux_client_\w+: |^Control master terminated unexpectedly'),
@@ -1369,6 +1370,13 @@ class _SshLog:
     # The second is of a connection that is shared: the session is open.
     _LOGIN = re.compile(rb'^(Authenticated to |debug1: mux_client_request_'
                         rb'session: master session id)', re.MULTILINE)
+    # From here on the command may have started.
+    _SENT = re.compile(rb'^debug1: (Sending command: |mux_client_request_'
+                       rb'session: )', re.MULTILINE)
+    # ... unless it is refused.  ssh ends its lines with CR LF, but not those
+    # of a command that it logs.
+    _REFUSED = re.compile(rb'^(exec|shell) request failed on channel \d+\r\n',
+                          re.MULTILINE)
     # A line for a person.
     _WORDS = re.compile(rb'^(?!debug\d: |Authenticated to |Transferred: |'
                         rb'Bytes per second: )[^\r\n]+', re.MULTILINE)
@@ -1381,17 +1389,18 @@ class _SshLog:
         except OSError:
             os.unlink(path)
             raise
-        self.path = path            # None once it is removed
+        self.path = path
         self.opened = False         # by ssh, which has written to it
         self.logged_in = False
+        self.sent = False           # the command is
+        self._removed = False
         self.on_login = None
-        self._begin = bytearray()
-        self._end = bytearray()     # what came after that
+        self._kept = bytearray()
 
     def add(self, chunk):
         self.opened = True
         self.remove()
-        kept = self._begin if len(self._begin) < LOG_KEPT else self._end
+        kept = self._kept
         # A line may come in pieces.
         search_from = max(0, len(kept) - 80)
         kept += chunk
@@ -1399,29 +1408,42 @@ class _SshLog:
             self.logged_in = True
             if self.on_login:
                 self.on_login()
-        if kept is self._end and len(kept) > 2 * LOG_KEPT:
-            del kept[:-LOG_KEPT]
+        if self.logged_in and not self.sent:
+            self.sent = bool(self._SENT.search(kept, search_from))
+        if len(kept) > 3 * LOG_KEPT:
+            kept[LOG_KEPT:-LOG_KEPT] = b'\n'
 
     def lose(self, error):
-        """Keep what there is: the log is for a reason alone."""
+        """The log cannot be read on: it tells nothing for certain."""
+        self.opened = False
 
     def remove(self):
         """Remove the FIFO: whoever writes to it has it open by now."""
-        if self.path is not None:
-            path, self.path = self.path, None
+        if not self._removed:
+            self._removed = True
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(self.path)
+
+    @property
+    def is_whole(self):
+        """Whether all of it came to us.  A second ssh, as of a script that
+        tries twice, finds no FIFO and makes a file of its own."""
+        return self.opened and not os.path.lexists(self.path)
+
+    @property
+    def refused(self):
+        """Whether the server refused to run the command."""
+        return bool(self._REFUSED.search(self._kept))
 
     def text(self):
         """Return what is kept, as str with newlines alone."""
-        return (self._begin + self._end).decode(
+        return self._kept.decode(
             'utf-8', 'backslashreplace').replace('\r', '')
 
     def words(self, command):
         """Return the lines that are for a person; *command*, which may be
         in the log, has none of them."""
-        if not (self._WORDS.search(self._begin)
-                or self._WORDS.search(self._end)):
+        if not self._WORDS.search(self._kept):
             return ''               # most often; decoding takes a while
         before, _, rest = self.text().partition('debug1: Sending command: ')
         # It is cut at some 1,000 bytes.
@@ -1547,23 +1569,23 @@ class Ssh(Transport):
             return None
 
     def explain(self, job):
-        if job.log is None or not job.log.opened:
+        log = job.log
+        if log is None or not log.opened:
             return self._explain_by_words(job)
         outcome, cause, ran, reason = explain_exit(job)
         if outcome in ('ok', 'error') and job.exitcode != 255:
-            return outcome, cause, ran, reason
-        login = job.log.logged_in
-        text = job.log.text()
-        sent = 'debug1: Sending command: ' in text or (
-            'debug1: mux_client_request_session: ' in text)
+            return outcome, cause, ran if log.sent else 'unknown', reason
+        if not log.is_whole:
+            return self._explain_by_words(job)
         if cause:                   # we, or a signal, have ended ssh
-            if not login or not sent:
+            if not log.sent:
                 ran = 'no'
             elif job.output.head(1) or job.errors.head(1):
                 ran = 'yes'
             return ('ssh' if cause == 'no-answer' else outcome, cause, ran,
                     reason)
-        if not login:
+        text = log.text()
+        if not log.logged_in:
             return self._not_started(text, job)
         if re.search(r'^debug1: (client_input_channel_req: .* rtype '
                      r'exit-status |Exit status 255$)', text, re.MULTILINE):
@@ -1572,8 +1594,12 @@ class Ssh(Transport):
                      r'exit-signal ', text, re.MULTILINE):
             return ('error', 'signal', 'yes',
                     CAUSES['signal'] + ' on the host')
-        if not sent or _message_cause(text) == 'no-session':
+        if not log.sent or log.refused:
             return 'ssh', 'no-session', 'no', CAUSES['no-session']
+        if 'debug1: mux_client_request_session: ' in text and (
+                'Control master terminated unexpectedly' not in text):
+            # ssh does not say there whether the command ended with 255.
+            return 'ssh', 'ssh', 'unknown', CAUSES['ssh']
         return ('ssh', 'lost', 'unknown',
                 CAUSES['lost'] + ' while the command ran')
 

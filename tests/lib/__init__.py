@@ -11,9 +11,9 @@ it.  Fewer tests need lib.terminal, lib.engine, lib.accounts and
 lib.named_hosts.
 """
 
-from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT, LOOPBACK,
-                    MARK, MIB, POLL, ROOT, RUN_LIMIT, SCRATCH, TESTS, TTY_LAG,
-                    WAIT_LIMIT)
+from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT,
+                    LOGGING_SSH, LOOPBACK, MARK, MIB, POLL, ROOT, RUN_LIMIT,
+                    SCRATCH, TESTS, TTY_LAG, WAIT_LIMIT)
 from .processes import (children, kill_leftovers, leftovers, pids, processes,
                         text, wait_until)
 from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,
