@@ -1084,12 +1084,14 @@ def read_records(lines):
 def _json_result(record):
     """Return the Result that *record*, a dict, holds; raise ValueError,
     TypeError or LookupError if there is none."""
+    import base64                   # few programs need it
     values = {}
     for field, types in _FIELDS.items():
         key = _JSON_KEYS.get(field, field)
         if key + '_b64' in record:
-            values[field] = binascii.a2b_base64(record[key + '_b64']).decode(
-                'utf-8', 'surrogateescape')
+            values[field] = base64.b64decode(
+                record[key + '_b64'], validate=True).decode(
+                    'utf-8', 'surrogateescape')
         elif key in record:
             values[field] = record[key]
     values.setdefault('output', '')
@@ -3696,41 +3698,68 @@ class Console:
 
     def write(self, text, flush=True):
         """Write *text*, which is safe, as it is."""
-        if self.terminal:
-            self._held += text.encode(self._stream.encoding,
-                                      'backslashreplace')
-        else:
-            self._held += text.encode('utf-8', 'surrogateescape')
+        self._held += self.encode(text)
         if flush or len(self._held) > READ_SIZE:
             held, self._held = self._held, bytearray()
-            if self.below is not None:
-                held[:0] = self.below.give_way()
-            try:
-                if self.error is None:
-                    self._write(held)
-            except OSError as error:
-                self.error = error
+            self.put(held)
 
-    def _write(self, held):
+    def encode(self, text):
+        """Return the bytes of *text*, which is safe, for put()."""
+        if self.terminal:
+            return text.encode(self._stream.encoding, 'backslashreplace')
+        return text.encode('utf-8', 'surrogateescape')
+
+    def put(self, octets):
+        """Write *octets*, at the pace of the reader."""
+        if self.below is not None:
+            octets = self.below.give_way() + bytes(octets)
+        left = memoryview(octets)
+        with self._keeping_error():
+            while left and not self.error:
+                left = self._write_part(left, STALL_LIMIT)
+
+    def offer(self, octets):
+        """Write as much of *octets* as the reader takes at once; return the
+        rest, a memoryview."""
+        if self.below is not None:
+            self.put(b'')           # it gives way
+        rest = memoryview(octets)
+        with self._keeping_error():
+            while rest and not self.error:
+                left, rest = rest, self._write_part(rest, 0)
+                if len(left) == len(rest):
+                    return rest
+        return rest[:0]
+
+    @contextlib.contextmanager
+    def _keeping_error(self):
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+
+    def _write_part(self, octets, patience):
+        """Write some of *octets* within *patience* seconds; return the rest,
+        a memoryview.  Raise OSError."""
         try:
             fd = self._stream.fileno()
         except io.UnsupportedOperation:     # main() called with a StringIO
-            self._stream.write(held.decode('utf-8', 'backslashreplace'))
-            return
+            self._stream.write(bytes(octets).decode('utf-8',
+                                                    'backslashreplace'))
+            return octets[:0]
         ready = select.poll()
         ready.register(fd, select.POLLOUT)
-        left = memoryview(held)
-        while left:
-            begun = time.monotonic()
-            is_ready = ready.poll(1000 * STALL_LIMIT)
-            self.waited += time.monotonic() - begun
-            if is_ready:
-                with contextlib.suppress(BlockingIOError):
-                    # This much does not block where it is ready.
-                    left = left[os.write(fd, left[:select.PIPE_BUF]):]
-            elif self._stops and self._stops.caught:
-                raise OSError(errno.ETIMEDOUT,
-                              'blocked, its reader does not read')
+        begun = time.monotonic()
+        is_ready = ready.poll(1000 * patience)
+        self.waited += time.monotonic() - begun
+        if is_ready:
+            with contextlib.suppress(BlockingIOError):
+                # This much does not block where it is ready.
+                return octets[os.write(fd, octets[:select.PIPE_BUF]):]
+        elif patience and self._stops and self._stops.caught:
+            raise OSError(errno.ETIMEDOUT,
+                          'blocked, its reader does not read')
+        return octets
 
     def write_whole(self, text):
         """Write *text*; where the stream is a file that has no room for all
@@ -3822,7 +3851,7 @@ class Console:
     def write_folded(self, text):
         """Write *text* as write_text() does; it is escaped, and parts of it
         may be painted."""
-        self.write(self._fold(text) if self.terminal else text)
+        self.write(self.fold(text))
 
     def escape(self, text):
         """Return remote *text* as it may be written."""
@@ -3870,7 +3899,10 @@ class Console:
         return _fold_line(text.decode(encoding), max(width, 1)).split(
             '\n')[0].encode(encoding)
 
-    def _fold(self, text):
+    def fold(self, text):
+        """Return *text*, which is escaped, as write_text() writes it."""
+        if not self.terminal:
+            return text
         encoding = self._stream.encoding
         text = text.encode(encoding, 'backslashreplace').decode(encoding)
         width = max(self.columns(), 20)
@@ -3962,9 +3994,10 @@ def report(result, console=None):
 class View:
     """A way to show a run while it goes on; this one shows nothing.
 
-    A Run calls open(), finished(), tick(), interrupted() and close(); hooks
-    around each job (ViewHooks) call started() and data().  Where a view has a method data(host, stream, octets), the method is
-    called with the bytes as they come; *stream* is 'output' or 'errors'.
+    A Run calls open(), finished(), tick(), interrupted(), close() and
+    ended(); hooks around each job (ViewHooks) call started() and data().
+    Where a view has a method data(host, stream, octets), the method is called
+    with the bytes as they come; *stream* is 'output' or 'errors'.
     """
 
     data = None
@@ -4053,32 +4086,39 @@ class Marks(View):
 
 
 class _LineQueue:
-    """Lines on their way to *console*.  Up to WAITING_MAX characters of them
-    wait for its reader without keeping anybody; then add() waits, too."""
+    """Lines on their way to *console*.  WAITING_MAX bytes of them may wait
+    for its reader and keep nobody; beyond that add() waits, too."""
 
     def __init__(self, console):
         self._console = console
         self._manager = None
-        self._lines = collections.deque()
-        self._size = 0              # characters in them
+        self._lines = collections.deque()       # bytes of each
+        self._size = 0              # of all of them
+        self._has_begun = False     # the first is the rest of a line
         self._watching = False
 
     def open(self, manager):
         self._manager = manager
 
     def add(self, line):
-        """Write *line*, which is escaped, in one piece, after those that
-        wait."""
-        self._lines.append(line)
-        self._size += len(line)
+        """Write *line*, str, which is escaped, behind those that wait."""
+        self._lines.append(self._console.encode(self._console.fold(line)))
+        self._size += len(self._lines[-1])
         self._write()
         while self._size > WAITING_MAX:
-            self._write_one()
+            self._put_first()
 
     def _write(self, *event):
-        """Write as many lines as the reader takes at once."""
-        while self._lines and self._console.is_ready():
-            self._write_one()
+        """Write what the reader takes at once."""
+        while self._lines:
+            line = self._lines.popleft()
+            rest = self._console.offer(line)
+            self._size -= len(line) - len(rest)
+            self._has_begun = bool(rest) and (
+                self._has_begun or len(rest) < len(line))
+            if rest:
+                self._lines.appendleft(rest)
+                break
         if self._manager and self._watching != bool(self._lines):
             self._watching = bool(self._lines)
             if self._watching:
@@ -4087,15 +4127,21 @@ class _LineQueue:
             else:
                 self._manager.unwatch(self._console)
 
-    def _write_one(self):
+    def _put_first(self):
         line = self._lines.popleft()
         self._size -= len(line)
-        self._console.write_folded(line)
+        self._has_begun = False
+        self._console.put(line)
+
+    def end_line(self):
+        """Write the rest of a line that has begun: another line follows."""
+        if self._has_begun:
+            self._put_first()
 
     def close(self):
         """Write them all, at the pace of the reader."""
         while self._lines:
-            self._write_one()
+            self._put_first()
         self._write()               # watches no more
 
 
@@ -4166,6 +4212,9 @@ class Stream(View):
             self._queues['errors'].add(self._consoles['errors'].line(
                 'classh: %s: %s' % (host, result.reason
                                     or cause_text(result))))
+
+    def interrupted(self):
+        self._queues['errors'].end_line()
 
     def _end_line(self, host, stream):
         line = self._partial.pop((host, stream), None)
