@@ -400,7 +400,7 @@ class Listener(classh.View):
         super().__init__(None)
         self.told = []
 
-    def started(self, host):
+    def started(self, host, tries):
         self.told.append(('started', host))
 
     def data(self, host, stream, octets):

@@ -160,10 +160,11 @@ class SlowReaderTest(WorkTest):
 class TerminalTest(WorkTest):
     def test_lines_are_escaped_and_go_on_with_an_indent(self):
         said = run_in_pty(fake_argv(
-            '-P', '--color', 'never', 'true', 'escape'), size=(24, 40))
+            '-P', '--color', 'never', r'printf "a\r\n\033[2Jred\rover and on '
+            r'and on to the end\n"', 'web1'), size=(24, 30))
         self.assertEqual(
-            said.stdout, 'escape: \\x1b[2J\\x1b]0;title\\x07red\\x1b[3\r\n'
-            '  1m\\x0dover\\x08\\x9bA\tend\r\n', said)
+            said.stdout, 'web1: a\r\nweb1: \\x1b[2Jred\\x0dover and o\r\n'
+            '  n and on to the end\r\n', said)
 
     def test_names_have_colours(self):
         said = run_in_pty(fake_argv('-P', '--color', 'always', 'echo a', 'h'))
