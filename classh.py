@@ -4845,8 +4845,9 @@ class StatusLine(View):
         # A line in the last column may move the cursor on.
         line = self.console.cut(self._progress.line(),
                                 self.console.columns() - 1)
-        self._shown |= self.console.write_if_ready(
-            b'\r' + line + b'\x1b[J\r')
+        before, self._shown = self._shown, True     # Ctrl-Z may come now
+        self._shown = self.console.write_if_ready(
+            b'\r' + line + b'\x1b[J\r') or before
 
     def give_way(self):
         """Return the bytes that erase the line, for who writes now."""

@@ -29,7 +29,7 @@ class Screen:
 
     def feed(self, text):
         text = self._rest + text
-        begin = re.search('(\x1b(\\[[0-9;]*)?)?$', text).start()
+        begin = re.search('(\x1b(\\[[0-9;]*)?)?\\Z', text).start()
         text, self._rest = text[:begin], text[begin:]
         for found in _find_codes(text):
             if found.group('char') is None:
@@ -94,6 +94,9 @@ class Screen:
                 self._lines.append([])
         elif char == '\b':
             self._offset -= self._offset > self._row_begin()
+        elif char == '\t':
+            for _ in range(8 - (self._offset - self._row_begin()) % 8):
+                self._put(' ')      # what was there before is not kept
         elif char >= ' ' and char != '\x7f':
             line += [(' ', '')] * (self._offset + 1 - len(line))
             line[self._offset] = (char, self._color)
