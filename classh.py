@@ -8122,13 +8122,11 @@ def _make_parser():
                          help='a mark a host on stderr, and no report: '
                               '.=ok ?=failed ~=ssh error !=killed')
     results.add_argument('-P', '--stream', action='store_true',
-                         help='no report, but each line as it comes: '
-                              'HOST: LINE')
+                         help='each line as it comes, HOST: LINE')
     results.add_argument('--no-prefix', action='store_true',
                          help='with -P: no names')
     results.add_argument('--json', metavar='FILE',
-                         help='records for programs, a JSON object a line, '
-                              'and no report; with =FILE they go there')
+                         help='records for programs, on stdout or in FILE')
     results.add_argument('-S', metavar='TARGET', dest='good',
                          help="where good hosts go as they finish: names to "
                               "- (stdout), a file, a program or '| command'; "
