@@ -5658,6 +5658,8 @@ def choose_sink(target, complain, stdout=None, hint=''):
 
 PROOF_TIMEOUT = 30.0    # seconds that a host may take to accept or refuse a
                         # password, before the next host is tried
+UNASKED_MIN = 8         # hosts in a row that ask for no password, after which
+                        # as many may start at once
 SOCKET_BACKLOG = 1024   # askpass helpers that may wait to be accepted
 
 
@@ -5787,7 +5789,8 @@ class LockoutGuard(_Stateful):
         'barred':  (),              # refused in an earlier run
     }
 
-    def __init__(self, secret, anyway=False, earlier=None):
+    def __init__(self, secret, anyway=False, earlier=None, widens=False):
+        """*widens*: a job that is ended at the prompt has cost no attempt."""
         self.state = 'proven' if anyway else 'untried'
         self.secret = secret
         self.refusal = ''           # which host refused it, and how
@@ -5797,11 +5800,13 @@ class LockoutGuard(_Stateful):
         self._taken = earlier._taken if earlier else set()
         if anyway:
             self._taken.add(secret)
+        self._widens = widens
         self._now = 0.0             # when room() was last called
         self._trier = None          # the job that tries it, if 'trying'
         self._trial_end = None      # ... and until when it is the only one
         self._waiting = {}          # job: what to call with the answer
-        self._undecided = {}        # job that may ask: until when none starts
+        self._undecided = {}        # job that may ask: until when it counts
+        self._unasked = 0           # jobs in a row that passed unasked
         self._silent_hosts = set()  # hosts whose command ran unasked
 
     @property
@@ -5823,17 +5828,23 @@ class LockoutGuard(_Stateful):
         """Return how many more jobs may start *now*.
 
         A job that is connected and waits for the password is closed
-        meanwhile by its server, and each job that is then ended at the
-        prompt is a failed attempt (sudo) or a penalty (sshd).  So jobs start
-        one by one until the password is decided, and the next one when the
-        one before can ask no more, or after PROOF_TIMEOUT.
+        meanwhile by its server, and one that sudo asks and that is then
+        ended is a failed attempt.  So jobs start one by one until the
+        password is decided, and the next one when the one before can ask no
+        more, or after PROOF_TIMEOUT.
+
+        ssh may be ended at its prompt: nothing was sent.  So where many in a
+        row were not asked, as many start at once.  Should some be asked yet,
+        ask() gives the password to one of them alone.
         """
         self._now = now
         if self.state == 'trying' and now >= self._trial_end:
             self._end_trial()
-        if any(now < end for end in self._undecided.values()):
-            return 0
-        return sys.maxsize if self._is_decided() else 1
+        if self._is_decided():
+            return sys.maxsize
+        wide = self._widens and self._unasked >= UNASKED_MIN
+        return (self._unasked if wide else 1) - sum(
+            now < end for end in self._undecided.values())
 
     def job_starts(self, job):
         if not (self._is_decided() or job.host in self._silent_hosts):
@@ -5845,11 +5856,13 @@ class LockoutGuard(_Stateful):
             self._earlier.job_passed(job)
         if self._undecided.pop(job, None) and not self._is_decided():
             self._silent_hosts.add(job.host)
+            self._unasked += 1
 
     # The password itself
 
     def ask(self, job, answer):
         """Call answer(secret) once *job* may have it, answer(None) if not."""
+        self._unasked = 0
         if self.closed:
             answer(None)
         elif self.state == 'trying' and job is not self._trier:
@@ -5893,9 +5906,33 @@ class LockoutGuard(_Stateful):
             self.ask(job, answer)
 
 
-# Cause: what the guard notes as how a host refused the password.
-_REFUSALS = {'askpass': CAUSES['askpass'], **dict.fromkeys(
-    ('password', 'sudo-password', 'sudo-again'), CAUSES['password'])}
+class _Dialog(_Stateful):
+    """What has been asked and answered in one job: by its ssh and those of
+    its jump hosts, or by sudo."""
+
+    __slots__ = ('answers', 'prompt')
+
+    NEXT = {
+        'silent':    ('missing', 'asked', 'passed'),
+        'connected': ('asked', 'passed'),   # by a shared connection, perhaps
+        'missing':   ('passed',),       # the host has no sudo
+        'asked':     ('answered', 'refused', 'withheld', 'passed'),
+        # 'asked': for something else, or by the host behind a jump host, so
+        # that the password was taken.
+        'answered':  ('asked', 'refused', 'withheld', 'passed'),
+        'refused':   ('passed',),       # asked for again
+        'withheld':  ('passed',),       # asked for, and not sent
+        'passed':    (),                # ssh is logged in, sudo has run
+    }
+
+    def __init__(self):
+        self.state = 'silent'
+        self.answers = set()        # the questions that were answered
+        self.prompt = None          # the last that was not for the password
+
+    def answer(self, *questions):
+        self.answers.update(questions)
+        self.become('answered')
 
 
 class _PasswordHook(JobHooks):
@@ -5905,6 +5942,7 @@ class _PasswordHook(JobHooks):
     def __init__(self, guard):
         self._guard = guard
         self._manager = None
+        self._dialogs = {}          # job that runs: its _Dialog
 
     def __enter__(self):
         return self
@@ -5925,8 +5963,38 @@ class _PasswordHook(JobHooks):
         refused = self._guard and self._guard.state == 'refused'
         return self._guard.refusal if refused else ''
 
+    @property
+    def _barred(self):
+        """Whether the password was refused in an earlier run."""
+        return self._guard is not None and self._guard.state == 'barred'
+
     def room(self, running, now):
         return self._guard.room(now) if self._guard else sys.maxsize
+
+    def prepare(self, job):
+        self._dialogs[job] = _Dialog()
+        if self._guard:
+            self._guard.job_starts(job)
+
+    def finished(self, job, result):
+        dialog = self._dialogs.pop(job, None)
+        if dialog is None:          # it could not be prepared
+            return result
+        cause, result = self._judge(job, dialog, result)
+        if self._guard:
+            if cause in ('askpass', 'password', 'sudo-password',
+                         'sudo-again'):
+                self._guard.refuse(job, CAUSES[
+                    'askpass' if cause == 'askpass' else 'password'])
+            self._guard.job_finished(job)
+            if self.refusal():
+                self._manager.drain()
+        return result
+
+    def _judge(self, job, dialog, result):
+        """Return why *result* is no success as far as the password is
+        concerned, a word of CAUSES or '', and the result with that."""
+        raise NotImplementedError
 
     def _request(self, job, answer):
         """Call answer(secret) as LockoutGuard.ask() does; *job* is charged
@@ -5938,48 +6006,38 @@ class _PasswordHook(JobHooks):
         self._manager.pause(job)
         self._guard.ask(job, resume)
 
-    def _leave(self, job, result, cause):
-        """*job* is over, with *result*; *cause* is a word of CAUSES if this
-        hook has found one, or ''."""
-        if self._guard is None:
-            return
-        if cause in _REFUSALS:
-            self._guard.refuse(job, _REFUSALS[cause])
-        elif result.outcome == 'ok':
+    def _passed(self, job, dialog):
+        """*job* is past the prompt, so that what was answered was right."""
+        dialog.become('passed')
+        if self._guard:
+            if dialog.answers:
+                self._guard.accept()
             self._guard.job_passed(job)
-        self._guard.job_finished(job)
-        if self.refusal():
-            self._manager.drain()
 
 
 # Askpass: the password for ssh
 
-# ssh runs this as SSH_ASKPASS, with the prompt as argument, and as its
-# LocalCommand after login, with CLASSH_EVENT=enter.  The helper reports to
-# our socket and prints the reply for ssh.  Without a reply it kills ssh,
-# which would otherwise send an empty password, a failed attempt: it signals
-# its own process group, which is the job's, because its parent may have
-# ended, and the pid of that is then of init or of anybody.
-_HELPER = """\
+# ssh runs this as SSH_ASKPASS, with the prompt as argument.  The helper sends
+# it to our socket and prints the reply for ssh.  Without a reply it kills
+# ssh, which would otherwise send an empty password, a failed attempt: it
+# signals its own process group, which is the job's, because its parent may
+# have ended, and the pid of that is then of init or of anybody.
+_HELPER = b"""\
 #!/bin/sh
 [ "$SSH_ASKPASS_PROMPT" != none ] || exit 0     # no question: touch the key
 exec %s -ISc '
 import os, socket, sys
-event = os.environ["CLASSH_EVENT"]
 try:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(os.environ["CLASSH_SOCKET"])
-    request = [os.environ["CLASSH_TOKEN"], event, *sys.argv[1:],
-               str(os.getppid())]
-    connection.sendall(b"\\0".join(map(os.fsencode, request)))
-    connection.shutdown(socket.SHUT_WR)
-    reply = connection.makefile("rb").read()
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(sys.argv[1])
+    connection.send(b"%%d %%b" %% (os.getppid(), os.fsencode(sys.argv[2])))
+    reply = connection.recv(65536)
 except OSError:
     reply = b""
 os.write(1, reply)
-if event == "ask" and not reply:
+if not reply:
     os.kill(0, 15)
-' "$@"
+' %s "$@"
 """
 
 # ssh's own password prompt, and PAM's.  A one-time code, a password to be
@@ -5991,12 +6049,8 @@ _KEY_PROMPT = re.compile(
     r"Enter passphrase for (key )?('.*'|/[^:]*): ?").fullmatch
 _HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
                               re.DOTALL).fullmatch
-# ssh's message when a password is refused.  A connection that is closed, by
-# LoginGraceTime say, or one that a jump host cannot make, is no refusal.
-_PASSWORD_REFUSED = re.compile(
-    'Permission denied|Too many authentication failures|Received disconnect')
-# ... and where the server takes passwords, but has seen none or a wrong one.
-_DENIED = re.compile(r'Permission denied \([^()]*(password|keyboard)')
+# Of the methods that a server takes, as ssh names them when it is denied.
+_TAKES_PASSWORDS = re.compile(r'\([^()]*(password|keyboard)')
 
 
 def private_directory(fits):
@@ -6032,54 +6086,29 @@ def remove_directory(path):
     shutil.rmtree(path, ignore_errors=True)
 
 
-class _Login(_Stateful):
-    """How far the ssh of one job, and those of its jump hosts, are."""
-
-    __slots__ = ('job', 'connected', 'answered', 'prompt')
-
-    NEXT = {
-        'silent':    ('asked', 'logged in'),    # the helper has not run
-        'asked':     ('answered', 'withheld', 'logged in'),
-        'answered':  ('accepted', 'refused', 'withheld', 'logged in'),
-        # A later prompt was for something else, so a jump host has accepted
-        # the password.
-        'accepted':  ('answered', 'refused', 'withheld', 'logged in'),
-        'refused':   ('logged in',),            # asked for again
-        'withheld':  ('logged in',),            # asked for, and not sent
-        'logged in': (),
-    }
-
-    def __init__(self, job, connected=False):
-        self.state = 'silent'
-        self.job = job
-        self.connected = connected  # before: it need not log in, most likely
-        self.answered = set()       # pids of an ssh, and prompts
-        self.prompt = None          # the last that was not for the password
-
-
-def _judge_login(login, barred, helper_runs, result):
+def _judge_login(dialog, barred, helper_runs, result):
     """Return the cause of a failed login as far as passwords are concerned,
     a word of CAUSES; '' if they are not.
 
     *barred* says whether the password was refused in an earlier run,
     *helper_runs* whether ssh can run the helper.
     """
-    if result.outcome in ('ok', 'error') or login.state == 'logged in':
-        return ''
-    # Over a connection that was there, it is an ssh of the command's.
-    denied = not login.connected and _DENIED.search(result.stderr)
-    if login.state == 'withheld' or denied and barred:
+    words = result.stderr
+    if dialog.state == 'withheld':
         return 'withheld'           # a jump host may have had it
-    if login.state == 'refused' or (
-            login.state == 'answered' and result.outcome == 'ssh'
-            and (_PASSWORD_REFUSED.search(result.stderr) or result.truncated
-                 # Where ssh's messages are lost, to stop is the safe side.
-                 or not result.stderr.strip())):
+    # A connection that is lost is no refusal.  Where nothing tells why ssh
+    # has failed, to stop is the safe side.
+    if dialog.state == 'refused' or dialog.state == 'answered' and (
+            result.cause in ('denied', 'ssh')
+            or 'Received disconnect' in words):
         return 'password'
-    if login.state == 'silent' and (
-            denied or not (helper_runs or login.connected)):
-        return 'askpass'            # then ssh sends an empty password
-    return '' if login.prompt is None else 'prompt'
+    if dialog.state == 'silent':
+        if result.cause == 'denied' and _TAKES_PASSWORDS.search(words):
+            # The helper did not run, and ssh has sent an empty password.
+            return 'withheld' if barred else 'askpass'
+        if not helper_runs:
+            return 'askpass'
+    return '' if dialog.prompt is None else 'prompt'
 
 
 def _reply(connection, answer):
@@ -6099,17 +6128,13 @@ class AskpassServer(_PasswordHook):
 
     # Set where connections are shared.
     is_connected = staticmethod(lambda host: False)
-    # ssh hands its environment to the LocalCommand.
-    options = ('PermitLocalCommand=yes',
-               'LocalCommand=CLASSH_EVENT=enter "$SSH_ASKPASS"')
 
     def __init__(self, guard, keys=False):
         super().__init__(guard)
         self._keys = keys
         self._directory = self._socket = None
         self._owner = None          # the pid of the process that made them
-        self._logins = {}           # token: _Login of a job that runs
-        self._reserved = []         # descriptors, one a login and connection
+        self._reserved = []         # descriptors for connections, one a job
 
     @property
     def may_prompt(self):
@@ -6121,12 +6146,15 @@ class AskpassServer(_PasswordHook):
         try:
             self._directory = private_directory(runs_programs)
             self._owner = os.getpid()
-            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket = socket.socket(socket.AF_UNIX,
+                                         socket.SOCK_SEQPACKET)
             self._socket.bind(self._path('socket'))
             self._socket.listen(SOCKET_BACKLOG)
             self._socket.setblocking(False)
-            with open(self._path('ask'), 'w') as file:
-                file.write(_HELPER % shlex.quote(sys.executable))
+            with open(self._path('ask'), 'wb') as file:
+                file.write(_HELPER % tuple(
+                    os.fsencode(shlex.quote(path))
+                    for path in (sys.executable, self._path('socket'))))
             os.chmod(self._path('ask'), 0o700)
         except BaseException:
             self.close()
@@ -6146,48 +6174,52 @@ class AskpassServer(_PasswordHook):
     # What the manager calls
 
     def prepare(self, job):
-        if not self._logins:
+        if not self._dialogs:
             self._manager.watch(self._socket, selectors.EVENT_READ,
                                 self._connect, hold=False)
         # With a large fanout there may be no descriptor left when the helper
         # connects.
         self._reserved.append(os.dup(self._socket.fileno()))
-        token = os.urandom(16).hex()
         # An ssh before 8.4 knows no SSH_ASKPASS_REQUIRE: it asks if it has
         # no terminal and a DISPLAY.
-        job.environment = dict({'DISPLAY': 'none'}, **os.environ)
-        job.environment.update(
-            SSH_ASKPASS=self._path('ask'), SSH_ASKPASS_REQUIRE='force',
-            SSH_ASKPASS_PROMPT='', CLASSH_EVENT='ask', CLASSH_TOKEN=token,
-            CLASSH_SOCKET=self._path('socket'),
-            # ssh runs our LocalCommand by it; $SHELL may run nothing.
-            SHELL='/bin/sh')
-        self._logins[token] = _Login(job, self.is_connected(job.host))
-        self._guard.job_starts(job)
+        job.environment = {
+            'DISPLAY': 'none', **os.environ, 'SSH_ASKPASS': self._path('ask'),
+            'SSH_ASKPASS_REQUIRE': 'force', 'SSH_ASKPASS_PROMPT': ''}
+        super().prepare(job)
+        if self.is_connected(job.host):
+            self._dialogs[job].state = 'connected'
+
+    def logged_in(self, job):
+        if job in self._dialogs:
+            self._passed(job, self._dialogs[job])
 
     def finished(self, job, result):
-        environment = job.environment or {}
-        login = self._logins.pop(environment.get('CLASSH_TOKEN'), None)
-        self._release_descriptors(len(self._logins))
-        if not self._logins:
+        result = super().finished(job, result)
+        self._release_descriptors(len(self._dialogs))
+        if not self._dialogs:
             self._manager.unwatch(self._socket)
-        if login is None:           # it could not be prepared
-            return result
-        cause = ''
-        if not job.reason:          # else we ended it
-            cause = _judge_login(
-                login, self._guard.state == 'barred',
-                os.access(environment['SSH_ASKPASS'], os.X_OK), result)
-            if cause:
-                # Where the helper ended ssh by a signal, ssh failed, too.
-                result = result._replace(
-                    outcome='ssh', exitcode=255, cause=cause, ran='no',
-                    reason=CAUSES[cause] + (': ' + login.prompt
-                                            if cause == 'prompt' else ''))
-        if result.outcome in ('ok', 'error') and login.answered:
-            self._guard.accept()
-        self._leave(job, result, cause)
         return result
+
+    def _judge(self, job, dialog, result):
+        # Where ssh has no log: only a session writes to stdout.
+        if result.outcome in ('ok', 'error') or result.output:
+            self._passed(job, dialog)
+        if dialog.state == 'passed':
+            return '', result
+        cause = '' if job.cause else _judge_login(      # or we ended it
+            dialog, self._barred, os.access(self._path('ask'), os.X_OK),
+            result)
+        if cause:
+            # Where the helper ended ssh by a signal, ssh failed, too.
+            result = result._replace(
+                outcome='ssh', exitcode=255, cause=cause, ran='no',
+                reason=CAUSES[cause] + (': ' + dialog.prompt
+                                        if cause == 'prompt' else ''))
+        elif dialog.answers and result.cause in ('dropped', 'no-answer'):
+            # Never tried again: it would be one more attempt.
+            result = result._replace(
+                cause='lost', reason=job.reason or CAUSES['lost'])
+        return cause, result
 
     def _release_descriptors(self, number):
         """Keep *number* reserved descriptors."""
@@ -6203,51 +6235,41 @@ class AskpassServer(_PasswordHook):
             connection = listener.accept()[0]
         except OSError:
             return
+        job = self._job_of(connection)
+        if job is None:
+            connection.close()
+            return
         connection.setblocking(False)
-        request = bytearray()
-        self._manager.watch(
-            connection, selectors.EVENT_READ,
-            lambda connection, events: self._read(connection, request),
-            hold=False)
+        self._manager.watch(connection, selectors.EVENT_READ,
+                            functools.partial(self._read, job), hold=False)
 
-    def _read(self, connection, request):
-        try:
-            chunk = connection.recv(READ_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            chunk = b''
-        request += chunk
-        if chunk and len(request) < READ_SIZE:
-            return
-        self._manager.unwatch(connection)
-        token, event, prompt, pid = (
-            os.fsdecode(bytes(request)).split('\0') + 3 * [''])[:4]
-        login = self._logins.get(token)
-        if login is None or not self._is_ours(connection, login.job):
-            connection.close()
-        elif event == 'enter':
-            connection.close()
-            login.become('logged in')
-            if login.answered:
-                self._guard.accept()
-            self._guard.job_passed(login.job)
-        else:
-            login.become('asked')
-            self._answer(login, prompt, pid, connection)
-
-    def _is_ours(self, connection, job):
-        """Return whether the peer is of the session that *job* leads."""
+    def _job_of(self, connection):
+        """Return the job that leads the session of the peer, or None."""
         import socket
         import struct
         pid, uid, gid = struct.unpack('3i', connection.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize('3i')))
         try:
-            return uid == os.geteuid() and os.getsid(pid) == job.pid
+            session = os.getsid(pid)
         except OSError:
-            return False            # the peer has ended
+            return None             # the peer has ended
+        return next((job for job in self._dialogs if job.pid == session
+                     and uid == os.geteuid()), None)
 
-    def _answer(self, login, prompt, pid, connection):
+    def _read(self, job, connection, events):
+        try:
+            request = connection.recv(READ_SIZE)
+        except OSError:
+            request = b''
+        self._manager.unwatch(connection)
+        dialog = self._dialogs.get(job)
+        if dialog and request:
+            pid, space, prompt = os.fsdecode(request).partition(' ')
+            self._answer(job, dialog, pid, prompt, connection)
+        else:
+            connection.close()
+
+    def _answer(self, job, dialog, pid, prompt, connection):
         """Answer the *prompt* of the ssh *pid*, the job's or a jump host's."""
         key = _KEY_PROMPT(prompt)
         # One answer for each ssh, in whatever words it asks again; and one
@@ -6257,25 +6279,22 @@ class AskpassServer(_PasswordHook):
 
         def deliver(secret):
             if secret is None:
-                login.become('withheld')
+                dialog.become('withheld')
                 _reply(connection, b'')
             else:
-                login.answered |= questions
-                login.become('answered')
+                dialog.answer(*questions)
                 _reply(connection, secret + b'\n')
 
+        if not (key and dialog.answers):
+            dialog.become('asked')
         if _PASSWORD_PROMPT(prompt) or key and self._keys:
-            if questions & login.answered:
-                login.become('refused')
+            if questions & dialog.answers:
+                dialog.become('refused')
                 _reply(connection, b'')
             else:
-                self._request(login.job, deliver)
+                self._request(job, deliver)
             return
-        login.prompt = ' '.join(prompt.split())[:EXCERPT_LENGTH]
-        if not key:
-            # ssh asks about a host key before it asks for a password: a
-            # password that was sent went to a jump host, which took it.
-            login.become('accepted')
+        dialog.prompt = ' '.join(prompt.split())[:EXCERPT_LENGTH]
         # ssh takes an empty line for a no to its own questions: it goes on
         # without that key, or ends.  A server would take it for an answer.
         _reply(connection,
@@ -6368,58 +6387,35 @@ class _MarkFilter:
         return self._capture.take()
 
 
-class _SudoRun(_Stateful):
-    """How far sudo is in one job."""
-
-    __slots__ = ()
-
-    NEXT = {
-        'silent':   ('missing', 'asked', 'running'),
-        'missing':  ('running',),       # the host has no sudo
-        'asked':    ('answered', 'withheld', 'running'),
-        'answered': ('refused', 'running'),
-        'refused':  ('running',),       # asked for again
-        'withheld': ('running',),       # asked for, and not sent
-        'running':  (),                 # the command runs
-    }
-
-    def __init__(self):
-        self.state = 'silent'
-
-    @property
-    def has_password(self):
-        return self.state in ('answered', 'refused')
-
-
-def _judge_sudo(run, barred, result):
+def _judge_sudo(dialog, barred, result):
     """Return why sudo has not run the command, a word of CAUSES; '' if it
     has, or was not reached.
 
     *barred* says whether the password was refused in an earlier run.
     """
-    if run.state == 'running' or result.outcome not in ('ok', 'error'):
+    if dialog.state == 'passed' or result.outcome not in ('ok', 'error'):
         return ''
-    if run.state == 'missing':
+    if dialog.state == 'missing':
         return 'no-sudo'
     words = result.errors + result.output
-    if run.has_password and _PASSWORD_EXPIRED.search(words):
+    if dialog.answers and _PASSWORD_EXPIRED.search(words):
         return 'sudo-expired'
-    if run.state == 'refused' and not _WRONG_PASSWORD.search(words):
+    if dialog.state == 'refused' and not _WRONG_PASSWORD.search(words):
         return 'sudo-again'
-    if run.state == 'refused' or (
-            run.state == 'answered' and not _NOT_ALLOWED.search(words)):
+    if dialog.state == 'refused' or (
+            dialog.state == 'answered' and not _NOT_ALLOWED.search(words)):
         return 'sudo-password'
-    if run.state == 'withheld' or (
+    if dialog.state == 'withheld' or (
             barred and 'password is required' in result.errors):
         return 'withheld'
     return 'sudo'
 
 
-def _pending_question(run, result):
+def _pending_question(dialog, result):
     """Return what sudo wanted when *result* was ended; '' if nothing."""
-    if run.state == 'running':
+    if dialog.state == 'passed':
         return ''
-    if run.has_password and _PASSWORD_EXPIRED.search(result.errors):
+    if dialog.answers and _PASSWORD_EXPIRED.search(result.errors):
         return CAUSES['sudo-expired']
     prompt = (result.errors or result.output).rpartition('\n')[2].split()
     return prompt and 'sudo asked: ' + ' '.join(prompt)[:EXCERPT_LENGTH]
@@ -6436,7 +6432,6 @@ class SudoWrapper(_PasswordHook):
     def __init__(self, user='root', guard=None):
         super().__init__(guard)
         self._user = user
-        self._runs = {}             # job: _SudoRun
         # Independent random tokens: one mark does not tell the others.
         self._prompt_mark, self._started_mark, self._missing_mark = (
             'classh-%s%%%s:' % (os.urandom(8).hex(), os.urandom(8).hex())
@@ -6468,50 +6463,52 @@ class SudoWrapper(_PasswordHook):
             % (missing, ' '.join(map(shlex.quote, sudo))))
 
     def prepare(self, job):
-        run = self._runs[job] = _SudoRun()
-        if self._guard:
-            self._guard.job_starts(job)
+        super().prepare(job)
+        dialog = self._dialogs[job]
 
         def on_mark(mark):
-            self._on_mark[mark](job, run)
+            self._on_mark[mark](job, dialog)
 
         # With RequestTTY=force the host's stderr comes on our stdout.
         job.output = _MarkFilter(job.output, self._on_mark, on_mark)
         job.errors = _MarkFilter(job.errors, self._on_mark, on_mark)
 
-    def finished(self, job, result):
-        run = self._runs.pop(job, None)
-        if run is None:             # it could not be prepared
-            return result
-        cause = _judge_sudo(
-            run, self._guard and self._guard.state == 'barred', result)
-        question = job.reason and _pending_question(run, result)
+    def _judge(self, job, dialog, result):
+        cause = _judge_sudo(dialog, self._barred, result)
+        question = job.cause and _pending_question(dialog, result)
         if cause:
             # Status 0 of a command that did not run is not its status.
             result = result._replace(
                 outcome='error', exitcode=result.exitcode or 1, cause=cause,
-                ran='no', reason=CAUSES[cause])
+                reason=CAUSES[cause])
         elif question:
             result = result._replace(
                 reason='%s, %s' % (result.reason, question))
-        self._leave(job, result, cause)
-        return result
+        # So far, ran is of our own command, which starts sudo.
+        ran = result.ran
+        if dialog.state == 'passed':
+            ran = 'yes'
+        elif cause or dialog.state in ('asked', 'withheld'):
+            ran = 'no'
+        elif ran == 'yes':
+            ran = 'unknown'
+        return cause, result._replace(ran=ran)
 
     # What sudo and the command print
 
-    def _on_missing(self, job, run):
-        run.become('missing')
+    def _on_missing(self, job, dialog):
+        dialog.become('missing')
 
-    def _on_prompt(self, job, run):
-        if self._guard is None or run.state == 'running':
+    def _on_prompt(self, job, dialog):
+        if self._guard is None or dialog.state == 'passed':
             return                  # not sudo has printed it
 
         def deliver(secret):
             if secret is None or job.stdin is None:
-                run.become('withheld')
+                dialog.become('withheld')
                 self._manager.end_input(job)
                 return
-            run.become('answered')
+            dialog.answer(self._prompt_mark)
             try:
                 os.write(job.stdin, secret + b'\n')
             except OSError:
@@ -6520,23 +6517,18 @@ class SudoWrapper(_PasswordHook):
                 # A question for more than the password would wait for ever.
                 self._manager.end_input(job)
 
-        if run.has_password:
-            run.become('refused')
+        if dialog.answers:
+            dialog.become('refused')
             self._guard.refuse(job)
             self._manager.end_input(job)
         else:
-            run.become('asked')
+            dialog.become('asked')
             self._request(job, deliver)
 
-    def _on_started(self, job, run):
-        if run.state == 'running':
-            return                  # a program has read the mark
-        if run.has_password:
-            self._guard.accept()
-        run.become('running')
-        if self._guard:
-            self._guard.job_passed(job)
-        self._manager.open_input(job)
+    def _on_started(self, job, dialog):
+        if dialog.state != 'passed':    # else a program has read the mark
+            self._passed(job, dialog)
+            self._manager.open_input(job)
 
 
 def password_hooks(options, hosts, stops):
@@ -6555,7 +6547,7 @@ def password_hooks(options, hosts, stops):
         secret = (_ask_secret(what, hosts, stops)
                   if options.askpass_file is None
                   else _secret_in(options.askpass_file))
-        ssh = LockoutGuard(secret, options.askpass_anyway)
+        ssh = LockoutGuard(secret, options.askpass_anyway, widens=True)
     if options.sudo_password:
         secret = _ask_secret('sudo', hosts, stops)
     hooks = [AskpassServer(ssh, options.askpass_key)] if ssh else []

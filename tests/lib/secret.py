@@ -15,20 +15,27 @@ from .terminal import Terminal
 # It waits where the test wants to look at all that runs: until HELD is there,
 # and the others until the file 'go' is.
 ASKING = '''\
-for word; do
-    case $word in LocalCommand=*) local_command=${word#*=} ;; esac
+log=/dev/null
+while [ "$1" != -- ]; do
+    case $1 in
+    -E) log=$2 ;;
+    -G) echo 'loglevel INFO'; exit ;;
+    esac
+    shift
 done
-while [ "$1" != -- ]; do shift; done
+exec 3>"$log"
+echo 'debug1: fake' >&3
 TARGET=$2
 export TARGET
 answer=$("$SSH_ASKPASS" "bob@$TARGET's password: ")
 echo >>answered
 %s
 [ "$(printf %%s "$answer" | sha256sum)" = "$(cat digest)" ] || {
-    echo "bob@$TARGET: Permission denied (password)." >&2
+    echo "bob@$TARGET: Permission denied (password)." >&3
     exit 255
 }
-sh -c "$local_command"
+echo "Authenticated to $TARGET ([127.0.0.1]:22)." >&3
+echo 'debug1: Sending command: fake' >&3
 exec sh -c "$3"
 ''' % until('go')
 

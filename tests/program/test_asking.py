@@ -187,11 +187,10 @@ class AskTest(WorkTest):
 
     def test_without_it_ssh_asks_nobody(self):
         said = run_classh('--ssh', FAKE_SSH, 'true', 'args1', 'env1',
-                          env={'SSH_ASKPASS': None, 'CLASSH_TOKEN': None})
+                          env={'SSH_ASKPASS': None})
         said.check(stdout=None)
         self.assertIn('  BatchMode=yes\n', said.stdout, said)
-        for word in ('SSH_ASKPASS=', 'CLASSH_TOKEN', 'CLASSH_SOCKET',
-                     'LocalCommand'):
+        for word in 'SSH_ASKPASS=', 'LocalCommand':
             self.assertNotIn(word, said.stdout, said)
 
     def test_without_it_the_ssh_of_a_jump_host_asks_nobody(self):
@@ -316,9 +315,7 @@ class PlaceTest(PasswordTest):
     def test_odd_name_of_it_does_no_harm(self):
         place = tempfile.mkdtemp(prefix="a %h 'b\" $", dir='/tmp')
         self.addCleanup(os.rmdir, place)
-        script = ('echo "$SSH_ASKPASS" >where; local_command=$(printf %s '
-                  '"$local_command" | sed s/%%/%/g); [ "${local_command#*$}"'
-                  ' != "$local_command" ] || exit 9; ' + LOGIN)
+        script = 'echo "$SSH_ASKPASS" >where; ' + LOGIN
         self.classh(script, 'h', env={'TMPDIR': place}).check(stdout=None)
         self.assertEqual(os.path.dirname(os.path.dirname(
             self.lines('where')[0])), place)

@@ -777,7 +777,8 @@ class PasswordTest(ShellTest):
         self.assertEqual(said.stdout.count('assword'), 1)
 
     def test_denial_of_a_command_s_own_ssh_refuses_no_password(self):
-        # Over a connection that is shared, ssh does not say that it is in.
+        # Over a connection that is shared, ssh does not say that it is in
+        # where it has no log.
         ssh = self.program(
             'ssh', 'for word; do case $word in ControlPath=*) '
             'path=${word#*=} ;; esac; done\n'
@@ -785,11 +786,11 @@ class PasswordTest(ShellTest):
             ': >"$path"; exec %s "$@"' % ASKING_SSH)
         said = run_classh(
             '--ssh', shlex.quote(ssh), '--shell', '--askpass-file',
-            self.secret, '-f1', 'h[1-3]', cwd=self.directory, env=self.env,
-            stdin='login right\n'
+            self.secret, '-f1', '-OLogLevel=INFO', 'h[1-3]',
+            cwd=self.directory, env=self.env, stdin='login right\n'
                   'echo "inner: Permission denied (password)." >&2; exit 255\n'
                   'echo three\n')
-        said.check(0, None, '3 of 3 ssh failed: h[1-3]\n')
+        said.check(0, None, '3 of 3 permission denied: h[1-3]\n')
         self.assertEqual(said.stdout.count('  three\n'), 3, said)
 
     def test_refusal_is_remembered_but_stops_one_command_only(self):

@@ -238,19 +238,28 @@ class EncryptedKeyTest(WorkTest):
         self.assertEqual(said.stdout.count('  in\n'), 2, said)
 
     def test_shell_of_the_user_may_be_any_or_none(self):
-        # ssh runs a LocalCommand, and the ssh of a jump host, by it.
+        # We run nothing by it; ssh runs the ssh of a jump host by it.
         false = self.program('false', 'echo not available; exit 1')
         for shell in false, '/nonexistent', '', None:
             with self.subTest(shell=shell):
                 said = self.login(
-                    '--askpass-key', '-f2', '-O', 'ProxyJump=127.0.0.99',
+                    '--askpass-key', '-f2',
                     'echo in; [ "${SSH_CONNECTION#*127.0.0.9 }" = '
                     '"$SSH_CONNECTION" ] || exit 255', '127.0.0.[1-2]',
                     '127.0.0.9', env={'SHELL': shell})
-                said.check(4, stdout=None, stderr='1 of 3 ssh failed: '
+                said.check(5, stdout=None, stderr='1 of 3 exited with 255: '
                            '127.0.0.9\n')
                 self.assertEqual(re.findall('(?m)^  .+', said.stdout),
                                  ['  Output:', '  in'] * 3, said)
+
+    def test_local_command_of_the_user_is_run_by_his_shell(self):
+        shell = self.program('shell', 'echo "$2" >>ran')
+        said = self.login('--askpass-key', '-O', 'PermitLocalCommand=yes',
+                          '-O', 'LocalCommand=his own', 'echo in',
+                          '127.0.0.1', cwd=self.directory,
+                          env={'SHELL': shell})
+        said.check(stdout=None)
+        self.assertEqual(self.lines('ran'), ['his own'])
 
     def test_is_opened_for_a_jump_host_too(self):
         said = self.login('--askpass-key', '-O', 'ProxyJump=127.0.0.99',

@@ -5,7 +5,7 @@ import itertools
 import sys
 import unittest
 
-from classh import PROOF_TIMEOUT, LockoutGuard
+from classh import PROOF_TIMEOUT, UNASKED_MIN, LockoutGuard
 
 
 class Job:
@@ -171,6 +171,38 @@ class RoomTest(GuardTest):
         self.start(0)
         self.guard.job_passed(self.jobs[0])
         self.start(0)               # in another run
+        self.assertEqual(self.guard.room(0.0), 1)
+
+    def pass_unasked(self, number):
+        for _ in range(number):
+            job = Job(object())     # another host each time
+            self.guard.job_starts(job)
+            self.guard.job_passed(job)
+
+    def test_as_many_as_were_not_asked_in_a_row_may_start(self):
+        self.guard = LockoutGuard(b'secret', widens=True)
+        self.pass_unasked(UNASKED_MIN - 1)
+        self.assertEqual(self.guard.room(0.0), 1)
+        self.pass_unasked(1)
+        self.assertEqual(self.guard.room(0.0), UNASKED_MIN)
+        self.start(0, 1)
+        self.assertEqual(self.guard.room(0.0), UNASKED_MIN - 2)
+        self.guard.job_passed(self.jobs[0])
+        self.assertEqual(self.guard.room(0.0), UNASKED_MIN)
+
+    def test_question_makes_them_start_one_by_one_again(self):
+        self.guard = LockoutGuard(b'secret', widens=True)
+        self.pass_unasked(UNASKED_MIN)
+        self.start(0, 1)
+        self.ask(0, 1)
+        self.assertEqual(self.given(), ['0'])
+        self.assertLessEqual(self.guard.room(0.0), 0)
+        self.guard.job_finished(self.jobs[0])
+        self.guard.job_finished(self.jobs[1])
+        self.assertEqual(self.guard.room(0.0), 1)
+
+    def test_sudo_asks_one_by_one_however_many_were_not_asked(self):
+        self.pass_unasked(5 * UNASKED_MIN)
         self.assertEqual(self.guard.room(0.0), 1)
 
     def test_all_may_start_where_it_is_sent_anyway(self):

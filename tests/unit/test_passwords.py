@@ -3,61 +3,89 @@
 import os
 import unittest
 
-from classh import (Result, SudoWrapper, _judge_login, _judge_sudo, _Login,
-                    _SudoRun)
+from classh import (Result, SudoWrapper, _Dialog, _judge_login, _judge_sudo)
 
 DENIED = 'bob@h: Permission denied (publickey,password).\n'
 
 
-def result(outcome, errors=''):
-    return Result('h', 1, '', errors, 0.0, 1.0, outcome, '', False)
+def result(outcome, errors='', **fields):
+    return Result('h', 1, '', errors, 0.0, 1.0, outcome, '', False, **fields)
+
+
+def dialog(states):
+    dialog = _Dialog()
+    for state in states:
+        if state == 'answered':
+            dialog.answer('a question')
+        else:
+            dialog.become(state)
+    return dialog
+
+
+class DialogTest(unittest.TestCase):
+    def test_state_that_may_not_follow_changes_nothing(self):
+        self.assertEqual(dialog(['refused']).state, 'silent')
+        self.assertEqual(dialog(['passed', 'asked']).state, 'passed')
 
 
 class LoginTest(unittest.TestCase):
-    def judge(self, *states, outcome='ssh', errors=DENIED, barred=False,
+    def judge(self, *states, cause='denied', words=DENIED, barred=False,
               runs=True):
-        login = _Login(None)
-        for state in states:
-            login.become(state)
-        return _judge_login(login, barred, runs, result(outcome, errors))
+        causes = {
+            _judge_login(dialog(states), barred, runs,
+                         result('ssh', cause=cause, **{field: words}))
+            # With a log of ssh's own, and without it.
+            for field in ('diagnostics', 'errors')}
+        self.assertEqual(len(causes), 1)
+        return causes.pop()
 
     def test_cause(self):
         for states, cause in (
                 ((), 'askpass'), (('asked',), ''),
                 (('asked', 'answered'), 'password'),
-                (('asked', 'answered', 'accepted'), ''),
+                (('asked', 'answered', 'asked'), ''),
                 (('asked', 'answered', 'refused'), 'password'),
-                (('asked', 'withheld'), 'withheld'),
-                (('asked', 'answered', 'logged in'), '')):
+                (('asked', 'withheld'), 'withheld')):
             with self.subTest(states=states):
                 self.assertEqual(self.judge(*states), cause)
 
-    def test_connection_that_was_closed_is_no_refusal(self):
-        self.assertEqual(self.judge('asked', 'answered', errors='closed'), '')
+    def test_host_that_takes_no_passwords_refuses_none(self):
+        words = 'bob@h: Permission denied (publickey).\n'
+        self.assertEqual(self.judge(words=words), '')
+        self.assertEqual(self.judge(words=words, barred=True), '')
+
+    def test_connection_that_was_lost_is_no_refusal(self):
+        for cause in 'lost', 'dropped', 'jump', 'key-unknown':
+            self.assertEqual(self.judge('asked', 'answered', cause=cause,
+                                        words='closed'), '')
+
+    def test_server_that_disconnects_has_refused(self):
+        self.assertEqual(self.judge(
+            'asked', 'answered', cause='lost', words='Received disconnect '
+            'from 10.0.0.1 port 22:11: login failed\n'), 'password')
 
     def test_lost_words_of_ssh_count_as_a_refusal(self):
-        self.assertEqual(self.judge('asked', 'answered', errors='\n'),
-                         'password')
+        self.assertEqual(self.judge('asked', 'answered', cause='ssh',
+                                    words='\n'), 'password')
 
     def test_password_that_was_refused_before_is_withheld(self):
         self.assertEqual(self.judge(barred=True), 'withheld')
 
     def test_helper_that_cannot_run(self):
-        self.assertEqual(self.judge(errors='', runs=False), 'askpass')
-        self.assertEqual(self.judge(errors=''), '')
+        self.assertEqual(self.judge(cause='ssh', words='', runs=False),
+                         'askpass')
+        self.assertEqual(self.judge(cause='ssh', words=''), '')
 
-    def test_state_that_may_not_follow_changes_nothing(self):
-        login = _Login(None)
-        login.become('refused')
-        self.assertEqual(login.state, 'silent')
+    def test_shared_connection_need_not_ask(self):
+        login = _Dialog()
+        login.state = 'connected'
+        self.assertEqual(_judge_login(login, False, False, result(
+            'ssh', DENIED, cause='denied')), '')
 
 
 class SudoTest(unittest.TestCase):
     def judge(self, *states, errors='', outcome='error', barred=False):
-        run = _SudoRun()
-        for state in states:
-            run.become(state)
-        return _judge_sudo(run, barred, result(outcome, errors))
+        return _judge_sudo(dialog(states), barred, result(outcome, errors))
 
     def test_cause(self):
         for states, errors, cause in (
@@ -71,7 +99,7 @@ class SudoTest(unittest.TestCase):
                  'sudo-password'),
                 (('asked', 'answered', 'refused'), '', 'sudo-again'),
                 (('asked', 'withheld'), '', 'withheld'),
-                (('asked', 'answered', 'running'), '', '')):
+                (('asked', 'answered', 'passed'), '', '')):
             with self.subTest(states=states, errors=errors):
                 self.assertEqual(self.judge(*states, errors=errors), cause)
 
