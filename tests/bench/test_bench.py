@@ -30,7 +30,7 @@ class BenchTest(TestCase):
                 '2 hosts behind one sshd with its default, '
                 'MaxStartups 10:30:100',
                 '2 hosts behind a jump host with its default, '
-                'MaxStartups 10:30:100'):
+                'MaxStartups 10:30:100, 0.5 s each'):
             self.assertIn('\n%s\n\n  ' % title, ran.stdout, ran)
         self.assertIn('\nFor the README: peers and sshd, classh being 1\n',
                       ran.stdout, ran)
