@@ -48,6 +48,22 @@ class OptionTest(TestCase):
     def test_timeout_may_be_a_fraction(self):
         fake('-q', '--timeout', '.1', 'true', 'slow').check(3)
 
+    def test_logins_bound_what_runs_where_no_login_is_seen(self):
+        # The fake ssh has no log.
+        log = os.path.join(self.scratch(), 'log')
+        fake('-q', '--logins', '3', 'sleep .05', 'h[1-12]',
+             env={'FAKE_SSH_LOG': log}).check()
+        self.assertEqual(lib.read_log(log)[1], 3)
+
+    def test_retries_are_for_hosts_that_were_not_reached(self):
+        log = os.path.join(self.scratch(), 'log')
+        fake('-q', '--retries', '1', 'true', 'unreach', 'fail7',
+             env={'FAKE_SSH_LOG': log}).check(4)
+        started = lib.read_log(log)[0]
+        # One more is asked what it can do.
+        self.assertIn(started.count('unreach') - started.count('fail7'),
+                      (1, 2))
+
     def test_fanout_bounds_what_runs_at_once(self):
         log = os.path.join(self.scratch(), 'log')
         for option in (['-f3'], ['-p', '3'], ['--fanout=3'], ['--par', '3']):
