@@ -6697,7 +6697,7 @@ class JumpHost(_Stateful, JobHooks):
                  connect_timeout=CONNECT_TIMEOUT, check=lambda: None):
         self.state = 'closed'
         *before, self.gate = _split_names(gates) or [gates]
-        for gate in *before, self.gate:
+        for gate in (*before, self.gate):
             if next(expand(gate)) != gate:
                 raise PatternError(gates, gate, 'is a pattern; name each '
                                    'jump host')
