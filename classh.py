@@ -8338,8 +8338,10 @@ def _quoting_question(argv):
         _parse_arguments(argv[:place])
     except UsageError:
         return ''
-    if behind[-1].startswith('-') or len(behind) == 1:
+    if behind[-1].startswith('-'):
         return '; is COMMAND quoted?'
+    if len(behind) == 1:
+        return ''                   # that is the host
     return '; is COMMAND quoted?  classh ' + ' '.join(map(shlex.quote, [
         *argv[:place], ' '.join(argv[place:-1]), behind[-1]]))
 
