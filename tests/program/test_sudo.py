@@ -214,7 +214,7 @@ say(marker); read(); go()
             said.check(3, stdout=None, stderr=None)
             self.assertIn('   timed out after 1 s, sudo asked: %s\n'
                           % prompt.strip(), said.stdout, said)
-            self.assertIn('1 of 1 timed out: h\n', said.stderr)
+            self.assertIn('1 of 1 timed out after 1 s (-u): h\n', said.stderr)
 
     def test_status_0_of_what_never_ran_is_an_error(self):
         for name, login in (('forced', 'echo only backups here'),
@@ -269,9 +269,6 @@ go()
         """An ssh that asks for the password, too."""
         return shlex.quote(self.program('ssh', """
 [ "$("$SSH_ASKPASS" "Password: ")" = 'correct horse' ] || exit 255
-for word; do
-    case $word in LocalCommand=*) sh -c "${word#*=}" ;; esac
-done
 exec %s "$@"
 """ % FAKE_SSH))
 
