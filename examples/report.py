@@ -29,7 +29,7 @@ SLOWEST = 10
 
 # Outcome of a Result, and one of our own: what to call it.
 OUTCOMES = collections.OrderedDict([
-    ('ok', 'good'), ('error', 'command failed'), ('ssh', 'not reached'),
+    ('ok', 'good'), ('error', 'command failed'), ('ssh', 'ssh failed'),
     ('killed', 'timed out or killed'), ('none', 'no result'),
     ('unstarted', 'not started')])
 
