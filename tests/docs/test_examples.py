@@ -81,8 +81,7 @@ class ExamplesTest(TestCase):
         self.write_results(path + '2', ('web2', 2.5, 'ok', ''))
         runs = {'changed.py': [path, path + '2'], 'clock_check.py': ['web1'],
                 'disk_full.py': ['web5'], 'junit.py': [path],
-                'report.py': [path], 'same_or_not.py': ['true', 'web1'],
-                'slowest.py': [path]}
+                'report.py': [path], 'slowest.py': [path]}
         self.assertEqual(list(runs), [name for name in examples()
                                       if name.endswith('.py')])
         for name, args in runs.items():
@@ -151,20 +150,6 @@ class ExamplesTest(TestCase):
                   env={'PYTHONPATH': ROOT})
         self.check(ran, 1, 'web1: df printed too much',
                    'web2: output lost: out of memory')
-
-    def test_same_or_not(self):
-        def same(*args):
-            return self.run_example('same_or_not.py', *args)
-        same('systemctl is-active nginx', 'web[1-3]').check(
-            0, '-- web[1-3]: exit status 0\nactive\n')
-        same('systemctl is-active nginx', 'web[1-4]', 'db1').check(
-            1, '-- web[1-3]: exit status 0\nactive\n'
-            '-- db1: connection refused\n-- web4: exit status 3\ninactive\n')
-        same('true', 'db1').check(1, '-- db1: connection refused\n')
-        # What was cut may differ in what is missing.
-        ran = same('head -c 9000000 /dev/zero', 'web[1-2]').check(1, None)
-        self.assertEqual(ran.stdout.split('\n')[0], '-- web[1-2]: exit status '
-                         '0, output cut at its limit', ran.stderr)
 
     def retry(self, *args):
         """Run examples/retry; what is '%s' in *args* is the ssh_config."""

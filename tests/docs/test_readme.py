@@ -21,6 +21,7 @@ MARK = '\1'             # parts the outputs of two commands
 
 # Text that differs from run to run, and its replacement.
 VARYING = [
+    (r'\(\d+\.\d to \d+\.\d\)', '(0.0)'),
     (r'\b\d+\.\d(?= s\b|\))', '0.0'),                           # seconds
     (r'(?m)\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) .* \d{4}$', 'DATE'),
     (r'(?<=connect to host )\S+ port \d+', 'HOST'),

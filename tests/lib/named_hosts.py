@@ -12,7 +12,7 @@ from .servers import sshd
 
 # What a host finds first on its PATH, under the names of the commands that
 # it stands in for.  HOST is the host's name.
-STOOD_IN = ('date', 'df', 'hostname', 'systemctl')
+STOOD_IN = ('date', 'df', 'hostname', 'systemctl', 'uname')
 STAND_IN = r'''#!/bin/sh
 PATH=${PATH#*:}         # without the directory of this one
 name=${0##*/}
@@ -24,6 +24,8 @@ date:web6)      echo $(($(date "$@") + 3600)) ;;
 systemctl:web4) echo inactive; exit 3 ;;
 systemctl:web7) exec sleep 60 ;;
 systemctl:*)    echo active ;;
+uname:web4)     echo 6.1.0-13-amd64 ;;
+uname:*)        echo 6.1.0-22-amd64 ;;
 df:*)
     echo 'Filesystem 1024-blocks    Used Available Capacity Mounted on'
     echo '/dev/vda1     41152736 9053602  29976372      24% /'
