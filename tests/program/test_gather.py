@@ -8,7 +8,6 @@ import unittest
 
 from lib import (Command, TestCase, WorkTest, at_once, fake, fake_argv, masked,
                  measured, pipe_from, run, run_in_pty, wait_until)
-from lib.terminal import Terminal
 
 KERNEL = ('case $HOST in web4) echo 6.1.0-13; exit 3;; esac; '
           'echo 6.1.0-22; echo $HOST')
@@ -121,12 +120,11 @@ class BadTest(TestCase):
         fake('--bad', 'echo x; echo y >&2', 'a[1-9]').check(0, '', '')
 
     def test_marks_on_the_same_terminal_have_a_line_of_their_own(self):
-        with Terminal(fake_argv('--progress', '--bad', '-f1', 'true', 'a',
-                                'b', 'exit3', 'c', 'exit4')) as terminal:
-            said = terminal.finish().check(5, None)
-        self.assertEqual(untimed(terminal.screen.text), (
+        said = run_in_pty(fake_argv('--progress', '--bad', '-f1', 'true', 'a',
+                                    'b', 'exit3', 'c', 'exit4')).check(5, None)
+        self.assertEqual(untimed(said.stdout.replace('\r', '')), (
             '..?\nexit3   3   (#)\n\n.?\nexit4   4   (#)\n\n'
-            '1 of 5 exited with 3: exit3\n1 of 5 exited with 4: exit4'),
+            '1 of 5 exited with 3: exit3\n1 of 5 exited with 4: exit4\n'),
             said)
 
 
