@@ -312,6 +312,7 @@ class OnceTest(PasswordTest):
                 ('', 'connection dropped before login'),
                 ('send "Password: "', 'connection lost')):
             with self.subTest(hang=hang):
+                self.write('in')
                 said = self.impatient(
                     '-f9', '--retries', '0', '[ $TARGET != hung ] || { %s\n until [ $(wc -l '
                     '<in) = 7 ]; do sleep .01; done; echo Connection closed '
