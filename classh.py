@@ -5045,6 +5045,20 @@ PROGRAM_GRACE = 2.0     # seconds that a program has after a stop request until
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 
 
+def _close_target(fd, path):
+    """Close *fd*, which is open for *path*.  Raise OSError where only now
+    there proves to be no room, as on NFS, or where the file was removed."""
+    status = os.fstat(fd)
+    os.close(fd)
+    if status.st_nlink or not stat.S_ISREG(status.st_mode):
+        return                      # it may have another name by now
+    with contextlib.suppress(OSError):
+        # Who names a file by /dev/fd/N may have removed it before.
+        if os.path.samestat(status, os.stat(path)):
+            return
+    raise OSError(errno.ENOENT, 'removed, with all that went there')
+
+
 class _Sink:
     """A listener that delivers each result, or its host's name, to a target.
 
@@ -5079,22 +5093,9 @@ class _Sink:
     def close(self, stop_level):
         if self._fd is not None:
             try:
-                if self._is_removed():
-                    self._complain('%s: removed, with all that went there'
-                                   % self.label)
-                os.close(self._fd)
-            except OSError as error:    # NFS tells only now of a full disk
+                _close_target(self._fd, self.label)
+            except OSError as error:
                 self._report(error)
-
-    def _is_removed(self):
-        status = os.fstat(self._fd)
-        if status.st_nlink or not stat.S_ISREG(status.st_mode):
-            return False            # it may have another name by now
-        try:
-            # Who names a file by /dev/fd/N may have removed it before.
-            return not os.path.samestat(status, os.stat(self.label))
-        except OSError:
-            return True
 
     def _report(self, error):
         self._complain('%s: %s' % (self.label, error.strerror))
@@ -5535,7 +5536,7 @@ class _RecordFile:
         """Raise OSError where only now there proves to be no room."""
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            os.close(fd)
+            _close_target(fd, self._path)
 
 
 class PickleSink(_Sink):

@@ -348,4 +348,5 @@ class ExamplesTest(TestCase):
                              r'  Output:\n\n  \S' % re.escape(host), ran)
         if every_address:       # the check on each asks for its address
             self.assertIn('\n1 of 20 exited with 7: 127.0.0.7\n'
-                          '1 of 20 timed out after 3 s (-u): 127.0.0.13\n', ran.stderr, ran)
+                          '1 of 20 timed out after 3 s (-u): '
+                          '127.0.0.13\n', ran.stderr, ran)

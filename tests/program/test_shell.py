@@ -17,8 +17,8 @@ from lib.shell import ShellTest, private_directories
 from lib.terminal import Terminal, state
 from classh import Result, _KeptResults, _write_all, load
 
-BUILT_INS = ['all', 'failed', 'fanout', 'help', 'hosts', 'local', 'not',
-             'only', 'quit', 'retry', 'save', 'show', 'timeout']
+BUILT_INS = ['all', 'diff', 'failed', 'fanout', 'help', 'hosts', 'local', 'not',
+             'only', 'quit', 'retry', 'same', 'save', 'show', 'timeout']
 
 
 class PromptTest(ShellTest):
