@@ -1115,11 +1115,11 @@ def _load_json(path, file):
                 try:
                     result = _json_result(record)
                 except (ValueError, TypeError, LookupError, OverflowError):
-                    raise RecordError('not a result: %s' % _excerpt(
-                        str(record.get('host')))) from None
+                    raise RecordError(_excerpt(str(
+                        record.get('host')))) from None
                 yield result
     except RecordError as error:
-        raise RecordError('%s: %s' % (path, error)) from None
+        raise RecordError('%s: not a result: %s' % (path, error)) from None
 
 
 def load(path):
@@ -3620,7 +3620,7 @@ class SSHJobMan:
 
 STALL_LIMIT = 2.0       # seconds that a blocked stream is waited for once the
                         # run has been asked to end
-WAITING_MAX = 1 << 20   # characters of lines that may wait for a slow reader
+WAITING_MAX = 1 << 20   # bytes of lines that may wait for a slow reader
 LINE_SIZE = 1 << 16     # bytes of a line that are shown in one piece ...
 NAMELESS_SIZE = 1 << 24     # ... and without names, which mark the pieces
 STATUS_DELAY = 2.0      # seconds until a status line is first shown ...

@@ -121,7 +121,7 @@ class ReadTest(unittest.TestCase):
     def test_other_lines_are_an_error_that_names_the_place(self):
         for bad in ('{"a', 'x', '[]', '1', '"event"', '{"a":1}', '',
                     '{"event":1}', '[' * 100000, '{"event":"x"} y', '\xff'):
-            with self.assertRaisesRegex(RecordError, 'all: line 2 is no rec'):
+            with self.assertRaisesRegex(RecordError, 'all: not a result: line 2 is'):
                 self.loaded(self.LINE + bad + '\n' + self.LINE)
         for old, new in (('"exitcode":7', '"exitcode":"7"'),
                          ('"host":"web1",', ''), ('"elapsed":2.5', '"elapsed":'
