@@ -1598,8 +1598,9 @@ class Ssh(Transport):
                     CAUSES['signal'] + ' on the host')
         if not log.sent or log.refused:
             return 'ssh', 'no-session', 'no', CAUSES['no-session']
-        if 'debug1: mux_client_request_session: ' in text and (
-                'Control master terminated unexpectedly' not in text):
+        if re.search('^debug1: mux_client_request_session: ', text,
+                     re.MULTILINE) and (
+                         'Control master terminated unexpectedly' not in text):
             # ssh does not say there whether the command ended with 255.
             return 'ssh', 'ssh', 'unknown', CAUSES['ssh']
         return ('ssh', 'lost', 'unknown',
