@@ -456,7 +456,7 @@ class StopTest(SignalTest):
             said = running.finish().check(3, None, None)
         self.assertIn('a   0   (', said.stdout, said)
         self.assertIn('   timed out after 2 s\n', said.stdout, said)
-        self.assertIn('1 of 3 timed out: slow\n', said.stderr, said)
+        self.assertIn('1 of 3 timed out after 2 s (-u): slow\n', said.stderr, said)
 
     def test_slow_reader_does_not_use_up_the_limits(self):
         # Less than all of it is read for longer than b may take; so b, which
