@@ -310,7 +310,7 @@ class LimitInEveryModeTest(TestCase):
 
     def check_mode(self, mode, status, said):
         said.check(status, stdout=None, stderr=None)
-        summary = '3 of 3 timed out: a[1-3]\n'
+        summary = '3 of 3 timed out after 1 s (-u): a[1-3]\n'
         self.assertEqual(said.stderr, '' if '-q' in mode else
                          '!!!\n' + summary if '--progress' in mode
                          else summary, said)
@@ -352,7 +352,7 @@ class EndlessTest(EveryModeTest):
             argv=[sys.executable, '-c', HURRIED], env={'PYTHONPATH': ROOT})
         for mode, said in ended.items():
             if '-q' not in mode:
-                self.assertIn('18 of 18 timed out: ', said.stderr, said)
+                self.assertIn('18 of 18 timed out after 2 s (-u): ', said.stderr, said)
         for kind in self.KINDS:
             self.assertRegex(ended[()].stdout,
                              r'(?m)^%s-1   -?\d+   .*   timed out' % kind)

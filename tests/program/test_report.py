@@ -253,7 +253,7 @@ class UnlimitedTest(WorkTest):
                          '--max-output', '256K', 'true', 'endless[1-100]')
         said = run(measured(argv, self.path('peak'))).check(3, '', None)
         self.assertEqual(
-            said.stderr, '%s\n100 of 100 timed out: endless[1-100]\n'
+            said.stderr, '%s\n100 of 100 timed out after 1 s (-u): endless[1-100]\n'
             '100 of 100 printed more than 256K and were cut (--max-output): '
             'endless[1-100]\n' % ('!' * 100))
         self.assertLess(int(self.read('peak')), 80 << 10)

@@ -250,7 +250,7 @@ class StdinTest(EveryModeTest):
                         stdin=SILENT) as command:
             wait_until(lambda: self.is_dead(command.pid))
             said = command.finish().check(3, None, None)
-        self.assertEqual(said.stderr, '1 of 2 timed out: reader\n', said)
+        self.assertEqual(said.stderr, '1 of 2 timed out after 2 s (-u): reader\n', said)
 
 
 # Reported of other tools: hangs and late returns.
