@@ -1321,7 +1321,7 @@ _SSH_MESSAGES = [(cause, re.compile(expression, re.MULTILINE))
                     r'^Host key for .* has changed and you have requested'),
     ('key-unknown', r'^Host key verification failed|'
                     r'^No .*host key is known for '),
-    ('denied', r'Permission denied \([^)]*\)|'
+    ('denied', r'Permission denied \([^()\n]*\)|'
                r'Too many authentication failures|'
                r'^Received disconnect from .*:2: '),
     ('dns', r'^ssh: Could not resolve hostname .*: Temporary failure'),
@@ -1360,6 +1360,7 @@ _MAY_RETRY = {'dns', 'refused', 'no-route', 'no-answer', 'dropped', 'jump',
 LOG_KEPT = 1 << 15      # bytes kept of the beginning and of the end of a log
 HEAD_SIZE = 1 << 12     # bytes of stderr in which ssh's messages are sought
 PROBE_TIMEOUT = 5.0     # seconds to ask an ssh what it can do
+PROBE_SIZE = 1 << 17    # bytes of its answer
 
 
 class _SshLog:
@@ -1466,15 +1467,29 @@ def _probe_log_level(argv, host):
     """Return the LogLevel that ssh_config sets for *host*; None if *argv*,
     without the command, is no OpenSSH that takes -E and -G."""
     try:
-        asked = subprocess.run(
-            [*argv, '-E', os.devnull, '-G', '--', host],
+        process = subprocess.Popen(
+            [*argv, '-E', os.devnull, '-G', '--', host], bufsize=0,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-            timeout=PROBE_TIMEOUT)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+            stderr=subprocess.DEVNULL, start_new_session=True)
+    except (OSError, ValueError):
         return None
-    found = re.search(rb'^loglevel (\w+)', asked.stdout, re.MULTILINE)
-    return found.group(1).decode() if found and not asked.returncode else None
+    settings = b''
+    end = time.monotonic() + PROBE_TIMEOUT
+    ready = select.poll()
+    ready.register(process.stdout, select.POLLIN)
+    # What is no OpenSSH may take this for a host and print for ever.
+    while len(settings) < PROBE_SIZE and ready.poll(
+            max(0, 1000 * (end - time.monotonic()))):
+        chunk = os.read(process.stdout.fileno(), READ_SIZE)
+        if not chunk:
+            break
+        settings += chunk
+    process.stdout.close()
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    found = re.search(rb'^loglevel (\w+)', settings, re.MULTILINE)
+    return found and found.group(1).decode()
 
 
 def _make_log_directory():
@@ -8334,7 +8349,7 @@ def _quoting_question(argv):
     place = _command_place(argv)
     behind = argv[place + 1:]
     if not behind or re.search(r'\s', argv[place]) or (
-            {'--list', '--shell'} & set(argv)):
+            {'--list', '--shell', '--'} & set(argv)):
         return ''
     try:
         _parse_arguments(argv[:place])
@@ -8362,7 +8377,7 @@ def _check_shown(options, argv):
     classh df -h web1."""
     place = _command_place(argv)
     for word in ('-h', '-V') if options.show else ():
-        if word in argv[place + 1:] and len(argv) > place + 2:
+        if word in argv[place + 1:-1]:      # at the end it is ours
             raise UsageError('%s stands behind COMMAND' % word)
 
 

@@ -327,8 +327,10 @@ class LineTest(HostileTest):
             'password': classh._PASSWORD_PROMPT,
             'passphrase': classh._KEY_PROMPT,
             'host key': classh._HOST_KEY_PROMPT,
-            'denied': classh._DENIED.search,
-            'refused': classh._PASSWORD_REFUSED.search,
+            'messages': lambda text: [
+                expression.search(text)
+                for _, expression in classh._SSH_MESSAGES],
+            'takes passwords': classh._TAKES_PASSWORDS.search,
             'sudo': classh._NOT_ALLOWED.search}
         for name, call in calls.items():
             for unit in units:
