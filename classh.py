@@ -1480,7 +1480,7 @@ def _probe_log_level(argv, host):
     # What is no OpenSSH may take this for a host and print for ever.
     while len(settings) < PROBE_SIZE and ready.poll(
             max(0, 1000 * (end - time.monotonic()))):
-        chunk = os.read(process.stdout.fileno(), READ_SIZE)
+        chunk = process.stdout.read(PROBE_SIZE)
         if not chunk:
             break
         settings += chunk

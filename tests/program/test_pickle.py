@@ -47,7 +47,7 @@ class WriteTest(PickleTest):
                 'binary': (0, '\udcff\udcfe\0\udce9', '', 'ok', '', False),
                 'signal9': (-9, '', '', 'killed', 'ended by SIGKILL', False),
                 'unreach': (255, '', 'ssh: connect to host unreach p', 'ssh',
-                            'connection refused', True),
+                            'ssh failed', True),
                 'reader': (0, '', '', 'ok', '', False)}.items():
             result = found.pop(host)
             self.assertIs(type(result), Result)

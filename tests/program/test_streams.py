@@ -197,7 +197,8 @@ class TerminalTest(TestCase):
                 tty = os.ttyname(slave)
                 # The first that its leader opens is a session's terminal.
                 command = start('true', 'exit0', 'slow[1-2]',
-                                before='exec <%s >%s' % (tty, tty))
+                                before='exec <%s >%s' % (tty, tty),
+                                env={'NO_COLOR': '1'})
                 with command:
                     wait_until(lambda: any('sleep 60' in line
                                            for _, line in leftovers()))
