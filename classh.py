@@ -7259,7 +7259,10 @@ def _check_files(paths):
     """Raise UsageError if two of *paths*, None among them, are one file."""
     seen = set()
     for path in paths:
-        real = path and os.path.realpath(path)
+        try:
+            real = path and os.path.realpath(path)
+        except OSError:             # our directory is gone: open() tells
+            continue
         if real in seen:
             raise UsageError('%s: names, --json and --pickle need a file each'
                              % path)

@@ -173,12 +173,20 @@ class CountTest(EveryModeTest):
     def in_summary(said):
         """The hosts that the summary names."""
         hosts = []
+        gathered = 0                # hosts under 'did not log in:'
         for line in said.stderr.splitlines():
             head, colon, pattern = line.partition(': ')
-            if ' of 13 ' in head:
+            if line.endswith(' of 13 did not log in:'):
+                gathered = int(line.split()[0])
+            elif line.startswith('  '):
+                folded = list(classh.expand(line.split()[-1]))
+                gathered -= len(folded)
+                hosts += folded
+            elif ' of 13 ' in head:
                 folded = list(classh.expand(pattern))
                 assert int(head.split()[0]) == len(folded), line
                 hosts += folded
+        assert gathered == 0, said
         return sorted(hosts)
 
 
