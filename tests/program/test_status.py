@@ -178,7 +178,7 @@ class CountTest(EveryModeTest):
             head, colon, pattern = line.partition(': ')
             if line.endswith(' of 13 did not log in:'):
                 gathered = int(line.split()[0])
-            elif line.startswith('  '):
+            elif gathered and line.startswith('  '):
                 folded = list(classh.expand(line.split()[-1]))
                 gathered -= len(folded)
                 hosts += folded
