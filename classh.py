@@ -1361,6 +1361,7 @@ LOG_KEPT = 1 << 15      # bytes kept of the beginning and of the end of a log
 HEAD_SIZE = 1 << 12     # bytes of stderr in which ssh's messages are sought
 PROBE_TIMEOUT = 5.0     # seconds to ask an ssh what it can do
 PROBE_SIZE = 1 << 17    # bytes of its answer
+PROBE_INTERVAL = 0.01   # seconds between two looks whether it has ended
 
 
 class _SshLog:
@@ -1466,28 +1467,34 @@ def _message_cause(text):
 def _probe_log_level(argv, host):
     """Return the LogLevel that ssh_config sets for *host*; None if *argv*,
     without the command, is no OpenSSH that takes -E and -G."""
-    try:
-        process = subprocess.Popen(
-            [*argv, '-E', os.devnull, '-G', '--', host], bufsize=0,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, start_new_session=True)
-    except (OSError, ValueError):
-        return None
     settings = b''
-    end = time.monotonic() + PROBE_TIMEOUT
-    ready = select.poll()
-    ready.register(process.stdout, select.POLLIN)
-    # What is no OpenSSH may take this for a host and print for ever.
-    while len(settings) < PROBE_SIZE and ready.poll(
-            max(0, 1000 * (end - time.monotonic()))):
-        chunk = process.stdout.read(PROBE_SIZE)
-        if not chunk:
-            break
-        settings += chunk
-    process.stdout.close()
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with contextlib.ExitStack() as held:
+        # Popen's own pipe would leak where there is no room for the others
+        # (before Python 3.11).
+        try:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            held.callback(os.close, null)
+            reader, writer = os.pipe()
+            held.callback(os.close, reader)
+            held.callback(os.close, writer)
+            process = subprocess.Popen(
+                [*argv, '-E', os.devnull, '-G', '--', host], stdin=null,
+                stdout=writer, stderr=null, start_new_session=True)
+        except (OSError, ValueError):
+            return None
+        os.set_blocking(reader, False)
+        end = time.monotonic() + PROBE_TIMEOUT
+        ready = select.poll()
+        ready.register(reader, select.POLLIN)
+        # What is no OpenSSH may take this for a host and print for ever.
+        while len(settings) < PROBE_SIZE and time.monotonic() < end and (
+                process.poll() is None or ready.poll(0)):
+            if ready.poll(1000 * PROBE_INTERVAL):
+                settings += os.read(reader, PROBE_SIZE)
+        if process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     found = re.search(rb'^loglevel (\w+)', settings, re.MULTILINE)
     return found and found.group(1).decode()
 

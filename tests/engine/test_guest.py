@@ -393,7 +393,7 @@ class HostProgramTest(EngineTest):
     def test_no_descriptor_at_all_fails_the_hosts_and_leaks_none(self):
         # Each host waits a while; here, as briefly as it can.
         impatient = ('import classh\n'
-                     'classh.NO_ROOM_TIMEOUT = classh.REAP_INTERVAL = .001\n')
+                     'classh.NO_ROOM_TIMEOUT = classh.NO_ROOM_INTERVAL = .001\n')
         program = impatient + textwrap.dedent(self.LOW)
         for spare in '135':
             mark = os.path.join(self.scratch(), 'warned')
