@@ -1769,10 +1769,12 @@ class _Capture:
         self._rest = bytearray()    # what came after them
 
     def add(self, chunk):
+        if self.error is None:
+            self._keep(chunk)
         if self.tee is not None and chunk:
-            self.tee(chunk)
-        if self.error is not None:
-            return
+            self.tee(chunk)         # last: what it raises loses no byte
+
+    def _keep(self, chunk):
         if len(chunk) > self._room:
             chunk = chunk[:self._room]
             self.cut = True
@@ -1975,10 +1977,8 @@ class _Job:
         # it leaks some of them when there is no room for the others, and it
         # opens the null device for each child.
         theirs = []                 # the child's ends of the pipes
-        if self.log is not None:
-            self.pipes[self.log.fd] = self.log
         try:
-            for pipe in self.pipes:
+            for pipe in self.pipes:         # that of the log, if any
                 watch(pipe, self)
             for capture in self.output, self.errors:
                 reader, writer = os.pipe()
@@ -2414,14 +2414,13 @@ class _Feeder:
     def _await_more(self, job):
         self._writing.discard(job)
         self._loop.unregister(job.stdin)
-        if not self._awaiting_input:
+        self._awaiting_input.add(job)
+        if len(self._awaiting_input) == 1:
             try:
                 self._loop.register(self._input.source, selectors.EVENT_READ,
                                     self._fill)
             except OSError as error:
                 self._lose(error)
-                return
-        self._awaiting_input.add(job)
 
     def _fill(self, source, events, data):
         try:
@@ -2671,7 +2670,10 @@ class _Pool:
                 self._kill(job)
 
     def terminate(self, job, cause, reason):
-        """End *job*, which is running; *cause* and *reason* say why."""
+        """End *job*, which is running, unless it has ended by itself; *cause*
+        and *reason* say why."""
+        if self._reap_job(job):
+            return
         job.cause, job.reason = cause, reason
         job.become(TERMINATING)
         job.kill(signal.SIGTERM)
@@ -2697,6 +2699,7 @@ class _Pool:
         self._awaiting_exit.clear()
         for job in jobs:
             job.close_pipes()
+            self.logged_in(job)
             if job.deadline:
                 self._loop.cancel(job.deadline)
 
@@ -3037,6 +3040,8 @@ class _Work:
         job.environment = self._transport.environment(job.host)
         self._hooks.prepare(job)
         job.log = self._transport.open_log()
+        if job.log is not None:
+            job.pipes[job.log.fd] = job.log
         pool.start(
             job, launcher,
             self._transport.argv(job.host, self._hooks.wrap(self.command),
@@ -3050,12 +3055,13 @@ class _Work:
 
     def failure(self, job, error):
         """Return the Result of *job*, which could not be started."""
+        job.close_pipes()
         if job.log:
             job.log.remove()
         return self._hooks.finished(job, Result(
             job.host, 255, '', '', job.started, job.started, 'ssh',
             '%s: %s' % (CAUSES['start'], _error_text(error)), False, 'start',
-            'no'))
+            'no', None, job.tries))
 
     def result(self, job):
         """Return the Result of *job*, which has ended."""
@@ -3280,7 +3286,14 @@ class _Dispatcher:
     def _job_exited(self, job):
         """Emit the result of *job*, or have its host tried again; return how
         many characters the result has."""
-        result = self.work.result(job)
+        try:
+            result = self.work.result(job)
+        except BaseException:       # of a hook, or for want of memory
+            self._emit(Result(
+                job.host, 255, '', '', job.started, job.started, 'killed',
+                CAUSES['output-lost'], True, 'output-lost', 'unknown',
+                job.login, job.tries))
+            raise
         if self.pace.logins.ended(job, result.cause):
             self.warn('connections are dropped before the login, as by '
                        'MaxStartups of sshd: at most %d logins at once now '
@@ -3437,6 +3450,8 @@ class SSHJobMan:
 
     @fanout.setter
     def fanout(self, fanout):
+        if fanout < 1:
+            raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self._dispatcher.pace.fanout = fanout
 
     @property
@@ -7588,12 +7603,12 @@ class Run:
         results = self._manager.poll(timeout)
         begun = time.monotonic()
         for result in results:
-            try:
-                for listener in self._listeners:
+            for listener in self._listeners:
+                try:
                     listener.finished(result)
-            except (OSError, MemoryError) as error:
-                self.complain('cannot show %s: %s' % (
-                    result.host, _error_text(error) or 'out of memory'))
+                except (OSError, MemoryError) as error:
+                    self.complain('cannot show %s: %s' % (
+                        result.host, _error_text(error) or 'out of memory'))
         # Time spent waiting for a pager must not time jobs out.
         self._manager.extend_deadlines(time.monotonic() - begun)
 
@@ -8181,6 +8196,11 @@ def _parse_arguments(argv):
     end = argv.index('--') if '--' in argv else len(argv)
     # Given no positionals, argparse returns them all, wherever they stand.
     parser = _make_parser()
+    for word in argv[:end]:
+        # argparse would take --jso for --json, and COMMAND for its value.
+        name = word.partition('=')[0]
+        if name.startswith('--') and name not in parser._option_string_actions:
+            parser.error('unknown option %s' % name)
     options, operands = parser.parse_known_args(
         # What is optional behind an option must not be taken from COMMAND.
         [_OPTIONAL_VALUES.get(word, word) for word in argv[:end]])
@@ -8340,7 +8360,8 @@ def _print_hosts(hosts, stdin_hosts, out):
 def _command_place(argv):
     """Return the index of COMMAND in *argv*, len(argv) if there is none."""
     with_value = {name for action in _make_parser()._actions
-                  if action.nargs is None for name in action.option_strings}
+                  if action.nargs is None for name in action.option_strings
+                  if name not in _OPTIONAL_VALUES}
     place = 0
     while place < len(argv):
         if argv[place] in with_value:
@@ -8385,8 +8406,10 @@ def _asking_for_quotes(argv):
 def _check_shown(options, argv):
     """Raise UsageError if -h or -V is most likely one of COMMAND's, as in
     classh df -h web1."""
+    if not options.show:
+        return
     place = _command_place(argv)
-    for word in ('-h', '-V') if options.show else ():
+    for word in '-h', '-V':
         if word in argv[place + 1:-1]:      # at the end it is ours
             raise UsageError('%s stands behind COMMAND' % word)
 

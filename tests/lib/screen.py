@@ -3,7 +3,7 @@
 import re
 
 _find_codes = re.compile(
-    '\x1b\\[(?P<number>[0-9;]*)(?P<final>[A-Za-z])|(?P<char>.)',
+    '\x1b\\[(?P<number>[?0-9;]*)(?P<final>[A-Za-z])|(?P<char>.)',
     re.DOTALL).finditer
 
 
@@ -29,7 +29,7 @@ class Screen:
 
     def feed(self, text):
         text = self._rest + text
-        begin = re.search('(\x1b(\\[[0-9;]*)?)?\\Z', text).start()
+        begin = re.search('(\x1b(\\[[?0-9;]*)?)?\\Z', text).start()
         text, self._rest = text[:begin], text[begin:]
         for found in _find_codes(text):
             if found.group('char') is None:
@@ -105,6 +105,8 @@ class Screen:
             raise AssertionError('%r on a terminal' % char)
 
     def _obey(self, final, number):
+        if number.startswith('?'):  # a mode, as an older readline sets one
+            return
         line = self._lines[self._line]
         if final == 'm':
             self._color = '' if number in ('', '0') else number

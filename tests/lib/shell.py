@@ -10,10 +10,18 @@ from .place import FAKE_SSH
 from .terminal import Terminal
 
 
-def private_directories():
-    """What classh has made for itself, here or in /tmp; none may be left."""
+def _private_directories():
     return {path for place in (tempfile.gettempdir(), '/dev/shm')
             for path in glob.glob(os.path.join(place, 'classh-*'))}
+
+
+# What a run elsewhere on this machine has left, or holds.
+_BEFORE = _private_directories()
+
+
+def private_directories():
+    """What classh has made for itself, here or in /tmp; none may be left."""
+    return _private_directories() - _BEFORE
 
 
 class ShellTest(WorkTest):
