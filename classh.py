@@ -3958,12 +3958,17 @@ def run_script(script, usage):
     Console of stdout.
 
     An error ends the script with one line on stderr and status 1, or 2 where
-    the arguments are at fault.  UsageError without a text shows *usage*.
+    the arguments are at fault.  UsageError without a text shows *usage*, as
+    does -h, alone, on stdout.
     """
     name = os.path.basename(sys.argv[0])
     out = Console(sys.stdout)
     try:
-        status = script(sys.argv[1:], out)
+        if sys.argv[1:] in (['-h'], ['--help']):
+            out.write(usage.strip() + '\n')
+            status = 0
+        else:
+            status = script(sys.argv[1:], out)
         if out.error:
             raise out.error
     except UsageError as error:
@@ -4652,6 +4657,7 @@ class Gather(View):
                 group.result.outcome))
             groups.remove(first)
             groups.insert(0, first)
+        self._diff = self._diff and len(groups) > 1
         level, problem = self.console.stop_level(), None
         for shown, group in enumerate(groups):
             if self.console.error or self.console.stop_level() > level:

@@ -65,6 +65,8 @@ class ExamplesTest(TestCase):
                 ran = self.run_example(name)
                 self.assertEqual((ran.status, ran.stdout), (2, ''), ran)
                 self.assertIn('\n    %s ' % name, ran.stderr, ran)
+                for option in '-h', '--help':
+                    self.run_example(name, option).check(0, ran.stderr, '')
 
     def test_every_script_refuses_a_bad_host_in_one_line(self):
         for name in examples():

@@ -95,6 +95,12 @@ class GatherTest(WorkTest):
         self.assertTrue(said.stdout.startswith('loud[1-60]   0   60 hosts'))
         self.assertLess(int(self.read('peak')), 110 << 10)
 
+    def test_one_answer_has_nothing_to_differ_from(self):
+        for way in '-b', '--diff':
+            said = fake(way, 'echo $HOST', 'web1').check(0, None, '')
+            self.assertEqual(masked(said.stdout), (
+                'web1   0   1 host   (#)\n  Output:\n\n  web1\n\n'), said)
+
     def test_20_columns_of_a_terminal(self):
         said = run_in_pty(fake_argv('-b', '--diff', 'echo $HOST; [ $HOST != '
                                     'web3 ] || printf "%60s\\033[2J" x',
