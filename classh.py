@@ -8111,7 +8111,7 @@ def _make_parser():
                      help='seconds for each job (300; 0: no limit)')
     run.add_argument('-t', '--connect-timeout', metavar='SECS',
                      type=_number_type(int, 0), default=CONNECT_TIMEOUT,
-                     help='seconds for ssh to connect (%(default)s; '
+                     help='seconds for ssh to log in (%(default)s; '
                           '0: as ssh_config says)')
     run.add_argument('-J', '--jump', metavar='GATE',
                      help='reach all hosts by one connection to GATE')
