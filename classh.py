@@ -5612,7 +5612,7 @@ class RecordsFile(Records):
         self._complain = complain
         self._path = path
         self._file = _RecordFile(path)
-        self._failed = []           # events and hosts, not written
+        self._failed = []           # hosts, or None, of what is not written
 
     def open(self, manager, hosts):
         self._file.open()
@@ -5624,12 +5624,14 @@ class RecordsFile(Records):
         except OSError as error:
             if not self._failed:
                 self._complain('%s: %s' % (self._path, error.strerror))
-            self._failed.append(record.get('host', record['event']))
+            self._failed.append(record.get('host'))
 
     def close(self):
         if self._failed:
-            self._complain('%d not delivered to %s: %s' % (
-                len(self._failed), self._path, fold(self._failed)))
+            hosts = fold(filter(None, self._failed))
+            self._complain('%d record%s not delivered to %s%s' % (
+                len(self._failed), '' if len(self._failed) == 1 else 's',
+                self._path, ': ' + hosts if hosts else ''))
 
     def ended(self, status, not_started):
         super().ended(status, not_started)

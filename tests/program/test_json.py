@@ -118,10 +118,15 @@ class JsonTest(WorkTest):
                            before='ulimit -f 3')
         said.check(1, '', None)
         self.assertEqual(said.stderr.splitlines()[-1],
-                         'classh: 2 not delivered to all: a,b')
+                         'classh: 2 records not delivered to all: a,b')
         self.assertEqual(list(self.results(self.read('all'))), ['c'])
         end = self.records(self.read('all'))[-1]
         self.assertEqual((end['event'], end['status']), ('end', 1))
+
+    def test_record_of_no_host_does_not_look_like_a_host(self):
+        self.classh('-q', '--json=/dev/full', 'true', 'a', 'b').check(
+            1, '', 'classh: /dev/full: No space left on device\n'
+            'classh: 5 records not delivered to /dev/full: a,b\n')
 
     def test_reader_who_leaves_ends_the_run(self):
         said = run(['sh', '-c', '{ "$@"; echo $? >status; } | head -n1', '-']
