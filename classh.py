@@ -4621,13 +4621,14 @@ def _first_difference(old, new):
 
 
 def _beginnings(old, new, old_name, new_name):
-    """Return the first lines of each text, as in a diff."""
-    lines = []
+    """Return the first lines of each text from where they differ, as in a
+    diff."""
+    lines, start = [], _first_difference(old, new) - 1
     for head, sign, text in ('--- ' + old_name, '-', old), (
             '+++ ' + new_name, '+', new):
         lines.append(head)
         lines += [sign + line.rstrip('\n') for line in itertools.islice(
-            io.StringIO(text), DIFF_BEGINNING)]
+            io.StringIO(text), start, start + DIFF_BEGINNING)]
     return '\n'.join(lines)
 
 
@@ -4698,7 +4699,7 @@ class Gather(View):
             return 'output as of ' + first_name, ''
         title = 'Output differs'
         if is_long:
-            title += ' from line %d on; of each the first %d' % (
+            title += ' from line %d on; of each the next %d' % (
                 _first_difference(first, text), DIFF_BEGINNING)
         shown = (_beginnings if is_long else _diff)(first, text, first_name,
                                                     name)

@@ -197,15 +197,16 @@ class DiffTest(GatherTest):
         self.assertEqual(self.groups(results + [
             result('d', 'y\n', exitcode=3)], diff=True), ['d', 'a,b,c'])
 
-    def test_of_long_texts_the_beginnings(self):
+    def test_of_long_texts_what_comes_where_they_begin_to_differ(self):
         lines = ['%d\n' % n for n in range(6000)]
         other = lines[:30] + ['other\n'] + lines[31:]
         self.assertEqual(
             self.difference(''.join(lines), ''.join(other)),
-            '  Output differs from line 31 on; of each the first 20:\n\n'
+            '  Output differs from line 31 on; of each the next 20:\n\n'
             '  --- a,b,c\n%s  +++ d\n%s\n' % tuple(
-                ''.join('  %s%d\n' % (sign, n) for n in range(20))
-                for sign in '-+'))
+                ''.join('  %s%s' % (sign, line)
+                        for line in texts[30:50])
+                for sign, texts in (('-', lines), ('+', other))))
 
     def test_colour(self):
         stream = io.StringIO()
