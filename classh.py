@@ -7305,7 +7305,7 @@ class _RunSinks:
 
     def __init__(self, options, complain, stdout):
         """*stdout* is for what programs print, as Popen takes it."""
-        # pdsh and others call it -S.
+        # Other tools call that -S.
         hints = {options.good: '  (for the largest remote status: --maxrc)'}
         by_target = {target: choose_sink(target, complain, stdout,
                                          hints.get(target, ''))
