@@ -170,7 +170,7 @@ class LostTest(JumpTest):
         wait_until(lambda: len(self.lines('begun')) == 2)
         pid, = masters()
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: self.logins() == 2, what='another connection')
+        wait_until(lambda: self.logins() >= 2, what='another connection')
         self.write('go')
         said = command.finish().check(4, None, None)
         self.assertIn('classh: connection to the jump host gate lost: ssh '
@@ -180,7 +180,9 @@ class LostTest(JumpTest):
             'connection lost while the command ran\n'), 2, said)
         # What may have run is not tried again.
         self.assertEqual(len(self.lines('begun')), 6)
-        self.assertEqual(self.logins(), 2)
+        # A job that starts before the loss is seen, of two at a time,
+        # connects to the gate by itself.
+        self.assertIn(self.logins(), (2, 3, 4))
 
     def test_it_ends_with_us_if_we_are_killed(self):
         command = self.start('exec sleep 60', '127.0.0.1')
