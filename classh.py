@@ -110,10 +110,15 @@ class ClasshError(Exception):
 EXCERPT_LENGTH = 80     # characters of a host or a prompt in a message
 
 
+def _shorten(text):
+    """Return *text*, cut to EXCERPT_LENGTH."""
+    return (text if len(text) <= EXCERPT_LENGTH
+            else text[:EXCERPT_LENGTH] + '...')
+
+
 def _excerpt(text):
     """Return *text* in quotes, cut to EXCERPT_LENGTH."""
-    return repr(text if len(text) <= EXCERPT_LENGTH
-                else text[:EXCERPT_LENGTH] + '...')
+    return repr(_shorten(text))
 
 
 # Mistake: what to write instead.
@@ -2602,7 +2607,7 @@ class _Pool:
             self._loop.now() + seconds, self._expire_login, (job, seconds))
 
     def logged_in(self, job):
-        """The limit of the login is kept."""
+        """Cancel the login deadline of *job*."""
         if job.login_deadline:
             self._loop.cancel(job.login_deadline)
             job.login_deadline = None
@@ -4024,7 +4029,6 @@ def report(result, console=None):
     """Return the few lines that show *result* to a person, as str; with a
     *console*, escaped and painted for its write_folded()."""
     console = console or _PLAIN
-    console = console or _PLAIN
     tries = result.tries > 1 and 'at the %s try' % _ordinal(result.tries)
     head = '%s   %s   (%.1f)' % (
         console.host(result.host),
@@ -4586,12 +4590,6 @@ class _Answers:
         self._kept.close()
 
 
-def _short_name(pattern):
-    """Return *pattern*, cut to EXCERPT_LENGTH."""
-    return (pattern if len(pattern) <= EXCERPT_LENGTH
-            else pattern[:EXCERPT_LENGTH] + '...')
-
-
 def _diff_lines(text):
     """Return the lines of *text*; a last one without a newline says so."""
     lines = text.split('\n')
@@ -4685,7 +4683,7 @@ class Gather(View):
     def _compare(self, group, output):
         """Return how *output* differs from that of the first group: a note
         for the head, and what to show in its place."""
-        name, text = _short_name(group.pattern), output
+        name, text = _shorten(group.pattern), output
         if len(group.hosts) == 1:   # else it is masked
             text = group.mask(output)
         if self._first is None:
