@@ -7721,14 +7721,33 @@ def _number_type(kind, low):
         except ValueError:
             value = None
         if value is None or not low <= value < math.inf:
-            raise argparse.ArgumentTypeError('%r is not a %s' % (
-                text, 'number' if low < 0 else
-                'whole number of at least %d' % low))
+            raise argparse.ArgumentTypeError(
+                '%r is not a whole number of at least %d' % (text, low))
         return value
     return convert
 
 
-_any_number = _number_type(float, -math.inf)
+_UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600}    # in seconds
+
+
+def _time_type(kind, low):
+    """Return an argparse type: seconds, a *kind* of number, *low* or more,
+    which may be written as 90s, 5m or 2h."""
+    def convert(text):
+        number, unit = re.fullmatch('(.*?)([smh]?)', text, re.DOTALL).groups()
+        try:
+            value = kind(number) * _UNITS[unit]
+        except ValueError:
+            value = None
+        if value is None or not low <= value < math.inf:
+            raise argparse.ArgumentTypeError(
+                '%r is not a %snumber of seconds, or a time such as 90s, 5m '
+                'or 2h' % (text, 'whole ' if kind is int else ''))
+        return value
+    return convert
+
+
+_seconds = _time_type(float, -math.inf)
 
 
 @contextlib.contextmanager
@@ -7784,7 +7803,7 @@ class Shell:
         'save':    ('TARGET', 'save the last results in DIRECTORY/ or a '
                     'pickle FILE'),
         'show':    ('[HOSTS]', 'show the last results again'),
-        'timeout': ('[SECS]', 'show or set the limit of each job; 0: none'),
+        'timeout': ('[TIME]', 'show or set the limit of each job; 0: none'),
     }
 
     def __init__(self, options, hosts, out, err, hooks, stops, connections):
@@ -7969,7 +7988,7 @@ class Shell:
 
     def do_timeout(self, rest):
         if rest:
-            self._options.timeout = _any_number(rest)
+            self._options.timeout = _seconds(rest)
         self._say('timeout %g s' % self._options.timeout)
 
     def do_retry(self, rest):
@@ -8107,11 +8126,12 @@ def _make_parser():
     run.add_argument('-f', '--fanout', '-p', '--par', metavar='N',
                      type=_number_type(int, 1), default=FANOUT,
                      help='jobs at once (%(default)s)')
-    run.add_argument('-u', '--timeout', metavar='SECS', default=TIMEOUT,
-                     type=_any_number,
-                     help='seconds for each job (300; 0: no limit)')
-    run.add_argument('-t', '--connect-timeout', metavar='SECS',
-                     type=_number_type(int, 0), default=CONNECT_TIMEOUT,
+    run.add_argument('-u', '--timeout', metavar='TIME', default=TIMEOUT,
+                     type=_seconds,
+                     help='seconds for each job, or as 5m, 2h (300; 0: no '
+                          'limit)')
+    run.add_argument('-t', '--connect-timeout', metavar='TIME',
+                     type=_time_type(int, 0), default=CONNECT_TIMEOUT,
                      help='seconds for ssh to log in (%(default)s; '
                           '0: as ssh_config says)')
     run.add_argument('-J', '--jump', metavar='GATE',

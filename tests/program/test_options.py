@@ -321,8 +321,10 @@ class BadInputTest(TestCase):
             self.check(option, option, value, 'true', 'a')
         for option, value, words in (
                 ('-f', 'five', "'five' is not a whole number of at least 1"),
-                ('-t', '-1', "'-1' is not a whole number of at least 0"),
-                ('-u', 'x', "'x' is not a number;"),
+                ('-t', '-1', "'-1' is not a whole number of seconds, or a "
+                             'time such as 90s, 5m or 2h;'),
+                ('-u', '1d', "'1d' is not a number of seconds, or a time such "
+                             'as 90s, 5m or 2h;'),
                 ('--max-output', '9T', "'9T' is not a number of bytes such "
                                        'as 4096, 64K or 8M')):
             self.check(words, option, value, 'true', 'a')
