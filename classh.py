@@ -38,6 +38,7 @@ A chapter uses only the chapters above it:
     Host patterns         expand, fold
     Host lists            sets and the queue of hosts, files of hosts
     Results               Result, the table of causes, records, load
+    Journals              files of records, whole whatever happens
     Transports            ssh: its arguments, what its exit status means
     Jobs                  _Job and its states, captured output, input
     Event loop            what wakes us: descriptors, children, timers; stdin
@@ -1202,6 +1203,123 @@ class _KeptResults:
     def close(self):
         if self._file is not None:
             self._file.close()
+
+
+# -- Journals ---------------------------------------------------------------
+
+def _close_target(fd, path):
+    """Close *fd*, which is open for *path*.  Raise OSError where only now
+    there proves to be no room, as on NFS, or where the file was removed."""
+    status = os.fstat(fd)
+    os.close(fd)
+    if status.st_nlink or not stat.S_ISREG(status.st_mode):
+        return                      # it may have another name by now
+    with contextlib.suppress(OSError):
+        # Who names a file by /dev/fd/N may have removed it before.
+        if os.path.samestat(status, os.stat(path)):
+            return
+    raise OSError(errno.ENOENT, 'removed, with all that went there')
+
+
+def _open_file(path, flags):
+    """Open *path* for writing; raise TargetError if it cannot be opened."""
+    try:
+        # O_NONBLOCK, because a FIFO without a reader would block us.
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+                       | flags, 0o666)
+    except OSError as error:
+        problem = error.strerror
+        # A device gives ENXIO, too.
+        mode = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
+        if stat.S_ISFIFO(mode):
+            problem = 'the FIFO has no reader'
+        elif stat.S_ISSOCK(mode):
+            problem = "it is a socket; to write to stderr: '|cat >&2'"
+        raise TargetError(path, problem) from None
+
+
+def _open_existing(path, flags):
+    """Open *path* for writing; return None if it does not exist yet.
+
+    Raise TargetError if it can be neither opened nor made.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        parent = os.path.dirname(path) or '.'
+        if not os.path.isdir(parent):
+            raise TargetError(path, 'there is no ' + parent) from None
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise TargetError(path, 'may not write to ' + parent) from None
+        return None
+    except OSError as error:
+        raise TargetError(path, error.strerror) from None
+    return _open_file(path, flags)
+
+
+class _RecordFile:
+    """A file of records, each of them whole, for one run at a time.
+
+    The constructor checks *path*, open() makes the file; both may raise
+    TargetError.
+    """
+
+    def __init__(self, path):
+        self._path = path
+        self._end = 0               # of the last whole record
+        self._fd = _open_existing(path, 0)
+        if self._fd is not None:
+            self._claim()
+
+    def open(self):
+        if self._fd is None:
+            self._fd = _open_file(self._path, os.O_CREAT)
+            self._claim()
+        self._truncate_partial()
+
+    def _claim(self):
+        """Lock the file, so that no other run writes to it.  Close it and
+        raise TargetError if one does, or if it is no file but a pipe."""
+        mode = os.fstat(self._fd).st_mode
+        problem = None
+        if stat.S_ISFIFO(mode):     # a slow reader would block the run
+            problem = 'it is a pipe'
+        elif stat.S_ISREG(mode):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = 'another run writes to it; name another file'
+            except OSError:
+                pass                # not every file system has locks
+        if problem:
+            os.close(self._fd)
+            self._fd = None
+            raise TargetError(self._path, problem)
+
+    def write(self, *parts):
+        """Write the record that consists of *parts*, bytes.  Where OSError
+        is raised, nothing of it is in the file."""
+        try:
+            for part in parts:
+                _write_all(self._fd, part)
+        except OSError:
+            self._truncate_partial()
+            raise
+        self._end += sum(map(len, parts))
+
+    def _truncate_partial(self):
+        """Remove what is not a whole record of this run."""
+        try:
+            os.ftruncate(self._fd, self._end)
+            os.lseek(self._fd, self._end, os.SEEK_SET)
+        except OSError:
+            pass                    # not a regular file
+
+    def close(self):
+        """Raise OSError where only now there proves to be no room."""
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            _close_target(fd, self._path)
 
 
 # -- Transports -------------------------------------------------------------
@@ -5088,20 +5206,6 @@ PROGRAM_GRACE = 2.0     # seconds that a program has after a stop request until
 NAME_LIMIT = 250        # bytes of a file name, with room for '.' and '.ret'
 
 
-def _close_target(fd, path):
-    """Close *fd*, which is open for *path*.  Raise OSError where only now
-    there proves to be no room, as on NFS, or where the file was removed."""
-    status = os.fstat(fd)
-    os.close(fd)
-    if status.st_nlink or not stat.S_ISREG(status.st_mode):
-        return                      # it may have another name by now
-    with contextlib.suppress(OSError):
-        # Who names a file by /dev/fd/N may have removed it before.
-        if os.path.samestat(status, os.stat(path)):
-            return
-    raise OSError(errno.ENOENT, 'removed, with all that went there')
-
-
 class _Sink:
     """A listener that delivers each result, or its host's name, to a target.
 
@@ -5246,42 +5350,6 @@ class StdoutSink(_Sink):
 
     def close(self, stop_level):
         self._lines.close()
-
-
-def _open_file(path, flags):
-    """Open *path* for writing; raise TargetError if it cannot be opened."""
-    try:
-        # O_NONBLOCK, because a FIFO without a reader would block us.
-        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-                       | flags, 0o666)
-    except OSError as error:
-        problem = error.strerror
-        # A device gives ENXIO, too.
-        mode = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
-        if stat.S_ISFIFO(mode):
-            problem = 'the FIFO has no reader'
-        elif stat.S_ISSOCK(mode):
-            problem = "it is a socket; to write to stderr: '|cat >&2'"
-        raise TargetError(path, problem) from None
-
-
-def _open_existing(path, flags):
-    """Open *path* for writing; return None if it does not exist yet.
-
-    Raise TargetError if it can be neither opened nor made.
-    """
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        parent = os.path.dirname(path) or '.'
-        if not os.path.isdir(parent):
-            raise TargetError(path, 'there is no ' + parent) from None
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise TargetError(path, 'may not write to ' + parent) from None
-        return None
-    except OSError as error:
-        raise TargetError(path, error.strerror) from None
-    return _open_file(path, flags)
 
 
 def _ends_a_line(path):
@@ -5515,71 +5583,6 @@ class DirectorySink(_Sink):
         if not stat.S_ISREG(mode):
             raise OSError(errno.EEXIST, 'not a regular file, left alone')
         os.unlink(name, dir_fd=self._fd)
-
-
-class _RecordFile:
-    """A file of records, each of them whole, for one run at a time.
-
-    The constructor checks *path*, open() makes the file; both may raise
-    TargetError.
-    """
-
-    def __init__(self, path):
-        self._path = path
-        self._end = 0               # of the last whole record
-        self._fd = _open_existing(path, 0)
-        if self._fd is not None:
-            self._claim()
-
-    def open(self):
-        if self._fd is None:
-            self._fd = _open_file(self._path, os.O_CREAT)
-            self._claim()
-        self._truncate_partial()
-
-    def _claim(self):
-        """Lock the file, so that no other run writes to it.  Close it and
-        raise TargetError if one does, or if it is no file but a pipe."""
-        mode = os.fstat(self._fd).st_mode
-        problem = None
-        if stat.S_ISFIFO(mode):     # a slow reader would block the run
-            problem = 'it is a pipe'
-        elif stat.S_ISREG(mode):
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                problem = 'another run writes to it; name another file'
-            except OSError:
-                pass                # not every file system has locks
-        if problem:
-            os.close(self._fd)
-            self._fd = None
-            raise TargetError(self._path, problem)
-
-    def write(self, *parts):
-        """Write the record that consists of *parts*, bytes.  Where OSError
-        is raised, nothing of it is in the file."""
-        try:
-            for part in parts:
-                _write_all(self._fd, part)
-        except OSError:
-            self._truncate_partial()
-            raise
-        self._end += sum(map(len, parts))
-
-    def _truncate_partial(self):
-        """Remove what is not a whole record of this run."""
-        try:
-            os.ftruncate(self._fd, self._end)
-            os.lseek(self._fd, self._end, os.SEEK_SET)
-        except OSError:
-            pass                    # not a regular file
-
-    def close(self):
-        """Raise OSError where only now there proves to be no room."""
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
-            _close_target(fd, self._path)
 
 
 class PickleSink(_Sink):
