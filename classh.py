@@ -43,7 +43,7 @@ A chapter uses only the chapters above it:
     Jobs                  _Job and its states, captured output, input
     Event loop            what wakes us: descriptors, children, timers; stdin
     Pool                  jobs that run: start, reap, TERM, KILL, give up
-    Job manager           SSHJobMan: hosts in, admission, results out; Pace
+    Job manager           SSHJobMan: hosts in, admission, results out; pace
     Console and views     report, tally and each way to show results
     Sinks                 -S, -E, --pickle: files, programs, directories
     Passwords             askpass server, sudo, lockout guard
@@ -87,12 +87,13 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['AskpassServer', 'ClasshError', 'Console', 'HostFileError',
-           'HostQueue', 'JobHooks', 'JumpError', 'JumpHost', 'LockoutGuard',
-           'Pace', 'PatternError', 'RecordError', 'Result', 'SSHJobMan',
-           'Ssh', 'SudoWrapper', 'TargetError', 'Transport', 'UsageError',
-           'expand', 'fold', 'load', 'main', 'parse_host_arguments',
-           'read_records', 'report', 'run_script', 'ssh_argv']
+__all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'FailLimit',
+           'HostFileError', 'HostQueue', 'JobHooks', 'JumpError', 'JumpHost',
+           'LockoutGuard', 'Pace', 'PatternError', 'Ramp', 'RecordError',
+           'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper', 'TargetError',
+           'Transport', 'UsageError', 'expand', 'fold', 'load', 'main',
+           'parse_host_arguments', 'read_records', 'report', 'run_script',
+           'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -636,9 +637,16 @@ class HostQueue:
         """
         if self._put_back:
             return self._put_back.pop()
+        host = self.take_due(now)
+        if host is not None:
+            return host
+        return self._ahead.popleft() if self._ahead else self._make()
+
+    def take_due(self, now):
+        """Remove and return a delayed host that is due at *now*, or None."""
         if self._delayed and self._delayed[0][0] <= now:
             return heapq.heappop(self._delayed)[2]
-        return self._ahead.popleft() if self._ahead else self._make()
+        return None
 
     def count(self):
         """Return how many hosts are left, the delayed ones included; None
@@ -3094,13 +3102,118 @@ class Retries:
 
 
 class Pace:
-    """Says how many jobs may start now, and when to start no more."""
+    """A rule for the pace of a run: how many hosts may start now, and when no
+    more are to be started.  This one never limits them.
 
-    def __init__(self, fanout=FANOUT, logins=None):
+    A rule sees each host once, when it is first started and with its last
+    result, and holds up only hosts that are new: one that is tried again
+    runs in between.  A rule serves one manager.
+    """
+
+    ends_running = False    # True: what runs is ended too, once it says stop
+
+    def attach(self, manager):
+        """*manager*, which is being built, will ask this rule."""
+
+    def room(self, running, now):
+        """Return how many hosts may start *now* beside the *running* ones.
+
+        *now* is a point on the manager's clock.
+        """
+        return sys.maxsize
+
+    def started(self, host):
+        """*host* has been started, or could not be."""
+
+    def finished(self, result):
+        """Take note of a *result*.  Return None or, in a few words, why no
+        more hosts are to be started."""
+
+
+class Canary(Pace):
+    """Runs *count* hosts alone, and the others when all of these were ok."""
+
+    def __init__(self, count):
+        if count < 1:
+            raise ValueError('count must be 1 or more, not %r' % count)
+        self._count = count
+        self._started = 0
+        self._good = 0
+
+    def room(self, running, now):
+        return (sys.maxsize if self._good >= self._count
+                else self._count - self._started)
+
+    def started(self, host):
+        self._started += 1
+
+    def finished(self, result):
+        if self._good >= self._count:
+            return None
+        if result.outcome == 'ok':
+            self._good += 1
+            return None
+        return '%s failed, %s' % (result.host, (
+            'the first' if self._count == 1
+            else 'one of the first %d' % self._count))
+
+
+class Ramp(Pace):
+    """Runs one host at once, and one more after each that was ok, up to the
+    fanout of the manager; half as many, 1 at least, after one that was not.
+    """
+
+    def __init__(self):
+        self._width = 1
+        self._manager = None
+
+    def attach(self, manager):
+        self._manager = manager
+
+    def room(self, running, now):
+        return self._width - running
+
+    def finished(self, result):
+        fanout = self._manager.fanout
+        self._width = (min(self._width + 1, fanout)
+                       if result.outcome == 'ok'
+                       else max(min(self._width, fanout) // 2, 1))
+
+
+class FailLimit(Pace):
+    """Lets no more hosts start once more than *most* were not ok; with
+    *ends_running*, what runs by then is ended."""
+
+    def __init__(self, most, ends_running=False):
+        if most < 0:
+            raise ValueError('most must be 0 or more, not %r' % most)
+        self.ends_running = ends_running
+        self._most = most
+        self._finished = 0
+        self._failed = 0
+
+    def finished(self, result):
+        self._finished += 1
+        self._failed += result.outcome != 'ok'
+        if self._failed <= self._most:
+            return None
+        return '%d of %d failed' % (self._failed, self._finished)
+
+
+class _Admission:
+    """Says how many jobs may start now.
+
+    *fanout* and *logins*, a LoginLimit, hold for each job, the *rules* for
+    hosts that are new.
+    """
+
+    def __init__(self, fanout, logins, rules=()):
         if fanout < 1:
             raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self.fanout = fanout
-        self.logins = LoginLimit(logins)
+        self.logins = logins
+        self._rules = rules
+        self._unfinished = set()    # hosts begun, whose last result is to come
         self._no_room_since = None  # a point on the manager's clock
 
     def room(self, running, now):
@@ -3109,15 +3222,31 @@ class Pace:
         return (0 if running and self.awaits_room
                 else min(self.fanout - running, self.logins.room()))
 
+    def new_room(self, now):
+        """Return how many new hosts the rules let start."""
+        return min((rule.room(len(self._unfinished), now)
+                    for rule in self._rules), default=sys.maxsize)
+
     def started(self, job):
         """Take note that *job* has been started."""
         self._no_room_since = None
         self.logins.started(job)
+        self._begin(job.host)
+
+    def _begin(self, host):
+        if host not in self._unfinished:
+            self._unfinished.add(host)
+            for rule in self._rules:
+                rule.started(host)
 
     def finished(self, result):
-        """Take note of a *result*.  Return None, or, in a few words, why no
-        more jobs are to be started."""
+        """Take note of the last *result* of a host.  Return a list of (rule,
+        its words) of the rules that let no more start."""
         self._no_room_since = None
+        self._begin(result.host)    # where it could not be started
+        self._unfinished.remove(result.host)
+        told = [(rule, rule.finished(result)) for rule in self._rules]
+        return [(rule, why) for rule, why in told if why]
 
     @property
     def awaits_room(self):
@@ -3215,17 +3344,17 @@ class _Work:
 
 class _Dispatcher:
     """Turns hosts into results: takes hosts from the queue, starts a job on
-    each as the pace and the hooks allow, and makes a Result of each job that
+    each as admission and hooks allow, and makes a Result of each job that
     is over.
 
     Descriptors are held only while there is work.
     """
 
-    def __init__(self, hosts, command, *, transport, hooks, pace, timeout,
-                 max_output, input, grace, keep, warn, clock, retries,
-                 login_timeout):
+    def __init__(self, hosts, command, *, transport, hooks, admission,
+                 timeout, max_output, input, grace, keep, warn, clock,
+                 retries, login_timeout, deadline):
         self.hosts = hosts
-        self.pace = pace
+        self.admission = admission
         self.timeout = timeout      # seconds a job may take; 0: no limit
         self.loop = _Loop(clock)
         self.feeder = _Feeder(self.loop, input, self._input_lost)
@@ -3236,11 +3365,13 @@ class _Dispatcher:
         self.results = {}           # host: its Result
         self.watched = {}           # fileobj: whether it keeps us going
         self.phase = _OPEN
-        self.stopped_why = None     # what the pace said, in a few words
+        self.stopped_by = None      # the rule that let no more start ...
+        self.stopped_why = None     # ... and what it said, in a few words
         self._hooks = hooks
         self._retries = retries
         self._tries = {}            # host that is tried again: how often yet
         self._login_timeout = login_timeout     # seconds; 0: no limit
+        self._deadline = deadline   # seconds, until it runs; or None
         self._transport = transport
         self._keep = keep
         self.warn = warn or (lambda text: None)
@@ -3281,6 +3412,11 @@ class _Dispatcher:
     def turn(self, timeout):
         self.disown_in_child()
         self.loop.begin_turn()
+        if self._deadline is not None:
+            self.loop.call_at(self.loop.now() + self._deadline,
+                              self._end_run, 'not done after %.10g s'
+                              % self._deadline)
+            self._deadline = None
         try:
             self._start_jobs()
             self._wait(timeout)
@@ -3304,14 +3440,19 @@ class _Dispatcher:
             running = len(self.pool.running)
             # Results not yet returned count as running, or one turn could
             # take every host when all starts fail.
-            if min(self.pace.room(running + len(self.finished), now),
+            if min(self.admission.room(running + len(self.finished), now),
                    self._hooks.room(running, now)) <= 0:
                 return
             # A large fanout must not keep the running jobs and the signals
             # waiting: the others are for the next turn.
-            host = self.hosts.take(now) if now <= end else None
+            host = None
+            takes_new = self.admission.new_room(now) > 0
+            if now <= end:
+                host = (self.hosts.take(now) if takes_new
+                        else self.hosts.take_due(now))
             if host is None:
-                self._hosts_pending = now > end or self.hosts.pending(now)
+                self._hosts_pending = now > end or (
+                    takes_new and self.hosts.pending(now))
                 return
             if not self._start(self.work.job(
                     host, self._tries.get(host, 0) + 1)):
@@ -3335,7 +3476,7 @@ class _Dispatcher:
         return True
 
     def _started(self, job):
-        self.pace.started(job)
+        self.admission.started(job)
         self.work.started(job)
         if job.log:
             job.log.on_login = functools.partial(self._logged_in, job)
@@ -3352,19 +3493,25 @@ class _Dispatcher:
         signal's handler raised)."""
         result = self.work.failure(job, error)
         if not _is_start_error(error):
-            self.hosts.put_back(job.host)
+            self._put_back(job)
             raise error
         if (getattr(error, 'errno', None) in _OUT_OF_RESOURCES
-                and self.pace.no_room(len(self.pool.running),
-                                       self.loop.now())):
-            self.hosts.put_back(job.host)
+                and self.admission.no_room(len(self.pool.running),
+                                           self.loop.now())):
+            self._put_back(job)
             if not self._warned_of_room:
                 self._warned_of_room = True
                 self.warn('no room for %d jobs at once, running fewer: %s'
-                           % (self.pace.fanout, error.strerror))
+                           % (self.admission.fanout, error.strerror))
             return False
         self._emit(result)
         return True
+
+    def _put_back(self, job):
+        """Have *job*, which has not begun, started soon."""
+        # A host that is tried again is due at once: it is none of the new.
+        self.hosts.put_back(job.host,
+                            self.loop.now() if job.tries > 1 else None)
 
     def _wait(self, timeout):
         """Wait until something happens, and read what is ready."""
@@ -3385,11 +3532,12 @@ class _Dispatcher:
     def _next_start(self, now):
         """Return when a job may start though nothing has happened, a point
         on the clock, or None."""
-        if self.hosts.pending(now):
-            # There is no room.  Where nothing runs, only the clock will say
-            # that there is.
-            return None if self.pool.running else now + NO_ROOM_INTERVAL
-        return self.hosts.next_due
+        if self.hosts.pending(now) and not self.pool.running:
+            # There is no room, and only the clock will say that there is.
+            return now + NO_ROOM_INTERVAL
+        # One that is due by now has no room, either.
+        due = self.hosts.next_due
+        return None if due is None or due <= now else due
 
     def _input_lost(self, error, jobs):
         """End *jobs*, which have not had all: half must not pass for all."""
@@ -3403,7 +3551,7 @@ class _Dispatcher:
     def _logged_in(self, job):
         job.login = self.loop.now() - job.begun
         self.pool.logged_in(job)
-        self.pace.logins.logged_in(job)
+        self.admission.logins.logged_in(job)
         self._hooks.logged_in(job)
 
     def _job_exited(self, job):
@@ -3417,10 +3565,10 @@ class _Dispatcher:
                 CAUSES['output-lost'], True, 'output-lost', 'unknown',
                 job.login, job.tries))
             raise
-        if self.pace.logins.ended(job, result.cause):
+        if self.admission.logins.ended(job, result.cause):
             self.warn('connections are dropped before the login, as by '
                        'MaxStartups of sshd: at most %d logins at once now '
-                       '(--logins)' % self.pace.logins.limit)
+                       '(--logins)' % self.admission.logins.limit)
         wait = None
         if self.phase == _OPEN:
             wait = self._retries.wait(result,
@@ -3437,10 +3585,20 @@ class _Dispatcher:
         self.finished.append(result)
         if self._keep:
             self.results[result.host] = result
-        why = self.pace.finished(result)
-        if why:
-            self.stopped_why = self.stopped_why or why
+        told = self.admission.finished(result)
+        if told and self.phase != _STOPPING:
+            if self.stopped_by is None:
+                self.stopped_by, self.stopped_why = told[0]
             self.drain()
+            if any(rule.ends_running for rule, _ in told):
+                # Not now: the pool may be about to reap another job.
+                self.loop.call_at(self.loop.now(), self._end_run, None)
+
+    def _end_run(self, why):
+        """End what runs unless that has begun; *why*: see .stopped_why."""
+        if self.phase != _STOPPING:
+            self.stopped_why = self.stopped_why or why
+            self.stop()
 
     # What is held while there is work
 
@@ -3487,7 +3645,40 @@ def _call_back(callback):
     callback()
 
 
-class SSHJobMan:
+class _HookSide:
+    """What hooks use of a manager."""
+
+    def warn(self, text):
+        """Pass *text*, a line, to the *warn* of the constructor."""
+        self._dispatcher.warn(text)
+
+    def open_input(self, job):
+        """Begin to feed *job*; for hooks that defer its stdin."""
+        self._dispatcher.feeder.begin(job)
+
+    def end_input(self, job):
+        """Close the stdin of *job*, if it is open."""
+        self._dispatcher.feeder.end(job)
+
+    @property
+    def has_input(self):
+        """True if the jobs are fed with something on stdin."""
+        return self._dispatcher.feeder.has_input
+
+    @property
+    def input_lost(self):
+        """True if the input is no use any more, so that no job is started."""
+        return self._dispatcher.feeder.lost
+
+    def pause(self, job):
+        """Charge *job* for no time until resume(job): it waits for us."""
+        self._dispatcher.pool.pause(job)
+
+    def resume(self, job):
+        self._dispatcher.pool.resume(job)
+
+
+class SSHJobMan(_HookSide):
     """Runs *command* on *hosts*, at most *fanout* at once.
 
     hosts            one str or any iterable of them, read as slots become
@@ -3508,7 +3699,10 @@ class SSHJobMan:
     max_output       bytes to keep of each stream of a job; 0: no limit
     grace            seconds from SIGTERM to SIGKILL to giving up on a job
     hooks            JobHooks, called around each job
-    pace             a Pace to use; *fanout* and *logins* are then ignored
+    pace             a Pace or several: rules for the start of hosts beside
+                     *fanout* and *logins*
+    deadline         seconds from the first poll() until what runs is ended
+                     and no more hosts are started; None: no limit
     transport        a Transport to use instead of Ssh; user, ssh, options,
                      host_options and connect_timeout are then ignored
     retries          how often a host is tried again whose command has
@@ -3540,9 +3734,11 @@ class SSHJobMan:
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
                  options=(), host_options=None, expand=True, exclude=(),
                  input=None, keep=True, max_output=MAX_OUTPUT,
-                 grace=KILL_GRACE, hooks=(), pace=None, transport=None,
-                 retries=None, logins=None, warn=None, clock=time.monotonic):
+                 grace=KILL_GRACE, hooks=(), pace=None, deadline=None,
+                 transport=None, retries=None, logins=None, warn=None,
+                 clock=time.monotonic):
         hooks = _HookChain(hooks)
+        rules = [pace] if isinstance(pace, Pace) else list(pace or ())
         if transport is None:
             transport = Ssh(
                 ssh, user=user, connect_timeout=connect_timeout,
@@ -3553,13 +3749,16 @@ class SSHJobMan:
             hosts if isinstance(hosts, HostQueue)
             else HostQueue(hosts, expand, exclude), command,
             transport=transport, hooks=hooks,
-            pace=pace or Pace(fanout, logins),
+            admission=_Admission(fanout, LoginLimit(logins), rules),
+            deadline=deadline,
             retries=Retries(retries), login_timeout=connect_timeout,
             timeout=timeout or 0, max_output=max_output or sys.maxsize,
             input=input, grace=grace, keep=keep, warn=warn, clock=clock)
         self.results = self._dispatcher.results
         self._clock = clock
         hooks.attach(self)
+        for rule in rules:
+            rule.attach(self)
 
     # What callers use
 
@@ -3569,21 +3768,27 @@ class SSHJobMan:
 
     @property
     def fanout(self):
-        return self._dispatcher.pace.fanout
+        return self._dispatcher.admission.fanout
 
     @fanout.setter
     def fanout(self, fanout):
         if fanout < 1:
             raise ValueError('fanout must be 1 or more, not %r' % fanout)
-        self._dispatcher.pace.fanout = fanout
+        self._dispatcher.admission.fanout = fanout
 
     @property
     def timeout(self):
         return self._dispatcher.timeout
 
     @property
+    def stopped_by(self):
+        """The rule of the pace that let no more hosts start, or None."""
+        return self._dispatcher.stopped_by
+
+    @property
     def stopped_why(self):
-        """What the pace gave as the reason to start no more, or None."""
+        """Why a rule of the pace, or the deadline, let no more hosts start, a
+        few words, or None."""
         return self._dispatcher.stopped_why
 
     @property
@@ -3610,7 +3815,7 @@ class SSHJobMan:
     @property
     def logging_in(self):
         """How many of those that run are known not to be logged in."""
-        return self._dispatcher.pace.logins.in_flight
+        return self._dispatcher.admission.logins.in_flight
 
     @property
     def waiting(self):
@@ -3744,37 +3949,6 @@ class SSHJobMan:
         self._dispatcher.disown_in_child()
         if self._dispatcher.watched.pop(fileobj, None) is not None:
             self._dispatcher.loop.unregister(fileobj)
-
-    # What hooks use
-
-    def warn(self, text):
-        """Pass *text*, a line, to the *warn* of the constructor."""
-        self._dispatcher.warn(text)
-
-    def open_input(self, job):
-        """Begin to feed *job*; for hooks that defer its stdin."""
-        self._dispatcher.feeder.begin(job)
-
-    def end_input(self, job):
-        """Close the stdin of *job*, if it is open."""
-        self._dispatcher.feeder.end(job)
-
-    @property
-    def has_input(self):
-        """True if the jobs are fed with something on stdin."""
-        return self._dispatcher.feeder.has_input
-
-    @property
-    def input_lost(self):
-        """True if the input is no use any more, so that no job is started."""
-        return self._dispatcher.feeder.lost
-
-    def pause(self, job):
-        """Charge *job* for no time until resume(job): it waits for us."""
-        self._dispatcher.pool.pause(job)
-
-    def resume(self, job):
-        self._dispatcher.pool.resume(job)
 
 
 # -- Console and views ------------------------------------------------------

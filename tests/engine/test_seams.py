@@ -178,14 +178,13 @@ class FirstFailure(Pace):
     """Starts nothing more after the first failure."""
 
     def finished(self, result):
-        super().finished(result)
         return None if result.outcome == 'ok' else result.host + ' failed'
 
 
 class PaceTest(SeamTest):
     def test_run_ends_after_the_first_failure(self):
         manager = self.manager('h[1-9]', '[ $HOST != h3 ]',
-                               pace=FirstFailure(1))
+                               fanout=1, pace=FirstFailure())
         manager.wait()
         self.assertEqual(list(manager.results), ['h1', 'h2', 'h3'])
         self.assertEqual(manager.stopped_why, 'h3 failed')
@@ -199,7 +198,7 @@ class PaceTest(SeamTest):
             # a waits for its input, b fails meanwhile.
             manager = self.manager(
                 'a,b,c', '[ $HOST = a ] && cat; [ $HOST = a ]',
-                pace=FirstFailure(2), input=source)
+                fanout=2, pace=FirstFailure(), input=source)
             results = []
             while not results:
                 results += manager.poll()
@@ -212,7 +211,7 @@ class PaceTest(SeamTest):
         self.assertEqual(manager.stopped_why, 'b failed')
 
     def test_first_reason_stands(self):
-        manager = self.manager('b,a', 'exit 1', pace=FirstFailure(2))
+        manager = self.manager('b,a', 'exit 1', fanout=2, pace=FirstFailure())
         first = []
         while not first:
             first += manager.poll()
@@ -223,11 +222,30 @@ class PaceTest(SeamTest):
     def test_job_that_could_not_be_started_counts_too(self):
         transport = LocalShell()
         transport.program = '/no/such/sh'
-        manager = self.manager('h[1-9]', 'true', pace=FirstFailure(1),
+        manager = self.manager('h[1-9]', 'true', fanout=1, pace=FirstFailure(),
                                transport=transport)
         manager.wait()
         self.assertEqual(list(manager.results), ['h1'])
         self.assertEqual(manager.stopped_why, 'h1 failed')
+
+    def test_all_rules_are_asked_and_one_is_enough(self):
+        class Counted(Pace):
+            def __init__(self):
+                self.hosts = []
+
+            def started(self, host):
+                self.hosts.append(host)
+
+            def finished(self, result):
+                self.hosts.append(result.host)
+        rules = [Counted(), FirstFailure(), Counted(), FirstFailure()]
+        manager = self.manager('h[1-3]', '[ $HOST = h1 ]', fanout=1,
+                               pace=rules)
+        manager.wait()
+        self.assertIs(manager.stopped_by, rules[1])
+        self.assertEqual(manager.stopped_why, 'h2 failed')
+        for rule in rules[0], rules[2]:
+            self.assertEqual(rule.hosts, ['h1', 'h1', 'h2', 'h2'])
 
     def test_pace_that_raises_loses_no_result(self):
         class Broken(Pace):
@@ -254,8 +272,7 @@ class PaceTest(SeamTest):
 
             pair, open = 2, True
 
-            def started(self, job):
-                super().started(job)
+            def started(self, host):
                 self.begun += 1
                 self.open = self.begun % 2 == 1
 

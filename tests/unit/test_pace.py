@@ -1,33 +1,42 @@
 """Pace: how many jobs may start, and when to start no more."""
 
+import sys
 import unittest
+from types import SimpleNamespace
 
-from classh import NO_ROOM_TIMEOUT, Pace, Result, _Job
+from classh import (NO_ROOM_TIMEOUT, Canary, FailLimit, LoginLimit, Pace, Ramp,
+                    Result, _Admission, _Job)
+
+NO_LIMIT = sys.maxsize
 
 
 def result(outcome='ok', host='h'):
     return Result(host, 0, '', '', 0.0, 1.0, outcome, '', False)
 
 
+def admission(fanout, *rules):
+    return _Admission(fanout, LoginLimit(), rules)
+
+
 class RoomTest(unittest.TestCase):
     def test_room_is_the_fanout_less_what_runs(self):
-        pace = Pace(3)
+        pace = admission(3)
         self.assertEqual([pace.room(running, 0) for running in range(5)],
                          [3, 2, 1, 0, -1])
 
     def test_fanout_may_change(self):
-        pace = Pace(3)
+        pace = admission(3)
         pace.fanout = 10
         self.assertEqual(pace.room(3, 0), 7)
 
     def test_fanout_below_one_is_refused(self):
         for fanout in 0, -1:
-            self.assertRaises(ValueError, Pace, fanout)
+            self.assertRaises(ValueError, admission, fanout)
 
 
 class NoRoomTest(unittest.TestCase):
     def setUp(self):
-        self.pace = Pace(5)
+        self.pace = admission(5)
         self.assertTrue(self.pace.no_room(2, 100.0))
 
     def test_nothing_starts_beside_what_runs_until_a_job_has_ended(self):
@@ -61,8 +70,147 @@ class NoRoomTest(unittest.TestCase):
         self.assertTrue(self.pace.no_room(0, 100.1 + NO_ROOM_TIMEOUT))
 
 
-class StopTest(unittest.TestCase):
-    def test_plain_pace_never_stops(self):
-        pace = Pace()
-        for outcome in 'ok', 'error', 'ssh', 'killed':
-            self.assertIsNone(pace.finished(result(outcome)))
+class Hosts:
+    """Hosts that are started and end under *rules*, as in a manager."""
+
+    def __init__(self, *rules, fanout=100):
+        self.admission = admission(fanout, *rules)
+        for rule in rules:
+            rule.attach(SimpleNamespace(fanout=fanout))
+
+    def room(self):
+        return self.admission.new_room(0)
+
+    def start(self, *hosts, tries=1):
+        for host in hosts:
+            job = _Job(host, 1, None, 0)
+            job.tries = tries
+            self.admission.started(job)
+
+    def end(self, host='h', outcome='ok'):
+        """What the rules say to it: their words."""
+        return [why for _, why in self.admission.finished(
+            result(outcome, host))]
+
+
+class RuleTest(unittest.TestCase):
+    BAD = 'error', 'ssh', 'killed'
+
+    def test_base_class_never_limits_and_never_stops(self):
+        hosts = Hosts(Pace())
+        hosts.start('a')
+        self.assertEqual(hosts.room(), NO_LIMIT)
+        self.assertFalse(Pace.ends_running)
+        for outcome in ('ok', *self.BAD):
+            self.assertEqual(hosts.end(outcome, outcome), [])
+
+    def test_without_rules_there_is_no_limit(self):
+        self.assertEqual(Hosts().room(), NO_LIMIT)
+
+    def test_narrowest_rule_counts_in_any_order(self):
+        for rules in (Canary(3), Ramp(), FailLimit(0)), (
+                FailLimit(0), Ramp(), Canary(3)):
+            hosts = Hosts(*rules)
+            self.assertEqual(hosts.room(), 1)
+            hosts.start('a')
+            self.assertEqual(hosts.room(), 0)
+            self.assertEqual(hosts.end('a'), [])
+            self.assertEqual(hosts.room(), 2)
+            hosts.start('b')
+            self.assertEqual(sorted(hosts.end('b', 'error')),
+                             ['1 of 2 failed', 'b failed, one of the first 3'])
+
+    def test_host_that_is_tried_again_counts_once_and_as_running(self):
+        hosts = Hosts(Canary(2), Ramp())
+        hosts.start('a')
+        hosts.start('a', tries=2)
+        self.assertEqual(hosts.room(), 0)
+        hosts.end('a')
+        self.assertEqual(hosts.room(), 1)
+
+    def test_host_that_could_not_be_started_counts(self):
+        for rule in Canary(1), FailLimit(0):
+            self.assertEqual(len(Hosts(rule).end('a', 'ssh')), 1)
+        hosts = Hosts(Canary(1), Ramp())
+        hosts.end('a')
+        self.assertEqual(hosts.room(), 2)
+
+
+class CanaryTest(unittest.TestCase):
+    def test_all_others_follow_when_the_first_are_ok(self):
+        hosts = Hosts(Canary(2))
+        self.assertEqual(hosts.room(), 2)
+        hosts.start('a', 'b')
+        self.assertEqual(hosts.room(), 0)
+        self.assertEqual(hosts.end('b'), [])
+        self.assertEqual(hosts.room(), 0)
+        self.assertEqual(hosts.end('a'), [])
+        self.assertEqual(hosts.room(), NO_LIMIT)
+        hosts.start('c')
+        self.assertEqual(hosts.end('c', 'error'), [])
+
+    def test_a_bad_one_stops_the_run(self):
+        for outcome in RuleTest.BAD:
+            hosts = Hosts(Canary(2))
+            hosts.start('a', 'b')
+            self.assertEqual(hosts.end('a', outcome),
+                             ['a failed, one of the first 2'])
+            self.assertEqual(hosts.end('b'), [])
+            self.assertEqual(hosts.room(), 0)
+        self.assertEqual(Hosts(Canary(1)).end('a', 'ssh'),
+                         ['a failed, the first'])
+
+    def test_at_least_one(self):
+        for count in 0, -1:
+            self.assertRaises(ValueError, Canary, count)
+
+
+class RampTest(unittest.TestCase):
+    def test_one_more_after_each_good_one_up_to_the_fanout(self):
+        hosts = Hosts(Ramp(), fanout=3)
+        rooms = [hosts.room()]
+        for _ in range(4):
+            hosts.start('h')
+            self.assertEqual(hosts.end(), [])
+            rooms.append(hosts.room())
+        self.assertEqual(rooms, [1, 2, 3, 3, 3])
+
+    def test_a_bad_one_halves_down_to_one(self):
+        hosts = Hosts(Ramp(), fanout=5)
+        for _ in range(9):
+            hosts.start('h')
+            hosts.end()
+        rooms = []
+        for outcome in 'error', 'ok', 'ok', 'ssh', 'killed', 'ok':
+            hosts.start('h')
+            self.assertEqual(hosts.end('h', outcome), [])
+            rooms.append(hosts.room())
+        self.assertEqual(rooms, [2, 3, 4, 2, 1, 2])
+
+    def test_what_runs_takes_room(self):
+        hosts = Hosts(Ramp())
+        hosts.start('a')
+        hosts.end('a')
+        hosts.start('b')
+        self.assertEqual(hosts.room(), 1)
+        hosts.start('c')
+        self.assertEqual(hosts.room(), 0)
+
+
+class FailLimitTest(unittest.TestCase):
+    def test_next_one_stops_the_starts(self):
+        for outcome in RuleTest.BAD:
+            hosts = Hosts(FailLimit(2))
+            self.assertEqual([hosts.end('h', one) for one in (
+                'ok', outcome, 'ok', outcome, 'ok')], [[]] * 5)
+            self.assertEqual(hosts.room(), NO_LIMIT)
+            self.assertEqual(hosts.end('h', outcome), ['3 of 6 failed'])
+
+    def test_what_runs_is_ended_where_that_is_wanted(self):
+        self.assertFalse(FailLimit(1).ends_running)
+        self.assertTrue(FailLimit(1, ends_running=True).ends_running)
+
+    def test_none_may_fail_but_not_fewer(self):
+        self.assertEqual(Hosts(FailLimit(0)).end('a', 'ssh'),
+                         ['1 of 1 failed'])
+        self.assertRaises(ValueError, FailLimit, -1)

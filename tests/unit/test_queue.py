@@ -180,6 +180,13 @@ class DelayTest(unittest.TestCase):
         self.assertEqual([queue.take(1) for _ in range(5)],
                          ['now', 'late', 'n1', 'n2', None])
 
+    def test_due_host_may_be_taken_without_new_ones(self):
+        queue = HostQueue('new')
+        queue.put_back('late', 2)
+        self.assertEqual([queue.take_due(now) for now in (1, 2, 3)],
+                         [None, 'late', None])
+        self.assertEqual(queue.take(3), 'new')
+
     def test_delayed_host_does_not_hold_up_the_others(self):
         queue = HostQueue('n[1-2]')
         queue.put_back('late', 5)
