@@ -3963,6 +3963,11 @@ STATUS_SILENCE = 5.0    # ... and after a result that was shown there
 STATUS_INTERVAL = 0.25  # seconds at least between two of them
 LONG_RUN = 60.0         # seconds after which a line tells how long it took
 RATE_RESULTS = 20       # fewest results that a rate is taken from
+LIMIT_LEFT = 0.2        # part of its time that is left to a job when a
+                        # warning tells that it will be ended ...
+LIMIT_LEFT_MIN = 1.0    # ... if that is so many seconds
+LIMIT_BURST = 1.0       # seconds within which jobs are started together ...
+LIMIT_BURST_PART = 0.05     # ... or part of their time, if that is more
 
 
 _LINE_ESCAPES = {code: '\\x%02x' % code
@@ -5287,6 +5292,54 @@ class ViewHooks(JobHooks):
     def started(self, job):
         for view in self._views:
             view.started(job.host, job.tries)
+
+
+class LimitWarning(JobHooks):
+    """Warns, once, how many jobs will be ended, when the first of them has
+    LIMIT_LEFT of its time left.
+
+    Those that were started soon after that one are counted, too.
+    """
+
+    def __init__(self):
+        self._manager = None
+        self._limit = 0             # seconds that a job may take
+        self._left = 0              # seconds, of these, when to warn
+        self._armed = False         # the next start sets the clock
+
+    def attach(self, manager):
+        self._manager = manager
+        self._limit = manager.timeout
+        self._left = LIMIT_LEFT * self._limit
+        self._armed = self._left >= LIMIT_LEFT_MIN
+
+    def started(self, job):
+        if self._armed:
+            self._armed = False
+            self._manager.call_later(self._limit - self._left, self._look)
+
+    def _look(self):
+        left = [seconds for seconds in self._manager.time_left.values()
+                if seconds]         # 0: it is being ended
+        if not left:
+            self._armed = True
+            return
+        least = min(left)
+        if least > self._left:
+            # Time may stand still for a job, while it waits for a password.
+            self._manager.call_later(
+                max(least - self._left, self._limit / 100), self._look)
+            return
+        burst = max(LIMIT_BURST, LIMIT_BURST_PART * self._limit)
+        self._manager.warn('%d will be ended in %s (-u %.10g)' % (
+            sum(seconds <= least + burst for seconds in left),
+            _duration(least), self._limit))
+
+
+def limit_warnings(options):
+    """Return a list of the LimitWarning that *options* want: none where their
+    view promises to be silent."""
+    return [] if options.quiet or options.bad_only else [LimitWarning()]
 
 
 # Cause: what may help, for the summary.
@@ -7682,7 +7735,8 @@ class Run:
                 input=0 if options.send_input else None,
                 max_output=options.max_output,
                 retries=options.retries, logins=options.logins,
-                hooks=[ViewHooks(self._views), *self.hooks],
+                hooks=[ViewHooks(self._views), *self.hooks,
+                       *limit_warnings(options)],
                 warn=self.warn) as self._manager:
             try:
                 self._guard(self._open)

@@ -48,6 +48,15 @@ class OptionTest(TestCase):
     def test_timeout_may_be_a_fraction(self):
         fake('-q', '--timeout', '.1', 'true', 'slow').check(3)
 
+    def test_timeout_tells_of_itself_but_where_silence_is_promised(self):
+        loud, *silent = at_once(*(
+            [*option, '-u5', 'true', 'slow[1-3]', 'a']
+            for option in ([], ['-q'], ['--bad'])))
+        loud.check(3, stdout=None, stderr='classh: 3 will be ended in 1 s '
+                   '(-u 5)\n3 of 4 timed out after 5 s (-u): slow[1-3]\n')
+        for said in silent:
+            self.assertNotIn('will be', said.check(3, None, None).stderr)
+
     def test_logins_bound_what_runs_where_no_login_is_seen(self):
         # The fake ssh has no log.
         log = os.path.join(self.scratch(), 'log')

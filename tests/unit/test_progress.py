@@ -240,5 +240,56 @@ class ManagerTest(unittest.TestCase):
         manager.close()
 
 
+class LimitTest(unittest.TestCase):
+    """The warning that jobs will be ended."""
+
+    def begin(self, timeout):
+        self.manager = mock.Mock(timeout=timeout, time_left={})
+        self.warning = classh.LimitWarning()
+        self.warning.attach(self.manager)
+        self.warning.started(None)
+
+    def look(self, wait, **left):
+        """Have the look that is due after *wait* seconds, when so much time
+        is *left* to each host; return what was said so far."""
+        (seconds, look), _ = self.manager.call_later.call_args
+        self.assertAlmostEqual(seconds, wait)
+        self.manager.call_later.reset_mock()
+        self.manager.time_left = left
+        look()
+        return [call[0][0] for call in self.manager.warn.call_args_list]
+
+    def test_it_comes_once_when_a_fifth_of_the_time_is_left(self):
+        self.begin(300)
+        self.assertEqual(self.look(240, a=60, b=59.9, c=74, d=76, e=None,
+                                   f=0), ['3 will be ended in 60 s (-u 300)'])
+        self.warning.started(None)
+        self.manager.call_later.assert_not_called()
+
+    def test_it_waits_for_the_first_that_still_runs(self):
+        self.begin(300)
+        self.assertEqual(self.look(240, b=100, c=120), [])
+        # Time stands still for one that waits for a password.
+        self.assertEqual(self.look(40, b=60.001), [])
+        self.assertEqual(self.look(3, b=60.001), [])
+        # It has ended, and another begins.
+        self.assertEqual(self.look(3), [])
+        self.manager.call_later.assert_not_called()
+        self.warning.started(None)
+        self.assertEqual(self.look(240, d=59),
+                         ['1 will be ended in 59 s (-u 300)'])
+
+    def test_it_says_nothing_where_less_than_a_second_is_left(self):
+        for timeout in 0, -1, 1, 4, 4.99:
+            self.begin(timeout)
+            self.manager.call_later.assert_not_called()
+        self.begin(5)
+        self.assertEqual(self.look(4, a=1, b=1.9, c=2.1),
+                         ['2 will be ended in 1 s (-u 5)'])
+        self.begin(7200)
+        self.assertEqual(self.look(5760, a=1440),
+                         ['1 will be ended in 24 min (-u 7200)'])
+
+
 if __name__ == '__main__':
     unittest.main()
