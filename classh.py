@@ -662,6 +662,14 @@ class HostQueue:
         return (len(self._ahead) + len(self._put_back) + len(self._delayed)
                 if self._sources_ended else None)
 
+    def peek(self):
+        """Return the hosts that are left, in order, a list, and leave them
+        there; None where they are too many to be counted."""
+        if self.count() is None:
+            return None
+        return [*reversed(self._put_back), *self._ahead,
+                *(host for _, host in self.delayed)]
+
     def _make(self):
         """Return the next host of the sources, as take() does."""
         for _ in range(SKIP_BATCH):
@@ -5971,21 +5979,25 @@ def _secret_in(path):
         raise UsageError('%s: %s' % (path, error.strerror)) from None
 
 
-def _read_unseen(tty, prompt, stops):
-    """Show *prompt* on *tty*; return the line typed there without echo."""
+def _read_line(tty, prompt, stops, seen):
+    """Show *prompt*, bytes, on *tty*; return the line typed there, bytes,
+    which shows only if it may be *seen*."""
     import termios
     before = termios.tcgetattr(tty)
-    silent = before[:]
+    wanted = before[:]
     # On a terminal that a program left raw, the read would return the first
     # key alone.
-    silent[0] |= termios.ICRNL
-    silent[3] |= termios.ICANON | termios.ISIG
-    silent[3] &= ~termios.ECHO
+    wanted[0] |= termios.ICRNL
+    wanted[1] |= termios.OPOST
+    wanted[3] |= termios.ICANON | termios.ISIG | termios.ECHO
+    if not seen:
+        wanted[3] &= ~termios.ECHO
+    typed = b''
 
     def ask(signum=None, frame=None):
         try:
-            termios.tcsetattr(tty, termios.TCSAFLUSH, silent)
-            os.write(tty, prompt.encode())
+            termios.tcsetattr(tty, termios.TCSAFLUSH, wanted)
+            os.write(tty, prompt)
         except (OSError, termios.error):
             pass                    # the terminal is gone: the read fails
 
@@ -5995,12 +6007,40 @@ def _read_unseen(tty, prompt, stops):
         if in_main_thread:
             continued = signal.signal(signal.SIGCONT, ask)
         ask()
-        return stops.call(os.read, tty, READ_SIZE)
+        typed = stops.call(os.read, tty, READ_SIZE)
+        return typed
     finally:
         if in_main_thread:
             signal.signal(signal.SIGCONT, continued)
         termios.tcsetattr(tty, termios.TCSAFLUSH, before)
-        os.write(tty, b'\n')
+        if not (seen and typed.endswith(b'\n')):
+            os.write(tty, b'\n')
+
+
+def ask_on_terminal(prompt, stops, no_terminal, seen=False):
+    """Show *prompt*, escaped, on the terminal, whatever stdin and stdout are;
+    return the line typed there, bytes.  It shows only if it may be *seen*.
+
+    A signal noted in *stops* ends the prompt.  Raise UsageError with the text
+    *no_terminal* where there is none.
+    """
+    import termios                  # few runs need it
+    with stops:
+        try:
+            tty = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
+            try:
+                with open(tty, 'w', closefd=False) as stream:
+                    console = Console(stream)
+                    shown = console.encode(console.fold(
+                        console.escape(prompt)))
+                typed = _read_line(tty, shown, stops, seen)
+            finally:
+                os.close(tty)
+        except (OSError, termios.error):    # none, or it has gone away
+            stops.check()
+            raise UsageError(no_terminal) from None
+        stops.check()
+    return typed
 
 
 def _ask_secret(what, hosts, stops):
@@ -6010,24 +6050,13 @@ def _ask_secret(what, hosts, stops):
     getpass would decode the password, and show it where there is no
     terminal.
     """
-    import termios                  # few runs need it
     number = hosts and hosts.count()
-    prompt = 'Password for %s%s: ' % (what, '' if number is None else
-                                      ' on 1 host' if number == 1 else
-                                      ' on %d hosts' % number)
-    with stops:
-        try:
-            tty = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
-            try:
-                typed = _read_unseen(tty, prompt, stops)
-            finally:
-                os.close(tty)
-        except (OSError, termios.error):    # none, or it has gone away
-            stops.check()
-            raise UsageError('no terminal to ask for a password on; '
-                             'see --askpass-file') from None
-        stops.check()
-    return _checked_secret(typed, 'the password')
+    return _checked_secret(ask_on_terminal(
+        'Password for %s%s: ' % (what, '' if number is None else
+                                 ' on 1 host' if number == 1 else
+                                 ' on %d hosts' % number),
+        stops, 'no terminal to ask for a password on; see --askpass-file'),
+        'the password')
 
 
 class _Stateful:
@@ -8303,8 +8332,11 @@ EXAMPLES
 """
 
 
+CONFIRM_SHOWN = 2000    # characters of the hosts in the question of --confirm
+
 # What an option is without its value, which is optional.
-_OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-'}
+_OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-',
+                    '--confirm': '--confirm=0'}
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -8371,6 +8403,8 @@ def _make_parser():
                      help='tries more where COMMAND has not started')
     run.add_argument('--logins', metavar='N', type=_number_type(int, 1),
                      help='logins at once (fewer if some are dropped)')
+    run.add_argument('--confirm', metavar='N', type=_number_type(int, 0),
+                     help='ask first whether more than N (0) hosts are meant')
     run.add_argument('-l', '--user', metavar='USER',
                      help='remote user, unless HOST says user@')
     run.add_argument('-O', '--ssh-option', metavar='KEY=VALUE',
@@ -8526,6 +8560,9 @@ def _check_conflicts(options, stdin_has_hosts):
     if options.list and (options.shell or options.send_input or stores):
         raise UsageError('--list goes without --shell, -I, -S, -E, '
                          '--unreached, --pickle and --json')
+    if options.confirm is not None and (options.list or options.shell
+                                        or stdin_has_hosts):
+        raise UsageError('--confirm goes without --list, --shell and -')
     _check_records(options)
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
@@ -8571,6 +8608,33 @@ def _host_queue(options, operands):
     elif named == operands:
         raise UsageError('no hosts')
     return hosts
+
+
+def _confirm(options, hosts, command, stops):
+    """Raise UsageError if --confirm wants somebody to type how many *hosts*
+    there are, and nobody does.  A signal noted in *stops* ends the
+    question."""
+    if options.confirm is None:
+        return
+    names = hosts.peek()
+    if names is None:
+        raise UsageError('--confirm: too many hosts to be counted')
+    if len(names) <= options.confirm:
+        return
+    count = '1 host' if len(names) == 1 else '%d hosts' % len(names)
+    folded = fold(names)
+    if len(folded) > CONFIRM_SHOWN:
+        folded = folded[:CONFIRM_SHOWN] + '... (--list shows all)'
+    typed = ask_on_terminal(
+        'To be run%s:\n%s\non %s: %s\nIf that is meant, type how many: ' % (
+            ' as %s' % options.sudo if options.sudo else '',
+            _indent(command).rstrip('\n'), count, folded), stops,
+        '--confirm: %s, and no terminal to ask on; nothing is started' % count,
+        seen=True)
+    if typed.strip() != b'%d' % len(names):
+        raise UsageError('--confirm: %s was to be typed, not %s; nothing is '
+                         'started' % (len(names), _excerpt(
+                             os.fsdecode(typed.rstrip(b'\n')))))
 
 
 def _jump_host(options, stops):
@@ -8700,8 +8764,9 @@ def _main(argv, out, err, stops):
     options.ssh = _ssh_words(options.ssh)
     _check_needs(options)
     gate = _jump_host(options, stops)
-    hooks = password_hooks(options, None if stdin_hosts else hosts,
-                           StopRequests())
+    asking = StopRequests()
+    _confirm(options, hosts, command, asking)
+    hooks = password_hooks(options, None if stdin_hosts else hosts, asking)
     with stops, contextlib.ExitStack() as stack:
         for hook in hooks:
             stack.enter_context(hook)

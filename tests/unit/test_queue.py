@@ -20,6 +20,16 @@ class OrderTest(unittest.TestCase):
         hosts = ['h', 'u@h', 'h:22', 'u@h:22', 'h1', 'h01']
         self.assertEqual(list(HostQueue(hosts)), hosts)
 
+    def test_peek_leaves_the_hosts_there(self):
+        hosts = HostQueue(['b', 'a[1-3],b'], exclude='a2')
+        hosts.put_back(hosts.take())
+        hosts.put_back('late', 9)
+        for _ in range(2):
+            self.assertEqual(hosts.peek(), ['b', 'a1', 'a3', 'late'])
+        self.assertEqual(sorted(hosts), ['a1', 'a3', 'b', 'late'])
+        self.assertEqual(hosts.peek(), [])
+        self.assertIsNone(HostQueue('a[1-999999999]').peek())
+
     def test_one_str_will_do(self):
         self.assertEqual(list(HostQueue('web[1-2],db')),
                          ['web1', 'web2', 'db'])
