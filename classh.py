@@ -39,7 +39,8 @@ A chapter uses only the chapters above it:
     Host lists            sets and the queue of hosts, files of hosts
     Results               Result, the table of causes, records, load
     Journals              files of records, whole whatever happens
-    Transports            ssh: its arguments, what its exit status means
+    Transports            ssh: its arguments, what its exit status means; a
+                          command here
     Jobs                  _Job and its states, captured output, input
     Event loop            what wakes us: descriptors, children, timers; stdin
     Pool                  jobs that run: start, reap, TERM, KILL, give up
@@ -89,11 +90,11 @@ import time
 __version__ = '1.0'
 __all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'FailLimit',
            'HostFileError', 'HostQueue', 'JobHooks', 'JumpError', 'JumpHost',
-           'LockoutGuard', 'Pace', 'PatternError', 'Ramp', 'RecordError',
-           'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper', 'TargetError',
-           'Transport', 'UsageError', 'expand', 'fold', 'load', 'main',
-           'parse_host_arguments', 'read_records', 'report', 'run_script',
-           'ssh_argv']
+           'Local', 'LockoutGuard', 'Pace', 'PatternError', 'Ramp',
+           'RecordError', 'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper',
+           'TargetError', 'Transport', 'UsageError', 'expand', 'fold', 'load',
+           'main', 'parse_host_arguments', 'read_records', 'report',
+           'run_script', 'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -758,7 +759,7 @@ def parse_host_arguments(arguments, expanding=True):
 
 # Why a host failed: one word for programs, a few for a person.
 CAUSES = {
-    'start': 'ssh could not be started',
+    'start': 'could not be started',        # ssh, or a command here
     'config': 'ssh has bad options',
     'unresolved': 'name unknown',
     'dns': 'name service failed',
@@ -820,7 +821,7 @@ class Result(collections.namedtuple('Result', _FIELDS)):
     started     seconds since the epoch, float
     stopped     started plus the seconds that passed on a monotonic clock
     outcome     'ok': exit status 0; 'error': any other of the remote
-                command; 'ssh': 255 from ssh, or ssh could not be started;
+                command; 'ssh': 255 from ssh, or it could not be started;
                 'killed': timed out, stopped, or ended by a signal
     reason      a few words for a person, '' where the status says it all
     truncated   True if output or errors is not whole: it went beyond
@@ -855,6 +856,8 @@ def cause_text(result):
         return ('ended by ' + _signal_name(-result.exitcode)
                 if result.outcome == 'killed'
                 else CAUSES['signal'] + ' on the host')
+    if result.cause == 'start' and result.reason:
+        return result.reason.partition(':')[0]      # with what it was
     if result.cause == 'timeout' and result.reason:
         return result.reason.partition(',')[0]      # with its seconds
     return CAUSES.get(result.cause) or 'exited with %d' % result.exitcode
@@ -1344,6 +1347,22 @@ class _RecordFile:
 _ASKPASS_TRIGGERS = {'DISPLAY', 'WAYLAND_DISPLAY', 'SSH_ASKPASS_REQUIRE'}
 
 
+def host_parts(host):
+    """Return the user, the name and the port of *host*, each a str; None
+    where it says none.
+
+    >>> host_parts('bob@web1:2222')
+    ('bob', 'web1', '2222')
+    >>> host_parts('[2001:db8::7]:22')
+    (None, '2001:db8::7', '22')
+    """
+    user, at, name = host.rpartition('@')
+    found = _HOST.fullmatch(host)
+    return (user if at else None,
+            found and (found.group('v6') or found.group('name')) or name,
+            found and found.group('port'))
+
+
 def ssh_argv(host, command, *, ssh=('ssh',), user=None,
              connect_timeout=CONNECT_TIMEOUT, options=(), may_prompt=False,
              log=None):
@@ -1365,21 +1384,19 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
     # the port and the user of one host go before what is said of all hosts,
     # and that before our defaults.  An option as -a would win anywhere.
     argv, own = list(ssh), []
-    found = _HOST.fullmatch(host)
-    name = found and (found.group('v6') or found.group('name'))
-    if name:                        # not a bare v6 address
-        host = (found.group('user') or '') + name
-        if found.group('port'):
-            own += ['-p', found.group('port')]
-    if '@' in host:
-        own += ['-l', host.rpartition('@')[0]]
+    own_user, host, port = host_parts(host)
+    if port:
+        own += ['-p', port]
+    if own_user is not None:
+        own += ['-l', own_user]
+        host = '%s@%s' % (own_user, host)
     # What *ssh* says is of all hosts, too.  Another program, which may run
     # ssh, may not take them among its own arguments.
     begin = 1 if os.path.basename(argv[0]) == 'ssh' else len(argv)
     argv[begin:begin] = own
     for option in options:
         argv += ['-o', option]
-    if user is not None and '@' not in host:
+    if user is not None and own_user is None:
         argv += ['-l', user]
     if may_prompt:
         argv += ['-o', 'BatchMode=no', '-o', 'NumberOfPasswordPrompts=1']
@@ -1419,9 +1436,11 @@ def explain_exit(job):
 class Transport:
     """A way to run a command for a host; here, a program of this machine.
 
-    A subclass has .program, the program to run, and argv(host, command,
-    log), its arguments.
+    A subclass has .program, the program to run, .name, what messages call
+    it, and argv(host, command, log), its arguments.
     """
+
+    name = 'the program'
 
     def open(self, host):
         """Get ready to run on *host* and on others."""
@@ -1638,9 +1657,10 @@ def _probe_log_level(argv, host):
     return found and found.group(1).decode()
 
 
-def _make_log_directory():
-    """Make a directory for FIFOs that only we can use; return its path, or
-    None where there is no room for one."""
+def _make_directory(fits=lambda place: True):
+    """Make a directory that only we can use, for FIFOs or small files, in the
+    first place for which fits(place) is true; return its path, or None where
+    there is no room for one."""
     # The user's own choice first; then in memory, where a FIFO is made
     # several times as fast as on a disk.
     for place in (os.environ.get('TMPDIR'),
@@ -1648,9 +1668,25 @@ def _make_log_directory():
         path = '%s/classh-%s' % (place, os.urandom(8).hex())
         if place and os.path.isabs(place):
             with contextlib.suppress(OSError):
-                os.mkdir(path, 0o700)
-                return path
+                if fits(place):
+                    os.mkdir(path, 0o700)
+                    return path
     return None
+
+
+def _remove_files(directory):
+    """Remove *directory* and the files in it, as far as that is possible."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+
+
+def _fits_programs(place):
+    """Return whether programs may be run in *place*, and a shell takes its
+    path as one word without quotes."""
+    return (re.fullmatch(r'[\w/.+-]+', place, re.ASCII) is not None
+            and not os.statvfs(place).f_flag & os.ST_NOEXEC)
 
 
 class Ssh(Transport):
@@ -1661,6 +1697,8 @@ class Ssh(Transport):
     started; without it, ssh's messages on stderr must do, which the host
     could have written as well.
     """
+
+    name = 'ssh'
 
     def __init__(self, ssh='ssh', *, options=(), host_options=None,
                  **settings):
@@ -1696,7 +1734,7 @@ class Ssh(Transport):
             tuple(self.argv(host, '')[:-3]), host)
         if self.log_level is None:
             return
-        self._directory = _make_log_directory()
+        self._directory = _make_directory()
         self._owner = os.getpid()
 
     def _sets_log_level(self):
@@ -1709,10 +1747,7 @@ class Ssh(Transport):
         self._is_open = False
         directory, self._directory = self._directory, None
         if directory is not None and self._owner == os.getpid():
-            with contextlib.suppress(OSError):
-                for name in os.listdir(directory):
-                    os.unlink(os.path.join(directory, name))
-                os.rmdir(directory)
+            _remove_files(directory)
 
     def argv(self, host, command, log=None):
         return ssh_argv(
@@ -1822,6 +1857,89 @@ class Ssh(Transport):
 
     def may_retry(self, result):
         return result.ran == 'no' and result.cause in _MAY_RETRY
+
+
+class Local(Transport):
+    """A command of this machine, for each host: /bin/sh runs it, once a host.
+
+    Nothing in the command is replaced.  The host is in its environment:
+
+    CLASSH_NAME     as it was given
+    CLASSH_HOST     without user and port, a v6 address without brackets
+    CLASSH_USER     its user, or else *user*; '' if none
+    CLASSH_PORT     its port; '' if none
+    CLASSH_N        a number, by order of start, from 0
+    CLASSH_SSH      a program: the ssh that would be run on the host, with
+                    all options, user and port; its arguments are added
+
+    Where no directory may hold programs, CLASSH_SSH has the words of that
+    command instead, quoted, as rsync -e and a shell's eval understand it.
+    """
+
+    program = name = '/bin/sh'
+
+    def __init__(self, ssh='ssh', **settings):
+        """*ssh* and *settings* are what Ssh takes, for CLASSH_SSH."""
+        self._ssh = Ssh(ssh, **settings)
+        self._user = settings.get('user')
+        self._is_open = False
+        self._directory = None      # of the programs; None: there are none
+        self._owner = None          # the pid of the process that made it
+        self._programs = {}         # words of ssh: path
+        self._numbers = itertools.count()       # of these
+        self._started = None        # the host that was started last
+        self._number = -1           # its number
+
+    def open(self, host):
+        if not self._is_open:
+            self._is_open = True
+            self._directory = _make_directory(_fits_programs)
+            self._owner = os.getpid()
+
+    def close(self):
+        self._is_open = False
+        self._programs.clear()
+        directory, self._directory = self._directory, None
+        if directory is not None and self._owner == os.getpid():
+            _remove_files(directory)
+
+    def argv(self, host, command, log=None):
+        return [self.program, '-c', '--', command]
+
+    def environment(self, host):
+        if host != self._started:   # else there was no room for it
+            self._started = host
+            self._number += 1
+        user, name, port = host_parts(host)
+        if user is None:
+            user = self._user
+        return dict(self._ssh.environment(host) or os.environ,
+                    CLASSH_NAME=host, CLASSH_HOST=name,
+                    CLASSH_USER=user or '', CLASSH_PORT=port or '',
+                    CLASSH_N=str(self._number),
+                    CLASSH_SSH=self._ssh_program(host))
+
+    def _ssh_program(self, host):
+        """Return a program that is ssh with all options for *host*.
+
+        It is a file, because its path needs no quotes: a shell does not
+        heed quotes in the value of $CLASSH_SSH, and scp -S takes no
+        arguments.  Hosts without a user and a port share one.
+        """
+        words = ' '.join(map(shlex.quote, self._ssh.argv(host, '')[:-3]))
+        if self._directory is None:
+            return words
+        if words not in self._programs:
+            path = '%s/ssh-%d' % (self._directory, next(self._numbers))
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                              | os.O_CLOEXEC, 0o700), 'wb') as file:
+                file.write(os.fsencode('#!/bin/sh\nexec %s "$@"\n' % words))
+            self._programs[words] = path
+        return self._programs[words]
+
+    def explain(self, job):
+        outcome, cause, _, reason = explain_exit(job)
+        return outcome, cause, 'yes', reason
 
 
 # -- Jobs -------------------------------------------------------------------
@@ -3320,8 +3438,9 @@ class _Work:
             job.log.remove()
         return self._hooks.finished(job, Result(
             job.host, 255, '', '', job.started, job.started, 'ssh',
-            '%s: %s' % (CAUSES['start'], _error_text(error)), False, 'start',
-            'no', None, job.tries))
+            '%s %s: %s' % (self._transport.name, CAUSES['start'],
+                           _error_text(error)), False, 'start', 'no', None,
+            job.tries))
 
     def result(self, job):
         """Return the Result of *job*, which has ended."""
@@ -3711,8 +3830,9 @@ class SSHJobMan(_HookSide):
                      *fanout* and *logins*
     deadline         seconds from the first poll() until what runs is ended
                      and no more hosts are started; None: no limit
-    transport        a Transport to use instead of Ssh; user, ssh, options,
-                     host_options and connect_timeout are then ignored
+    transport        Ssh, or Local, for a command here: a class, which gets
+                     user, ssh, options, host_options and connect_timeout, or
+                     a Transport, which has its own
     retries          how often a host is tried again whose command has
                      certainly not started; None: 5 times where the
                      connection was dropped before the login, else never
@@ -3743,12 +3863,12 @@ class SSHJobMan(_HookSide):
                  options=(), host_options=None, expand=True, exclude=(),
                  input=None, keep=True, max_output=MAX_OUTPUT,
                  grace=KILL_GRACE, hooks=(), pace=None, deadline=None,
-                 transport=None, retries=None, logins=None, warn=None,
+                 transport=Ssh, retries=None, logins=None, warn=None,
                  clock=time.monotonic):
         hooks = _HookChain(hooks)
         rules = [pace] if isinstance(pace, Pace) else list(pace or ())
-        if transport is None:
-            transport = Ssh(
+        if isinstance(transport, type):
+            transport = transport(
                 ssh, user=user, connect_timeout=connect_timeout,
                 options=(*hooks.options, *(
                     [options] if isinstance(options, str) else options)),
@@ -4605,7 +4725,8 @@ class Records(View):
         self._begun = time.monotonic()
         self._write({
             'classh': 1, 'event': 'run', 'command': manager.command,
-            'hosts': hosts and hosts.count(), 'fanout': manager.fanout,
+            'exec': options.exec, 'hosts': hosts and hosts.count(),
+            'fanout': manager.fanout,
             'timeout': _plain_number(max(0, manager.timeout)),
             'user': options.user,
             'options': list(map(utf8_text, options.ssh_option)), 'by': by,
@@ -7764,6 +7885,7 @@ class Run:
                 input=0 if options.send_input else None,
                 max_output=options.max_output,
                 retries=options.retries, logins=options.logins,
+                transport=Local if options.exec else Ssh,
                 hooks=[ViewHooks(self._views), *self.hooks,
                        *limit_warnings(options)],
                 warn=self.warn) as self._manager:
@@ -8412,6 +8534,10 @@ def _make_parser():
                      help="for ssh's -o; repeatable")
     run.add_argument('--ssh', metavar='COMMAND', default='ssh',
                      help='the ssh to run, with arguments (%(default)s)')
+    run.add_argument('--exec', action='store_true',
+                     help='run COMMAND here, once a host: it finds '
+                          '$CLASSH_HOST, and in $CLASSH_SSH the ssh to it, '
+                          'for rsync -e')
     run.add_argument('--shell', action='store_true',
                      help='read commands at a prompt, or from stdin')
     run.add_argument('--errexit', action='store_true',
@@ -8523,15 +8649,18 @@ def _ensure_standard_descriptors():
             setattr(sys, ('stdin', 'stdout', 'stderr')[fd], stream)
 
 
-def _ssh_words(text):
-    """Return *text*, the value of --ssh, split as a shell would."""
+def _ssh_words(options):
+    """Return the value of --ssh, split as a shell would."""
+    text = options.ssh
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise UsageError('--ssh %s: %s' % (text, error)) from None
     if not words:
         raise UsageError('--ssh is empty')
-    if find_program(words[0]) is None:
+    # A command here may do without the ssh that nobody has named.
+    if find_program(words[0]) is None and not (options.exec
+                                               and text == 'ssh'):
         raise UsageError('%s: not found, or not executable' % words[0])
     return words
 
@@ -8547,9 +8676,22 @@ def _check_records(options):
                              'file: --json=FILE' % name)
 
 
+def _check_exec(options):
+    """Raise UsageError if an option means nothing to a command here."""
+    for given, name in ((options.askpass, '-A'),
+                        (options.askpass_file is not None, '--askpass-file'),
+                        (options.sudo is not None, '--sudo'),
+                        (options.shell, '--shell')):
+        if given:
+            raise UsageError('--exec, which runs COMMAND here, goes without '
+                             + name)
+
+
 def _check_conflicts(options, stdin_has_hosts):
     """Raise UsageError if *options* exclude each other, or stdin, which they
     need, cannot be read."""
+    if options.exec:
+        _check_exec(options)
     if stdin_has_hosts and options.send_input:
         raise UsageError('stdin cannot be both hosts, -, and input, -I')
     stores = (options.good or options.bad or options.unreached
@@ -8761,7 +8903,7 @@ def _main(argv, out, err, stops):
         _print_hosts(hosts, stdin_hosts, out)
         _tell_idle_exclusions(hosts, run.warn)
         return int(run.had_errors)
-    options.ssh = _ssh_words(options.ssh)
+    options.ssh = _ssh_words(options)
     _check_needs(options)
     gate = _jump_host(options, stops)
     asking = StopRequests()

@@ -132,8 +132,10 @@ class TransportTest(SeamTest):
         self.assertEqual(
             {host: (result.outcome, result.cause, result.reason)
              for host, result in manager.results.items()},
-            {'a': ('ssh', 'start', 'ssh could not be started: no access'),
-             'b': ('ssh', 'start', 'ssh could not be started: not for b'),
+            {'a': ('ssh', 'start',
+                   'the program could not be started: no access'),
+             'b': ('ssh', 'start',
+                   'the program could not be started: not for b'),
              'c': ('ok', '', '')})
 
     def test_host_whose_start_is_interrupted_is_not_lost(self):

@@ -57,6 +57,12 @@ class RunTest(JumpTest):
         self.assertEqual(len(said.stdout.split()), 60)
         self.assertEqual(self.logins(), 1)
 
+    def test_command_here_finds_it_in_its_ssh(self):
+        said = self.classh('-J', 'gate', '--exec', '$CLASSH_SSH $CLASSH_HOST '
+                           "'echo in'", '127.0.0.[1-3]').check(0, None)
+        self.assertEqual(said.stdout.count('  in\n'), 3)
+        self.assertEqual(self.logins(), 1)
+
     def test_so_they_are_with_a_login_each_that_is_tried_again(self):
         said = self.classh('-q', '-O', 'ProxyJump=gate', '-S', '-', 'true',
                            '127.0.0.[1-60]').check(0, None, None)

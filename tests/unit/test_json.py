@@ -139,7 +139,7 @@ class ViewTest(unittest.TestCase):
     def test_events_of_a_run(self):
         console = Console(io.StringIO())
         view = Records(console, SimpleNamespace(
-            user=None, ssh_option=['A=\udcff']))
+            user=None, exec=False, ssh_option=['A=\udcff']))
         manager = SimpleNamespace(command='date', fanout=5, timeout=300.0)
         view.open(manager, HostQueue(['web[1-3]', 'web2']))
         view.started('web1', 1)
@@ -150,8 +150,8 @@ class ViewTest(unittest.TestCase):
         lines = console._stream.getvalue().splitlines()
         run, first, second, result, end = read_records(lines)
         self.assertEqual(list(run), [
-            'classh', 'event', 'command', 'hosts', 'fanout', 'timeout',
-            'user', 'options', 'by', 'on', 'time'])
+            'classh', 'event', 'command', 'exec', 'hosts', 'fanout',
+            'timeout', 'user', 'options', 'by', 'on', 'time'])
         self.assertEqual((run['classh'], run['hosts'], run['options']),
                          (1, 3, ['A=\ufffd']))
         self.assertIn('"timeout":300,', lines[0])
