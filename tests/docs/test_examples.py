@@ -4,10 +4,11 @@ import html.parser
 import os
 import pickle
 import re
+import shutil
 import sys
 import xml.etree.ElementTree
 
-from lib.named_hosts import named_hosts
+from lib.named_hosts import named_hosts, write
 from lib import (CLASSH, FAKE_SSH, ROOT, TestCase, fake, run, run_classh,
                  sshd)
 from classh import Result
@@ -183,6 +184,103 @@ class ExamplesTest(TestCase):
         self.retry('date', 'web[3-1]').check(
             2, '', "classh: bad host 'web[3-1]': '3-1' runs backwards\n")
         self.retry('date').check(2, '', 'usage: retry COMMAND HOST...\n')
+
+    # An ssh to the shared sshd, which is ::7 as well; where NO_RSYNC is set,
+    # the hosts have no rsync.
+    COPY_SSH = '''#!/bin/sh
+for word do
+    shift
+    case $word in rsync*) word=$NO_RSYNC$word ;; esac
+    set -- "$@" "$word"
+done
+exec %(ssh)s -F %(config)s "$@"
+'''
+
+    def copying(self):
+        """Return a directory, and the environment in which examples/push and
+        pull find classh, that ssh, and neither rsync nor scp."""
+        directory = self.scratch()
+        config = os.path.join(directory, 'ssh_config')
+        with open(sshd().config) as file:
+            write(config, 'Host ::7 ::8\n  Hostname 127.0.0.7\nHost db1\n  '
+                  'Port 1\n  Hostname 127.0.0.1\nHost *\n' + file.read())
+        path = os.path.join(directory, 'bin')
+        os.mkdir(path)
+        write(os.path.join(path, 'classh'), '#!/bin/sh\nexec %s %s "$@"\n' % (
+            sys.executable, CLASSH), 0o755)
+        write(os.path.join(path, 'ssh'), self.COPY_SSH % {
+            'ssh': shutil.which('ssh'), 'config': config}, 0o755)
+        for name in 'sh', 'sed', 'mkdir':
+            os.symlink(shutil.which(name), os.path.join(path, name))
+        return directory, {'PATH': path, 'TMPDIR': self.scratch()}
+
+    @staticmethod
+    def tree(top):
+        """The files below *top*: (path, bytes, mode, whole seconds), and its
+        directories: (path, mode)."""
+        found = []
+        for place, names, files in os.walk(top):
+            for name in names:
+                path = os.path.join(place, name)
+                found.append((os.path.relpath(path, top),
+                              os.stat(path).st_mode))
+            for name in files:
+                path = os.path.join(place, name)
+                with open(path, 'rb') as file:
+                    found.append((os.path.relpath(path, top), file.read(),
+                                  os.stat(path).st_mode,
+                                  int(os.stat(path).st_mtime)))
+        return sorted(found, key=lambda item: item[0])
+
+    def copies(self):
+        """Yield how to copy, and a directory with things to be copied, and
+        the environment: with rsync, without it here, without it there."""
+        self.assertTrue(shutil.which('rsync'), 'sh tests/run installs it')
+        for way, *programs in (('rsync', 'rsync'), ('none here', 'scp'),
+                               ('none there', 'rsync', 'scp')):
+            directory, env = self.copying()
+            for name in programs:
+                os.symlink(shutil.which(name),
+                           os.path.join(env['PATH'], name))
+            if way == 'none there':
+                env['NO_RSYNC'] = 'no-'
+            source = os.path.join(directory, 'from')
+            os.makedirs(os.path.join(source, "it's a dir", 'below'))
+            os.chmod(os.path.join(source, "it's a dir", 'below'), 0o750)
+            for name, mode in (('-dash', 0o600), ('a b;c', 0o751),
+                               ("it's a dir/$x", 0o444), ('host:1', 0o640),
+                               ("it's a dir/below/z", 0o604)):
+                write(os.path.join(source, name), name + '\n\xff', mode)
+                os.utime(os.path.join(source, name), (1e9, 1e9))
+            os.symlink('../-dash', os.path.join(source, "it's a dir/link"))
+            yield way, directory, source, env
+            self.assertEqual(os.listdir(env['TMPDIR']), [])
+
+    def test_push(self):
+        for way, directory, source, env in self.copies():
+            to = os.path.join(directory, "to 'it")
+            ran = run(['sh', os.path.join(EXAMPLES, 'push'), '-dash', 'a b;c',
+                       "it's a dir/", 'host:1', ':' + to, '127.0.0.1:%d'
+                       % sshd().port, 'db1', '-f1'], env=env, cwd=source)
+            ran.check(5, None, None)
+            self.assertEqual(self.tree(to), self.tree(source), (way, ran))
+            self.assertRegex(ran.stdout, r'(?m)^127.0.0.1:\d+   0 ')
+            self.assertRegex(ran.stdout, r'(?ms)^db1   (12|255) .*Error:.*'
+                             r'connect to host .* Connection refused')
+            self.assertEqual(ran.stdout.count('Error:'), 1, (way, ran))
+
+    def test_pull(self):
+        for way, directory, source, env in self.copies():
+            ran = run(['sh', os.path.join(EXAMPLES, 'pull')] + [
+                ':%s/%s' % (source, name) for name in (
+                    '-dash', 'a b;c', "it's a dir/", 'host:1')]
+                + [directory + '/to', '::7', '[::8]:%d' % sshd().port],
+                env=env)
+            ran.check(0, None, '')
+            for name in '::7', '[::8]:%d' % sshd().port:
+                to = os.path.join(directory, 'to', name)
+                self.assertEqual(self.tree(to), self.tree(source), (way, ran))
+                self.assertFalse(os.path.islink(to + "/it's a dir/link"))
 
     def test_slowest(self):
         path = os.path.join(self.scratch(), 'all')
