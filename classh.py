@@ -8769,6 +8769,7 @@ def _confirm(options, hosts, command, stops):
         folded = folded[:CONFIRM_SHOWN] + '... (--list shows all)'
     typed = ask_on_terminal(
         'To be run%s:\n%s\non %s: %s\nIf that is meant, type how many: ' % (
+            ' here, once for each host' if options.exec else
             ' as %s' % options.sudo if options.sudo else '',
             _indent(command).rstrip('\n'), count, folded), stops,
         '--confirm: %s, and no terminal to ask on; nothing is started' % count,
