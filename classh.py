@@ -4224,7 +4224,7 @@ class Console:
             with contextlib.suppress(BlockingIOError):
                 # This much does not block where it is ready.
                 return octets[os.write(fd, octets[:select.PIPE_BUF]):]
-        elif patience and self._stops and self._stops.caught:
+        elif patience and self.stop_level():
             raise OSError(errno.ETIMEDOUT,
                           'blocked, its reader does not read')
         return octets
@@ -5488,6 +5488,7 @@ class Tally:
     def __init__(self):
         self.outcomes = collections.Counter()
         self.max_status = 0
+        self.stopped = 0            # jobs that were ended with the run
         self.cut = []               # hosts that printed more than we keep
         self.lost = []              # hosts whose output could not be kept
         self._causes = collections.defaultdict(list)
@@ -5501,6 +5502,7 @@ class Tally:
         self.max_status = max(
             self.max_status,
             255 if result.outcome in ('ssh', 'killed') else result.exitcode)
+        self.stopped += result.cause == 'stopped'
         if _is_cut(result):
             self.cut.append(result.host)
         if _is_lost(result):
@@ -7304,6 +7306,7 @@ class StopRequests:
     caught          the signals that ask for an end, in order
     reader_left     True: nobody reads the results any more
     faults          how many errors kept a turn of the run from its end
+    overdue         True: the run took longer than it may
     status_wanted   True after SIGUSR1, which asks for a line of progress
 
     Everything that waits holds this object.  The handlers only note.  An
@@ -7316,7 +7319,9 @@ class StopRequests:
         self.caught = []
         self.reader_left = False
         self.faults = 0
+        self.overdue = False
         self.status_wanted = False
+        self._deadline = None       # of the run, a point on time.monotonic()
         self._before = {}           # signal: its handler outside the block
 
     def __enter__(self):
@@ -7331,7 +7336,27 @@ class StopRequests:
     def level(self):
         """Return how often an end was asked for.  The first request stops
         the jobs; a further one kills them, and ends every other wait."""
-        return len(self.caught) + self.reader_left + self.faults
+        level = len(self.caught) + self.reader_left + self.faults
+        # A run that is being stopped ends soon: its deadline kills nothing.
+        if not level and self.time_left() == 0:
+            self.overdue = True
+        return level + self.overdue
+
+    def begin_run(self, seconds):
+        """A run begins that may take *seconds*; 0 or less: as long as it
+        takes.  What kept an earlier one from its end is over."""
+        self.faults = 0
+        self.overdue = False
+        self._deadline = time.monotonic() + seconds if seconds > 0 else None
+
+    def end_run(self):
+        self._deadline = None
+
+    def time_left(self):
+        """Return the seconds until the deadline of the run, 0 if it is over;
+        None if there is none."""
+        return (None if self._deadline is None
+                else max(0, self._deadline - time.monotonic()))
 
     def _note(self, signum, frame):
         if signum == signal.SIGUSR1:
@@ -7414,14 +7439,20 @@ def exit_on_signals(program):
             signal.signal(signum, signal.SIG_IGN if program else handler)
 
 
-def exit_status(stops, out, had_errors=False, jobs=0):
+STOPPED_EARLY = 6       # the exit status of a run that a limit has ended
+
+
+def exit_status(stops, out, had_errors=False, stopped_early=False, jobs=0):
     """Return the exit status of classh, the first that applies: of a signal,
-    of a reader of *out* who left, of an error of our own, of the *jobs*."""
+    of a reader of *out* who left, of an error of our own, of a run that was
+    *stopped_early*, of the *jobs*."""
     if stops.caught:
         return 128 + stops.caught[0]
     if stops.reader_left or out.reader_left:
         return 128 + signal.SIGPIPE
-    return 1 if had_errors or out.error else jobs
+    if had_errors or out.error:
+        return 1
+    return STOPPED_EARLY if stopped_early else jobs
 
 
 class _Terminal:
@@ -7749,14 +7780,106 @@ def _tell_idle_exclusions(hosts, say):
         say('-x excludes none of these hosts: %s' % _excerpt(','.join(idle)))
 
 
-def _take_rest(hosts):
-    """Return the hosts that are left in the queue *hosts*, a list; not all,
-    where there are more than can be named."""
-    left, end = [], time.monotonic() + LISTING_LIMIT
-    while (not hosts.exhausted and len(left) < EXPANSION_LIMIT
-           and time.monotonic() < end):
-        left += filter(None, [hosts.take()])
-    return left
+class _Leftovers:
+    """The hosts that a run leaves in the queue *hosts*, and on stdin, where
+    there are *stdin_hosts*."""
+
+    def __init__(self, hosts, stdin_hosts):
+        self._queue = hosts
+        self._stdin_hosts = stdin_hosts
+        self._hosts = None          # a list, once they were counted
+
+    @property
+    def _more_to_come(self):
+        return self._stdin_hosts is not None and not self._stdin_hosts.ended
+
+    def __bool__(self):
+        """Whether there are any, or may be."""
+        if self._hosts is None:
+            host = next(self._queue, None)
+            if host is not None:
+                self._queue.put_back(host)
+            return host is not None or self._more_to_come
+        return bool(self._hosts) or self._more_to_come
+
+    def count(self):
+        """Return how many there are; None: too many to be counted."""
+        if self._hosts is None:
+            self._hosts, end = [], time.monotonic() + LISTING_LIMIT
+            while (not self._queue.exhausted
+                   and len(self._hosts) < EXPANSION_LIMIT
+                   and time.monotonic() < end):
+                self._hosts += filter(None, [self._queue.take()])
+        return len(self._hosts) if self._queue.exhausted else None
+
+    def lines(self, verb, others):
+        """Return lines that tell which hosts were not *verb*; *others* is
+        how many were."""
+        lines = []
+        count = self.count()
+        if count is None:
+            lines.append('%d or more not %s' % (len(self._hosts), verb))
+        elif count:
+            total = ('' if self._more_to_come
+                     else ' of %d' % (count + others))
+            lines.append('%d%s not %s: %s' % (count, total, verb,
+                                              fold(self._hosts)))
+        if self._more_to_come:
+            lines.append('hosts on stdin were not read to the end')
+        return lines
+
+
+def _pace_rules(options, hosts):
+    """Return the rules for the start of *hosts*, a HostQueue, that *options*
+    want: {rule: its option, as it was typed}."""
+    rules = {}
+    if options.first:
+        rules[Canary(options.first)] = '--first %d' % options.first
+    if options.ramp:
+        rules[Ramp()] = '--ramp'
+    if options.fail_fast:
+        rules[FailLimit(0, ends_running=True)] = '-k'
+    if options.max_fail:
+        number = int(options.max_fail.rstrip('%'))
+        if options.max_fail.endswith('%'):
+            number = hosts.count() * number // 100
+        rules[FailLimit(number)] = '--max-fail ' + options.max_fail
+    return rules
+
+
+class _EarlyEnd:
+    """The limits of a whole run, rules of its pace and the deadline that
+    *stops* knows, and which of them has ended it.
+
+    *left* is what the run leaves, _Leftovers.
+    """
+
+    def __init__(self, options, hosts, left, stops):
+        self.rules = _pace_rules(options, hosts)
+        self._deadline = options.deadline
+        self._left = left
+        self._stops = stops
+        self._told = False
+
+    def cost(self, manager, ended):
+        """Return whether a limit that came has left hosts, or ended jobs, of
+        which *ended* says whether there are any."""
+        return ((manager.stopped_by is not None or self._stops.overdue)
+                and bool(ended or self._left))
+
+    def news(self, manager):
+        """Return which limit ends the run, a line to be told, once; ''."""
+        ends_running = self._stops.overdue or (
+            manager.stopped_by and manager.stopped_by.ends_running)
+        if self._told or not self.cost(manager,
+                                       ends_running and manager.running):
+            return ''
+        self._told = True
+        if manager.stopped_by is None:
+            return ('stopped: not done after %.10g s (--deadline)'
+                    % self._deadline)
+        return 'stopped: %s (%s)' % (manager.stopped_why,
+                                     self.rules[manager.stopped_by])
 
 
 def _process_room():
@@ -7850,7 +7973,8 @@ class Run:
         self._command = None
         self._stdin_hosts = None
         self._hosts = None          # until all were taken
-        self._left = None           # the hosts that were not started, a list
+        self._left = None           # the hosts that were not started
+        self._early_end = None
         self._terminal = None
         self._opened = []           # what is closed after the run
 
@@ -7871,7 +7995,9 @@ class Run:
         self._command = command
         self._stdin_hosts = stdin_hosts
         self._hosts = hosts
-        self._stops.faults = 0      # of an earlier run, at the shell's prompt
+        self._left = _Leftovers(hosts, stdin_hosts)
+        self._early_end = _EarlyEnd(options, hosts, self._left, self._stops)
+        self._stops.begin_run(options.deadline)
         fanout = options.fanout
         if any(hook.may_prompt for hook in self.hooks):
             fanout = _limit_fanout(fanout, self.warn)
@@ -7886,6 +8012,7 @@ class Run:
                 max_output=options.max_output,
                 retries=options.retries, logins=options.logins,
                 transport=Local if options.exec else Ssh,
+                pace=self._early_end.rules,
                 hooks=[ViewHooks(self._views), *self.hooks,
                        *limit_warnings(options)],
                 warn=self.warn) as self._manager:
@@ -7893,23 +8020,25 @@ class Run:
                 self._guard(self._open)
                 # At once, to say soon which exclusions are idle.
                 self._guard(self._turn, 0)
-                while not self._manager.done and not self._overdue():
+                while not self._manager.done and not self._sinks_overdue():
                     self._guard(self._turn)
                 # What ended while we stopped the rest is a result, too.
                 self._guard(self._poll, 0)
             finally:
                 self._sinks.close(self._stops.level)
+                self._stops.end_run()
                 for opened in self._opened:
                     opened.close()
                 self._close_views()
             self._print_summary()
             for view in self._views:
-                view.ended(self._status(), self._count_left)
+                view.ended(self._status(), self._left.count)
         return self._status()
 
     def _status(self):
         return exit_status(
             self._stops, self._out, self.had_errors,
+            self._early_end.cost(self._manager, self._tally.stopped),
             self._tally.max_status if self._options.maxrc
             else self._tally.status())
 
@@ -7960,6 +8089,9 @@ class Run:
         if self._out.reader_left or self._sinks.reader_left:
             self._stops.reader_left = True
         level = self._stops.level()
+        news = self._early_end.news(self._manager)
+        if news:
+            self.warn(news)
         for _ in range(self._stops_heeded, level):
             self._sink_deadline = time.monotonic() + DELIVERY_GRACE
             if self._stdin_hosts:
@@ -7967,7 +8099,7 @@ class Run:
             self._manager.stop()
         self._stops_heeded = level
 
-    def _overdue(self):
+    def _sinks_overdue(self):
         return (self._sink_deadline is not None and not self._manager.running
                 and (self._stops.level() > 1
                      or time.monotonic() > self._sink_deadline))
@@ -7975,12 +8107,15 @@ class Run:
     def _turn(self, timeout=None):
         if self._terminal:          # none where a fault came before it
             self._terminal.tick()
-        self._poll(DELIVERY_CHECK if self._sink_deadline else timeout)
+        if timeout is None:
+            timeout = (DELIVERY_CHECK if self._sink_deadline
+                       else self._stops.time_left())
+        self._poll(timeout)
         for view in self._views:
             view.tick()
         if self._stdin_hosts:
             self._stdin_hosts.resume()
-            if self._refusal():
+            if self._manager.stopping:
                 self._stdin_hosts.close()
         self._check_exclusions()
         if self._stops.status_wanted:
@@ -8059,8 +8194,11 @@ class Run:
                 self._err.print_line(self._cut_line(cut))
         # After a signal the status says that there may be some.
         if (not quiet or refusal or self._stops.faults
-                or self._manager.input_lost):
-            self._print_not_started('tried' if refusal else 'started')
+                or self._manager.input_lost or self._manager.stopped_by):
+            lines = self._left.lines('tried' if refusal else 'started',
+                                     self._tally.total)
+            self._check_exclusions()
+            self._err.print_line(*lines)
 
     def _hint(self, cause, hosts):
         if cause == 'unresolved':
@@ -8071,23 +8209,6 @@ class Run:
 
     def _cut_line(self, hosts):
         return _cut_line(hosts, self._tally.total, self._options.max_output)
-
-    def _print_not_started(self, verb):
-        count = self._count_left()
-        self._check_exclusions()
-        if count is None:
-            self._err.print_line('%d or more not started' % len(self._left))
-        elif count:
-            self._err.print_line('%d not %s: %s' % (count, verb,
-                                                    fold(self._left)))
-
-    def _count_left(self):
-        """Return how many hosts were not started, None: they are too many to
-        be counted."""
-        hosts = self._manager.not_started()
-        if self._left is None:
-            self._left = _take_rest(hosts)
-        return len(self._left) if hosts.exhausted else None
 
 
 # -- The shell --------------------------------------------------------------
@@ -8438,10 +8559,11 @@ class Shell:
 
 _EPILOG = """\
 EXIT STATUS
-  0 every host ok; 1 trouble of classh's own; 2 usage; 3 a job was killed or
-  timed out; 4 an ssh error; 5 a remote command failed: the first that
-  applies of 1, 3, 4, 5.  130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP; 141
-  when nobody reads its output.
+  0 every host ok; 1 trouble of classh's own; 2 usage; 6 stopped early, by
+  --first, --max-fail, -k or --deadline; 3 a job was killed or timed out; 4
+  an ssh error; 5 a remote command failed: the first that applies of 1, 6, 3,
+  4, 5.  130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP; 141 when nobody reads
+  its output.
 
 WHILE IT RUNS
   Enter or SIGUSR1 shows how far it is: who runs, who waits for another try,
@@ -8475,6 +8597,16 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(message + '; see classh -h')
+
+
+def _fail_limit(text):
+    """An argparse type: how many hosts may fail, a str: '5', '10%'."""
+    found = re.fullmatch('([0-9]{1,9})(%?)', text)
+    if not found or found.group(2) and int(found.group(1)) > 100:
+        raise argparse.ArgumentTypeError(
+            '%r is not a number of hosts such as 5, or a part of them such '
+            'as 10%%' % text)
+    return text
 
 
 def _size(text):
@@ -8544,6 +8676,20 @@ def _make_parser():
                      help='leave the shell when a command fails')
     run.add_argument('-I', '--send-input', action='store_true',
                      help='our stdin, a file or a pipe, to every host')
+
+    careful = parser.add_argument_group('careful runs')
+    careful.add_argument('--first', metavar='N', type=_number_type(int, 1),
+                         help='N hosts alone; the others if all are ok')
+    careful.add_argument('--ramp', action='store_true',
+                         help='one host at once, one more after each good '
+                              'one; half after a bad one')
+    careful.add_argument('--max-fail', metavar='N', type=_fail_limit,
+                         help='start no more once N hosts, or N%%, and one '
+                              'more have failed')
+    careful.add_argument('-k', '--fail-fast', action='store_true',
+                         help='end the run when one host fails')
+    careful.add_argument('--deadline', metavar='TIME', type=_seconds,
+                         default=0, help='end the run after TIME')
 
     ask = parser.add_argument_group('passwords')
     ask.add_argument('-A', '--askpass', action='store_true',
@@ -8780,6 +8926,28 @@ def _confirm(options, hosts, command, stops):
                              os.fsdecode(typed.rstrip(b'\n')))))
 
 
+def _check_pace(options, hosts, stdin_has_hosts):
+    """Raise UsageError if the rules for the pace exclude each other, or ask
+    for more than there is of *hosts*, a HostQueue."""
+    if options.fail_fast and options.max_fail:
+        raise UsageError('-k is --max-fail 0, and ends what runs: it goes '
+                         'without --max-fail %s' % options.max_fail)
+    is_part = (options.max_fail or '').endswith('%')
+    if not (options.first or is_part):
+        return
+    count = None if stdin_has_hosts else hosts.count()
+    if is_part and count is None:
+        raise UsageError('--max-fail %s is a part of the hosts, %s: say how '
+                         'many may fail' % (options.max_fail, (
+                             'which are not known yet with -'
+                             if stdin_has_hosts else
+                             'which are too many to be counted')))
+    if count is not None and options.first and options.first > count:
+        raise UsageError('--first %d: there %s only %d host%s' % (
+            options.first, 'is' if count == 1 else 'are', count,
+            '' if count == 1 else 's'))
+
+
 def _jump_host(options, stops):
     """Return the JumpHost that *options* name, or None."""
     if options.jump is None:
@@ -8906,6 +9074,7 @@ def _main(argv, out, err, stops):
         return int(run.had_errors)
     options.ssh = _ssh_words(options)
     _check_needs(options)
+    _check_pace(options, hosts, stdin_hosts is not None)
     gate = _jump_host(options, stops)
     asking = StopRequests()
     _confirm(options, hosts, command, asking)
