@@ -7790,7 +7790,8 @@ class _Leftovers:
         self._hosts = None          # a list, once they were counted
 
     @property
-    def _more_to_come(self):
+    def may_come(self):
+        """Whether stdin, where there are hosts, was not read to its end."""
         return self._stdin_hosts is not None and not self._stdin_hosts.ended
 
     def __bool__(self):
@@ -7799,8 +7800,8 @@ class _Leftovers:
             host = next(self._queue, None)
             if host is not None:
                 self._queue.put_back(host)
-            return host is not None or self._more_to_come
-        return bool(self._hosts) or self._more_to_come
+            return host is not None or self.may_come
+        return bool(self._hosts) or self.may_come
 
     def count(self):
         """Return how many there are; None: too many to be counted."""
@@ -7812,21 +7813,15 @@ class _Leftovers:
                 self._hosts += filter(None, [self._queue.take()])
         return len(self._hosts) if self._queue.exhausted else None
 
-    def lines(self, verb, others):
-        """Return lines that tell which hosts were not *verb*; *others* is
-        how many were."""
-        lines = []
+    def line(self, verb, others):
+        """Return a line that tells which hosts were not *verb*, '' if there
+        are none; *others* is how many were."""
         count = self.count()
         if count is None:
-            lines.append('%d or more not %s' % (len(self._hosts), verb))
-        elif count:
-            total = ('' if self._more_to_come
-                     else ' of %d' % (count + others))
-            lines.append('%d%s not %s: %s' % (count, total, verb,
-                                              fold(self._hosts)))
-        if self._more_to_come:
-            lines.append('hosts on stdin were not read to the end')
-        return lines
+            return '%d or more not %s' % (len(self._hosts), verb)
+        total = '' if self.may_come else ' of %d' % (count + others)
+        return count and '%d%s not %s: %s' % (count, total, verb,
+                                              fold(self._hosts))
 
 
 def _pace_rules(options, hosts):
@@ -7859,7 +7854,7 @@ class _EarlyEnd:
         self._deadline = options.deadline
         self._left = left
         self._stops = stops
-        self._told = False
+        self.told = False           # see news()
 
     def cost(self, manager, ended):
         """Return whether a limit that came has left hosts, or ended jobs, of
@@ -7871,10 +7866,10 @@ class _EarlyEnd:
         """Return which limit ends the run, a line to be told, once; ''."""
         ends_running = self._stops.overdue or (
             manager.stopped_by and manager.stopped_by.ends_running)
-        if self._told or not self.cost(manager,
+        if self.told or not self.cost(manager,
                                        ends_running and manager.running):
             return ''
-        self._told = True
+        self.told = True
         if manager.stopped_by is None:
             return ('stopped: not done after %.10g s (--deadline)'
                     % self._deadline)
@@ -8194,11 +8189,15 @@ class Run:
                 self._err.print_line(self._cut_line(cut))
         # After a signal the status says that there may be some.
         if (not quiet or refusal or self._stops.faults
-                or self._manager.input_lost or self._manager.stopped_by):
-            lines = self._left.lines('tried' if refusal else 'started',
-                                     self._tally.total)
+                or self._manager.input_lost or self._early_end.told):
+            line = self._left.line('tried' if refusal else 'started',
+                                   self._tally.total)
             self._check_exclusions()
-            self._err.print_line(*lines)
+            if line:
+                self._err.print_line(line)
+            if self._early_end.told and self._left.may_come:
+                self._err.print_line('hosts on stdin were not read to the '
+                                     'end')
 
     def _hint(self, cause, hosts):
         if cause == 'unresolved':
@@ -8559,11 +8558,10 @@ class Shell:
 
 _EPILOG = """\
 EXIT STATUS
-  0 every host ok; 1 trouble of classh's own; 2 usage; 6 stopped early, by
-  --first, --max-fail, -k or --deadline; 3 a job was killed or timed out; 4
-  an ssh error; 5 a remote command failed: the first that applies of 1, 6, 3,
-  4, 5.  130, 143, 129 after Ctrl-C, SIGTERM, SIGHUP; 141 when nobody reads
-  its output.
+  0 every host ok; 1 trouble of classh's own; 2 usage; 6 ended by a limit of
+  careful runs; 3 a job was killed or timed out; 4 an ssh error; 5 a remote
+  command failed: the first that applies of 1, 6, 3, 4, 5.  130, 143, 129
+  after Ctrl-C, SIGTERM, SIGHUP; 141 when nobody reads its output.
 
 WHILE IT RUNS
   Enter or SIGUSR1 shows how far it is: who runs, who waits for another try,
@@ -8681,11 +8679,9 @@ def _make_parser():
     careful.add_argument('--first', metavar='N', type=_number_type(int, 1),
                          help='N hosts alone; the others if all are ok')
     careful.add_argument('--ramp', action='store_true',
-                         help='one host at once, one more after each good '
-                              'one; half after a bad one')
+                         help='one at once, one more after each good one')
     careful.add_argument('--max-fail', metavar='N', type=_fail_limit,
-                         help='start no more once N hosts, or N%%, and one '
-                              'more have failed')
+                         help='start no more when over N, or N%%, have failed')
     careful.add_argument('-k', '--fail-fast', action='store_true',
                          help='end the run when one host fails')
     careful.add_argument('--deadline', metavar='TIME', type=_seconds,
@@ -8743,11 +8739,9 @@ def _make_parser():
                          help='auto: on a terminal, unless NO_COLOR is set; '
                               'always; never')
     results.add_argument('--no-status', action='store_true',
-                         help='no line on the terminal that tells how far the '
-                              'run is')
+                         help='no line that tells how far the run is')
     results.add_argument('--maxrc', action='store_true',
-                         help='exit with the largest remote status '
-                              '(255: ssh error or killed)')
+                         help='exit with the largest remote status')
     results.add_argument('-h', '--help', action='store_true',
                          help='show this')
     results.add_argument('-V', '--version', action='store_true',

@@ -387,7 +387,8 @@ class Round(WorkTest):
         results = list(classh.load(self.path('all')))
         names = [result.host for result in results]
         self.assertEqual(len(names), len(set(names)), said)
-        found = re.search(r'^(\d+) not started: (.*)$', said.stderr, re.M)
+        found = re.search(r'^(\d+)(?: of \d+)? not started: (.*)$',
+                          said.stderr, re.M)
         left = list(classh.expand(found.group(2))) if found else []
         self.assertEqual(len(left), int(found.group(1)) if found else 0)
         ended = said.status == self.ENDS.get(happens)

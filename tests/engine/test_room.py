@@ -134,7 +134,7 @@ class FewTest(WorkTest):
             self.assertNotIn('AttributeError', said.stdout, said)
             told += said.stdout
         self.assertIn('classh: stopping: Too many open files', told)
-        self.assertIn('2 not started: a,b', told)
+        self.assertIn('2 of 2 not started: a,b', told)
 
 
 # Reported of other tools: crashes.
@@ -163,7 +163,7 @@ class FaultTest(WorkTest):
             cwd=self.directory).finish()
         self.assertNotIn('Traceback', said.stderr, said)
         given = set(classh.expand('a[1-4],slow,b[1-9]'))
-        left = re.search(r'(?m)^\d+ not started: (.*)$', said.stderr)
+        left = re.search(r'(?m)^\d+ of 14 not started: (.*)$', said.stderr)
         left = set(classh.expand(left.group(1)) if left else ())
         told = set(re.findall(r'(?m)^(\w+)   -?\d', said.stdout))
         if '-q' not in args:

@@ -198,7 +198,7 @@ class OnceTest(PasswordTest):
                          [('h1', 'refused the password')], said)
         self.assertIn('classh: h1 refused the password: it is sent no more\n',
                       said.stderr, said)
-        self.assertIn('39 not tried: h[2-40]\n', said.stderr, said)
+        self.assertIn('39 of 40 not tried: h[2-40]\n', said.stderr, said)
 
     def test_wrong_password_is_tried_on_one_of_forty_hosts(self):
         self.check_one_attempt(self.classh(
@@ -209,7 +209,7 @@ class OnceTest(PasswordTest):
         said.check(4, stdout='', stderr=None)
         self.assertIn(' refused the password: it is sent no more\n',
                       said.stderr, said)
-        self.assertIn('39 not tried: h[2-40]\n', said.stderr, said)
+        self.assertIn('39 of 40 not tried: h[2-40]\n', said.stderr, said)
 
     def test_refusal_without_a_word_is_one(self):
         # ssh -q or LogLevel QUIET.
@@ -245,7 +245,7 @@ class OnceTest(PasswordTest):
                                        for number in (1, 2, 3)], said)
         self.assertIn('classh: h3 refused the password: it is sent no more\n',
                       said.stderr, said)
-        self.assertIn('6 not tried: h[4-9]\n', said.stderr, said)
+        self.assertIn('6 of 9 not tried: h[4-9]\n', said.stderr, said)
 
     def test_host_that_never_decides_is_not_a_refusal(self):
         said = self.classh('-f1', '-u3', '[ $TARGET != h1 ] || { send '
@@ -280,7 +280,7 @@ class OnceTest(PasswordTest):
         said.check(4, stdout=None, stderr=None)
         self.assertEqual(len(self.lines('begun')), 8, said)
         self.assertEqual(len(self.sent()), 1, said)
-        self.assertIn('24 not tried: ', said.stderr, said)
+        self.assertIn('24 of 40 not tried: ', said.stderr, said)
 
     def test_host_that_had_the_password_is_not_tried_again(self):
         # A server that closes at the first wrong password says no more.
@@ -429,14 +429,15 @@ class HelperTest(PasswordTest):
                               said.stdout, said)
                 self.assertIn('classh: h1 could not ask for the password: it '
                               'is sent no more\n', said.stderr, said)
-                self.assertIn('39 not tried: h[2-40]\n', said.stderr, said)
+                self.assertIn('39 of 40 not tried: h[2-40]\n',
+                              said.stderr, said)
 
     def test_one_that_fails_later_ends_the_sending_too(self):
         said = self.classh('-f1', '[ $TARGET != h3 ] || chmod -x '
                            '"$SSH_ASKPASS"; ' + LOGIN, 'h[1-9]')
         self.assertEqual(self.lines('sent'), [
             'h1 ' + SECRET, 'h2 ' + SECRET, 'h3 '], said)
-        self.assertIn('6 not tried: h[4-9]\n', said.stderr, said)
+        self.assertIn('6 of 9 not tried: h[4-9]\n', said.stderr, said)
 
     def test_host_that_wants_no_password_is_none(self):
         said = self.classh('[ $TARGET != h1 ] || { echo "bob@h1: Permission '

@@ -464,7 +464,7 @@ class InputTest(PipelineTest):
             wait_until(lambda: os.path.exists(self.path('ready')))
             self.write('file', b'new')
             self.write('go')
-            command.finish().check(3, '', '2 not started: h[2-3]\n')
+            command.finish().check(3, '', '2 of 3 not started: h[2-3]\n')
         self.assertEqual(self.lines('bad'), ['h1'])
 
     def test_file_that_is_read_as_it_is_made(self):

@@ -173,13 +173,14 @@ class CountTest(WorkTest):
         self.assertEqual(sorted(shown), sorted(results))
         told = {}
         for count, total, cause, hosts in re.findall(
-                r'^(\d+) of (\d+) ([^:]*): (.*)$', said.stderr, re.M):
+                r'^(\d+) of (\d+) (?!not )([^:]*): (.*)$', said.stderr, re.M):
             self.assertEqual(int(total), len(results))
             named = list(classh.expand(hosts))
             self.assertEqual(len(named), int(count))
             told.update((host, cause) for host in named)
         self.assertEqual(sorted(told), sorted(bad))
-        left = re.search(r'^(\d+) not started: (.*)$', said.stderr, re.M)
+        left = re.search(r'^(\d+) of %d not started: (.*)$' % given,
+                         said.stderr, re.M)
         if left:
             named = list(classh.expand(left.group(2)))
             self.assertEqual(len(named), int(left.group(1)))
@@ -208,7 +209,7 @@ class CountTest(WorkTest):
                 command.signal(number)
                 said = command.finish().check(status, None, None)
             self.check_accounts(said, 45)
-            self.assertIn('\n20 not started: never[1-20]\n', said.stderr)
+            self.assertIn('\n20 of 45 not started: never[1-20]\n', said.stderr)
 
 
 # Reported of other tools: results lost, doubled or garbled.

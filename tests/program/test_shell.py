@@ -450,7 +450,7 @@ class InterruptTest(ShellTest):
         self.start(shell, 2)
         shell.type('\x03')
         shown = shell.expect('classh 5, 2 failed> ')
-        self.assertIn('3 not started: h[3-5]', shown)
+        self.assertIn('3 of 5 not started: h[3-5]', shown)
         self.assertEqual(len(self.lines('begun')), 2)
 
     def test_second_ctrl_c_kills_what_is_slow_to_end(self):

@@ -520,7 +520,7 @@ class EndTest(SignalTest):
         said = self.classh('-f600', '[ $HOST != h1 ] || kill -INT $PPID; '
                            'exec sleep 60', 'h[1-600]')
         said.check(130, None, None)
-        left = re.search(r'(?m)^(\d+) not started: ', said.stderr)
+        left = re.search(r'(?m)^(\d+) of 600 not started: ', said.stderr)
         self.assertGreater(int(left.group(1)), 300, said)
 
     def test_not_started_are_told_though_most_are_named_twice(self):
@@ -529,7 +529,8 @@ class EndTest(SignalTest):
             self.sleepers(1)
             running.signal(SIGTERM)
             said = running.finish().check(143, None, None)
-        self.assertIn('20001 not started: a[1-20000],b\n', said.stderr, said)
+        self.assertIn('20001 of 20002 not started: a[1-20000],b\n',
+                      said.stderr, said)
 
     def test_storm_of_them_ends_as_one_does(self):
         with self.slow_hosts() as running:
@@ -868,7 +869,7 @@ class StoppedRunTest(TestCase):
         said = self.stopped_by(SIGINT, '-f1', 'true', 'exit0', 'slow[1-12]')
         said.check(130, stdout=None,
                    stderr='1 of 2 stopped: slow1\n'
-                   '11 not started: slow[2-12]\n')
+                   '11 of 13 not started: slow[2-12]\n')
         self.stopped_by(SIGINT, '-f1', 'true', 'exit0',
                         'slow[1-999999999]').check(
             130, stdout=None,

@@ -123,7 +123,7 @@ say(marker); read(); say('%s\\n' + marker); read(); sys.exit(1)
 ''' % words, '-f1', 'true', 'h[1-3]')
                 said.check(5, stdout=None, stderr=None)
                 self.assertRegex(said.stdout, r'^h1   1   .*   %s\n' % reason)
-                self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
+                self.assertIn('2 of 3 not tried: h[2-3]\n', said.stderr, said)
                 self.assertEqual(self.given(), [b'correct horse\n', b''])
                 os.unlink(self.path('given'))
 
@@ -133,7 +133,7 @@ say(marker); read()
 say('sudo: 1 saisie de mot de passe incorrecte\\n'); sys.exit(1)
 ''', '-f1', 'true', 'h[1-3]')
         self.assertIn('   refused the password for sudo\n', said.stdout, said)
-        self.assertIn('2 not tried: h[2-3]\n', said.stderr, said)
+        self.assertIn('2 of 3 not tried: h[2-3]\n', said.stderr, said)
 
     def test_stdin_ends_with_the_password_where_there_is_no_input(self):
         said = self.sudo('say(marker); read(); read(); go()', 'cat', 'h')
@@ -326,7 +326,7 @@ sys.exit(1)
 ''', 'true', 'h[1-40]')
         said.check(5, stdout=None, stderr=None)
         self.assertEqual(self.read('begun'), 'x')
-        self.assertIn('39 not tried: h[2-40]\n', said.stderr, said)
+        self.assertIn('39 of 40 not tried: h[2-40]\n', said.stderr, said)
 
     def test_after_a_refusal_sudo_is_not_to_ask_again(self):
         said = self.sudo('''

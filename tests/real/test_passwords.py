@@ -67,7 +67,7 @@ class RealTest(WorkTest):
                 self.assertEqual((accepted, len(failed)), ([], lines),
                                  '\n'.join(failed))
                 self.assertIn('127.0.0.[2-40]', said.stderr, said)
-                self.assertIn('39 not tried: ', said.stderr, said)
+                self.assertIn('39 of 40 not tried: ', said.stderr, said)
 
     def test_changed_password_of_one_host_stops_the_sending(self):
         said = self.login('-f1', 'id -un', self.hosts(2),
@@ -78,8 +78,8 @@ class RealTest(WorkTest):
         self.assertIn(
             'classh: %s@127.0.0.1 refused the password: it is sent no more\n'
             % self.users.free, said.stderr, said)
-        self.assertIn('3 not tried: %s@127.0.0.[3-5]\n' % self.users.asked,
-                      said.stderr, said)
+        self.assertIn('3 of 6 not tried: %s@127.0.0.[3-5]\n'
+                      % self.users.asked, said.stderr, said)
 
     def test_changed_password_of_some_hosts_is_passed_over_if_asked_for(self):
         said = self.login('--askpass-anyway', 'id -un', self.hosts(4),
@@ -271,7 +271,7 @@ class EncryptedKeyTest(WorkTest):
         said = self.login('--askpass-key', '-f3', 'echo in', '127.0.0.[1-9]',
                           secret='another')
         said.check(4, stdout=None, stderr=None)
-        self.assertIn('8 not tried: 127.0.0.[2-9]\n', said.stderr, said)
+        self.assertIn('8 of 9 not tried: 127.0.0.[2-9]\n', said.stderr, said)
 
     def test_stays_closed_unless_asked_for(self):
         said = self.login('echo in', '127.0.0.[1-2]')

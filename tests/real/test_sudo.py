@@ -205,7 +205,7 @@ class WrongTest(SudoTest):
         self.assertEqual(
             said.stdout.count('   refused the password for sudo\n'),
                          1, said)
-        self.assertIn('39 not tried: %s@h[2-40]\n' % self.users.asked,
+        self.assertIn('39 of 40 not tried: %s@h[2-40]\n' % self.users.asked,
                       said.stderr, said)
         self.assertEqual(len([line for line in self.log()
                               if '1 incorrect password attempt' in line]), 1)
@@ -256,7 +256,7 @@ class WrongTest(SudoTest):
         said.check(5, stdout=None, stderr=None)
         self.assertEqual(
             said.stdout.count('   asked again for sudo\n'), 1, said)
-        self.assertIn('2 not tried', said.stderr)
+        self.assertIn('2 of 3 not tried', said.stderr)
 
     def test_command_has_the_locale_of_the_login(self):
         for role in 'asked', 'free':
