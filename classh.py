@@ -89,9 +89,9 @@ import time
 
 __version__ = '1.0'
 __all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'FailLimit',
-           'HostFileError', 'HostQueue', 'JobHooks', 'JumpError', 'JumpHost',
-           'Local', 'LockoutGuard', 'Pace', 'PatternError', 'Ramp',
-           'RecordError', 'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper',
+           'HostFileError', 'HostQueue', 'JobHooks', 'Journal', 'JumpError',
+           'JumpHost', 'Local', 'LockoutGuard', 'Pace', 'PatternError',
+           'Ramp', 'RecordError', 'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper',
            'TargetError', 'Transport', 'UsageError', 'expand', 'fold', 'load',
            'main', 'parse_host_arguments', 'read_records', 'report',
            'run_script', 'ssh_argv']
@@ -557,11 +557,13 @@ class HostQueue:
     *expand* is false, a pattern.  A str, list or tuple is checked at
     once, anything else when it is read.  A bad one raises PatternError and
     is passed over: the hosts after it can still be taken.  The hosts of
-    *exclude*, which has the same forms, are passed over too.
+    *exclude*, which has the same forms, are passed over too, and so is each
+    host for which *skip*, a function of a host, returns true.
     """
 
-    def __init__(self, hosts=(), expand=True, exclude=()):
+    def __init__(self, hosts=(), expand=True, exclude=(), skip=None):
         self._expanding = expand
+        self._skip = skip or (lambda host: False)
         self._read = pattern_reader(expand)
         self._exclude = [exclude] if isinstance(exclude, str) else list(
             exclude or ())
@@ -678,6 +680,8 @@ class HostQueue:
             if host is not None:
                 if host not in self._seen:
                     self._seen.add(host)
+                    if self._skip(host):
+                        continue
                     return host
                 if self._exclude:
                     self._excluded.add(host)
@@ -1078,6 +1082,23 @@ def result_record(result):
     return record
 
 
+def run_record(command, fanout, timeout, **more):
+    """Return the record with which a run begins, a dict for json_line().
+    *more* has what there is to say under the other keys."""
+    import pwd                      # few runs need it
+    try:
+        by = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        by = str(os.getuid())
+    record = {'classh': 1, 'event': 'run', 'command': command, 'exec': False,
+              'hosts': None, 'fanout': fanout,
+              'timeout': _plain_number(max(0, timeout)), 'user': None,
+              'options': [], 'by': by, 'on': os.uname().nodename,
+              'time': round(time.time(), 3)}
+    record.update(more)
+    return record
+
+
 def read_records(lines):
     """Yield the records in *lines*, str or bytes, as --json wrote them, each
     a dict.
@@ -1226,6 +1247,12 @@ class _KeptResults:
 
 # -- Journals ---------------------------------------------------------------
 
+# A run that was killed while it started a process leaves its lock to that
+# process, until this one is ssh.
+LOCK_TIMEOUT = 0.3      # seconds that a file may be locked by another run
+LOCK_INTERVAL = 0.02    # seconds between two tries
+
+
 def _close_target(fd, path):
     """Close *fd*, which is open for *path*.  Raise OSError where only now
     there proves to be no room, as on NFS, or where the file was removed."""
@@ -1280,15 +1307,31 @@ class _RecordFile:
     """A file of records, each of them whole, for one run at a time.
 
     The constructor checks *path*, open() makes the file; both may raise
-    TargetError.
+    TargetError.  What is in the file is lost, unless there is *keep*: a
+    function of the file, open for reading, that returns where its last whole
+    record ends.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, keep=None):
         self._path = path
         self._end = 0               # of the last whole record
         self._fd = _open_existing(path, 0)
         if self._fd is not None:
             self._claim()
+        if self._fd is not None and keep:
+            self._keep(keep)
+
+    def _keep(self, keep):
+        try:
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                with open(self._path, 'rb') as file:
+                    self._end = keep(file)
+        except BaseException as error:
+            os.close(self._fd)
+            self._fd = None
+            if isinstance(error, (OSError, RecordError)):
+                raise TargetError(self._path, _error_text(error)) from None
+            raise
 
     def open(self):
         if self._fd is None:
@@ -1305,7 +1348,7 @@ class _RecordFile:
             problem = 'it is a pipe'
         elif stat.S_ISREG(mode):
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock()
             except BlockingIOError:
                 problem = 'another run writes to it; name another file'
             except OSError:
@@ -1314,6 +1357,17 @@ class _RecordFile:
             os.close(self._fd)
             self._fd = None
             raise TargetError(self._path, problem)
+
+    def _lock(self):
+        end = time.monotonic() + LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(LOCK_INTERVAL)
 
     def write(self, *parts):
         """Write the record that consists of *parts*, bytes.  Where OSError
@@ -1339,6 +1393,283 @@ class _RecordFile:
         if self._fd is not None:
             fd, self._fd = self._fd, None
             _close_target(fd, self._path)
+
+
+def _end_of_lines(file):
+    """Return where the last whole line of *file* ends."""
+    return sum(len(line) for line in file if line.endswith(b'\n'))
+
+
+def _end_of_pickles(file):
+    """Return where the last whole record of *file*, of pickles, ends; raise
+    RecordError if there is anything else."""
+    end = 0
+    for _ in _load_pickles(file.name, file):
+        end = file.tell()
+    return end
+
+
+def _as_octets(text):
+    """Return the bytes that *text*, of the command line, was there: they are
+    the same in each locale."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:      # no program can have it as an argument
+        return _octets(text)
+
+
+def as_recorded(text):
+    """Return *text*, of the command line, as a record has it."""
+    return _as_octets(text).decode('utf-8', 'surrogateescape')
+
+
+def _recorded_octets(record, key):
+    """Return the bytes that *record* has under *key*.  Raise ValueError,
+    TypeError or LookupError if there are none."""
+    if key + '_b64' in record:
+        return binascii.a2b_base64(record[key + '_b64'])
+    if not isinstance(record[key], str):
+        raise TypeError
+    return record[key].encode()
+
+
+# How the last try on a host has ended.  Its state is 'ok', 'failed',
+# 'unreached': the command has certainly not started; or 'lost': nobody knows
+# how the command has ended, or whether it has started.
+_Ending = collections.namedtuple('_Ending', 'state outcome exitcode')
+_BROKEN_OFF = _Ending('lost', 'killed', 255)    # a start, and no result
+_STATES = {'yes': 'failed', 'no': 'unreached', 'unknown': 'lost'}   # by ran
+AGAIN = 'failed', 'lost', 'ok'      # states that run again only if one says so
+
+
+def _ending(record):
+    """Return the _Ending that *record*, a result, tells.  Raise ValueError
+    or LookupError if it tells none."""
+    outcome, exitcode = record['outcome'], record['exitcode']
+    if outcome not in OUTCOMES or type(exitcode) is not int:
+        raise ValueError
+    state = _STATES[record['ran']]
+    return _Ending('ok' if outcome == 'ok' else state, outcome, exitcode)
+
+
+class Journal:
+    """A file that knows of each host whether the command has run there,
+    however the run ends; a later run goes on where this one ends.
+
+    path       the file
+    resume     False: the file must be new, or empty.  True: it holds a
+               journal, to which this run is added
+    complain   called with a line of text when a record cannot be written,
+               once; the run goes on
+
+    SSHJobMan writes to it: a record before ssh is started for a host, and
+    one when that has ended.  So, if the run was killed in between, it is
+    known which commands may have run.  (It survives the death of this
+    process, not of the machine.)
+
+    runs       the records with which the runs in it have begun, dicts
+    cut_short  True: the last record was not whole, and is dropped
+    missing    hosts of which a record could not be written, a list
+
+    Raise TargetError if the file cannot be used.  Leaving a with block closes
+    it.
+    """
+
+    def __init__(self, path, resume=False, complain=None):
+        self.path = path
+        self.runs = []
+        self.cut_short = False
+        self.head = None            # to be written before the first record
+        self.complain = complain or (lambda text: None)
+        self._endings = {}          # bytes of a host: its _Ending
+        self._missing = {}          # hosts, in order
+        self._has_complained = False
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if resume or error.errno != errno.ENOENT:
+                raise TargetError(path, error.strerror) from None
+        else:
+            self._check_file(status, resume)
+        self._file = _RecordFile(path, self._read if resume
+                                 else self._check_empty)
+
+    def _check_file(self, status, resume):
+        problem = None
+        if not stat.S_ISREG(status.st_mode):
+            problem = 'a journal is a regular file'
+        # Its options become ours, and with them the programs that they name.
+        elif resume and status.st_uid not in (0, os.geteuid()):
+            problem = 'it belongs to somebody else'
+        elif resume and status.st_mode & stat.S_IWOTH:
+            problem = 'anybody may write to it'
+        if problem:
+            raise TargetError(self.path, problem)
+
+    def _check_empty(self, file):
+        beginning = file.readline()
+        is_ours = beginning.startswith(b'{"classh":')
+        if beginning and not is_ours:
+            raise RecordError('it is not empty; name another file')
+        if beginning.endswith(b'\n'):
+            raise RecordError(
+                'it holds a run; go on with --resume %s, or name another file'
+                % shlex.quote(self.path))
+        return 0                    # empty, or not one record is whole
+
+    def _read(self, file):
+        """Take in all records of *file*; return where the last one ends."""
+        def whole_lines():
+            nonlocal end
+            for line in file:
+                self.cut_short = not line.endswith(b'\n')
+                if not self.cut_short:
+                    end += len(line)
+                    yield line
+        end = 0
+        number = 0
+        try:
+            for number, record in enumerate(read_records(whole_lines()), 1):
+                self._take(record)
+        except (ValueError, TypeError, LookupError) as error:
+            if not self.runs:
+                raise RecordError('it is no journal') from None
+            if isinstance(error, RecordError):
+                raise
+            raise RecordError('line %d is no record of a journal'
+                              % number) from None
+        if not self.runs:
+            raise RecordError('it holds no run; begin one with --journal')
+        return end
+
+    def _take(self, record):
+        event = record['event']
+        if event == 'run':
+            if record['classh'] > 1:
+                raise TargetError(self.path, 'a newer classh has written it')
+            run = {**record, **{
+                key: os.fsdecode(_recorded_octets(record, key))
+                for key in ('command', 'patterns', 'words')}}
+            run['words'] = shlex.split(run['words'])
+            self.runs.append(run)
+        elif not self.runs:
+            raise ValueError
+        elif event == 'start':
+            self._endings[_recorded_octets(record, 'host')] = _BROKEN_OFF
+        elif event == 'result':
+            ending = _ending(record)
+            self._endings[_recorded_octets(record, 'host')] = ending
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    @property
+    def tried(self):
+        """How many hosts were tried before this run."""
+        return len(self._endings)
+
+    def ending(self, host):
+        """Return how the last try on *host* before this run has ended, with
+        .state, .outcome and .exitcode; None: it was not tried."""
+        return self._endings.get(_as_octets(host))
+
+    def is_done(self, host, again=()):
+        """Return whether *host* is not to be run: it was reached before, or
+        may have been.  *again* names states to run all the same."""
+        ending = self.ending(host)
+        return ending is not None and ending.state not in ('unreached',
+                                                           *again)
+
+    @property
+    def missing(self):
+        return list(self._missing)
+
+    @property
+    def command(self):
+        """The command of the first run."""
+        return self.runs[0]['command']
+
+    @property
+    def words(self):
+        """The options of the last run, a list of str."""
+        return self.runs[-1]['words']
+
+    @property
+    def patterns(self):
+        """The patterns that all runs were given, each once."""
+        return list(dict.fromkeys(itertools.chain.from_iterable(
+            run['patterns'].split() for run in self.runs)))
+
+    @property
+    def unlisted(self):
+        """Whether a run had other hosts than those of .patterns."""
+        return any(run.get('unlisted', True) for run in self.runs)
+
+    def check_command(self, command):
+        """Raise TargetError if the journal is that of another command."""
+        if self.runs and command != self.command:
+            raise TargetError(self.path, 'it is the journal of another '
+                              'command, %s' % _excerpt(self.command))
+
+    # What SSHJobMan calls
+
+    def open(self, command, fanout, timeout):
+        """A run of *command* is about to begin.  Raise TargetError."""
+        self.check_command(command)
+        self._file.open()
+        self.head = dict(run_record(as_recorded(command), fanout, timeout),
+                         patterns='', words='', unlisted=True)
+
+    def started(self, host, tries):
+        """ssh is about to be started for *host*; *tries* counts this one."""
+        self._write(host, {'event': 'start', 'host': as_recorded(host),
+                           'try': tries, 'time': round(time.time(), 3)})
+
+    def finished(self, result):
+        """A try on a host has ended in *result*."""
+        record = result_record(result)
+        for key in _JSON_KEYS.values():
+            del record[key]
+        record['host'] = as_recorded(result.host)
+        self._write(result.host, record)
+
+    def _write(self, host, record):
+        # The first record takes the head with it: a run that starts nothing
+        # leaves nothing.
+        lines = json_line(self.head) if self.head else ''
+        try:
+            self._file.write((lines + json_line(record)).encode())
+        except OSError as error:
+            self._missing[host] = True
+            self._complain_once(error)
+        else:
+            self.head = None
+            self._missing.pop(host, None)
+
+    def _complain_once(self, error):
+        if not self._has_complained:
+            self._has_complained = True
+            self.complain('%s: %s; the run goes on'
+                          % (self.path, error.strerror))
+
+    # What its owner calls
+
+    def ended(self, record):
+        """Write *record*, the last of a run."""
+        if self.head is None:
+            try:
+                self._file.write(json_line(record).encode())
+            except OSError as error:
+                self._complain_once(error)
+
+    def close(self):
+        try:
+            self._file.close()
+        except OSError as error:    # NFS tells only now of a full disk
+            self.complain('%s: %s' % (self.path, error.strerror))
 
 
 # -- Transports -------------------------------------------------------------
@@ -3395,8 +3726,10 @@ class _Work:
     """What is to be done on each host: makes a job of a host, and a Result of
     a job."""
 
-    def __init__(self, command, transport, hooks, feeder, max_output, clock):
+    def __init__(self, command, transport, hooks, feeder, max_output, clock,
+                 journal):
         self.command = command
+        self._journal = journal     # a Journal or None
         self._transport = transport
         self._hooks = hooks
         self._feeder = feeder
@@ -3414,6 +3747,8 @@ class _Work:
     def start(self, job, pool, launcher, timeout):
         """Start *job* in *pool*; raise what pool.start() raises, or the
         transport or a hook."""
+        if self._journal:           # before anything that may run ssh
+            self._journal.started(job.host, job.tries)
         self._transport.open(job.host)
         job.environment = self._transport.environment(job.host)
         self._hooks.prepare(job)
@@ -3436,11 +3771,11 @@ class _Work:
         job.close_pipes()
         if job.log:
             job.log.remove()
-        return self._hooks.finished(job, Result(
+        return self.record(self._hooks.finished(job, Result(
             job.host, 255, '', '', job.started, job.started, 'ssh',
             '%s %s: %s' % (self._transport.name, CAUSES['start'],
                            _error_text(error)), False, 'start', 'no', None,
-            job.tries))
+            job.tries)))
 
     def result(self, job):
         """Return the Result of *job*, which has ended."""
@@ -3457,11 +3792,17 @@ class _Work:
             job.tries, diagnostics))
         error = job.output.error or job.errors.error
         if error is None:
-            return result
+            return self.record(result)
         lost = '%s: %s' % (CAUSES['output-lost'], _error_text(error))
-        return result._replace(
+        return self.record(result._replace(
             truncated=True, cause='output-lost',
-            reason=', '.join(filter(None, [lost, result.reason])))
+            reason=', '.join(filter(None, [lost, result.reason]))))
+
+    def record(self, result):
+        """Return *result*, once it is in the journal."""
+        if self._journal:
+            self._journal.finished(result)
+        return result
 
     def release(self):
         """Let go of what is held while there is work."""
@@ -3479,7 +3820,7 @@ class _Dispatcher:
 
     def __init__(self, hosts, command, *, transport, hooks, admission,
                  timeout, max_output, input, grace, keep, warn, clock,
-                 retries, login_timeout, deadline):
+                 retries, login_timeout, deadline, journal):
         self.hosts = hosts
         self.admission = admission
         self.timeout = timeout      # seconds a job may take; 0: no limit
@@ -3487,7 +3828,7 @@ class _Dispatcher:
         self.feeder = _Feeder(self.loop, input, self._input_lost)
         self.pool = _Pool(self.loop, grace, self._job_exited)
         self.work = _Work(command, transport, hooks, self.feeder, max_output,
-                          clock)
+                          clock, journal)
         self.finished = collections.deque()     # results not yet returned
         self.results = {}           # host: its Result
         self.watched = {}           # fileobj: whether it keeps us going
@@ -3687,10 +4028,10 @@ class _Dispatcher:
         try:
             result = self.work.result(job)
         except BaseException:       # of a hook, or for want of memory
-            self._emit(Result(
+            self._emit(self.work.record(Result(
                 job.host, 255, '', '', job.started, job.started, 'killed',
                 CAUSES['output-lost'], True, 'output-lost', 'unknown',
-                job.login, job.tries))
+                job.login, job.tries)))
             raise
         if self.admission.logins.ended(job, result.cause):
             self.warn('connections are dropped before the login, as by '
@@ -3838,6 +4179,8 @@ class SSHJobMan(_HookSide):
                      connection was dropped before the login, else never
     logins           jobs that may be started and not yet logged in; None:
                      no limit until connections are dropped
+    journal          a Journal, which gets a record before each start and
+                     after each end, or None
     warn             called with a line of text, once each, when there is no
                      room for *fanout* jobs, and when connections are dropped,
                      and with what hooks have to tell
@@ -3863,8 +4206,8 @@ class SSHJobMan(_HookSide):
                  options=(), host_options=None, expand=True, exclude=(),
                  input=None, keep=True, max_output=MAX_OUTPUT,
                  grace=KILL_GRACE, hooks=(), pace=None, deadline=None,
-                 transport=Ssh, retries=None, logins=None, warn=None,
-                 clock=time.monotonic):
+                 transport=Ssh, retries=None, logins=None, journal=None,
+                 warn=None, clock=time.monotonic):
         hooks = _HookChain(hooks)
         rules = [pace] if isinstance(pace, Pace) else list(pace or ())
         if isinstance(transport, type):
@@ -3881,9 +4224,12 @@ class SSHJobMan(_HookSide):
             deadline=deadline,
             retries=Retries(retries), login_timeout=connect_timeout,
             timeout=timeout or 0, max_output=max_output or sys.maxsize,
-            input=input, grace=grace, keep=keep, warn=warn, clock=clock)
+            input=input, grace=grace, keep=keep, warn=warn, clock=clock,
+            journal=journal)
         self.results = self._dispatcher.results
         self._clock = clock
+        if journal is not None:
+            journal.open(command, self.fanout, self.timeout)
         hooks.attach(self)
         for rule in rules:
             rule.attach(self)
@@ -4715,44 +5061,44 @@ class Records(View):
     def _write(self, record):
         self.console.write_whole(json_line(record))
 
-    def open(self, manager, hosts):
-        import pwd                  # few runs need it
-        options = self._options
-        try:
-            by = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            by = str(os.getuid())
+    def _head(self, manager, hosts):
+        """Return the record with which the run begins."""
         self._begun = time.monotonic()
-        self._write({
-            'classh': 1, 'event': 'run', 'command': manager.command,
-            'exec': options.exec, 'hosts': hosts and hosts.count(),
-            'fanout': manager.fanout,
-            'timeout': _plain_number(max(0, manager.timeout)),
-            'user': options.user,
-            'options': list(map(utf8_text, options.ssh_option)), 'by': by,
-            'on': os.uname().nodename, 'time': round(time.time(), 3)})
+        return run_record(
+            manager.command, manager.fanout, manager.timeout,
+            exec=self._options.exec, hosts=hosts and hosts.count(),
+            user=self._options.user,
+            options=list(map(utf8_text, self._options.ssh_option)))
+
+    def open(self, manager, hosts):
+        self._write(self._head(manager, hosts))
 
     def started(self, host, tries):
         self._write({'event': 'start', 'host': host, 'try': tries,
                      'time': round(time.time(), 3)})
 
-    def finished(self, result):
+    def _count(self, result):
         self._outcomes[result.outcome] += 1
         if result.cause:
             self._causes[result.cause].append(utf8_text(result.host))
+
+    def finished(self, result):
+        self._count(result)
         if _is_cut(result):
             self.cut.append(result.host)
         self._write(result_record(result))
 
+    def _end(self, status, left):
+        """Return the record with which the run ends."""
+        return {'event': 'end', 'status': status,
+                'hosts': None if left is None
+                else left + sum(self._outcomes.values()),
+                **self._outcomes, 'not_started': left,
+                'elapsed': round(time.monotonic() - self._begun, 3),
+                'causes': self._causes}
+
     def ended(self, status, not_started):
-        left = not_started()
-        self._write({
-            'event': 'end', 'status': status,
-            'hosts': None if left is None
-            else left + sum(self._outcomes.values()),
-            **self._outcomes, 'not_started': left,
-            'elapsed': round(time.monotonic() - self._begun, 3),
-            'causes': self._causes})
+        self._write(self._end(status, not_started()))
 
 
 def _own_names(host):
@@ -5491,6 +5837,7 @@ class Tally:
         self.stopped = 0            # jobs that were ended with the run
         self.cut = []               # hosts that printed more than we keep
         self.lost = []              # hosts whose output could not be kept
+        self._passed_over = collections.Counter()   # outcomes, of earlier runs
         self._causes = collections.defaultdict(list)
 
     @property
@@ -5510,6 +5857,13 @@ class Tally:
         if _is_bad(result):
             self._causes[_is_kept_out(result), result.cause,
                          cause_text(result)].append(result.host)
+
+    def pass_over(self, outcome, exitcode):
+        """Count a host that is not run again: for the exit status alone."""
+        self._passed_over[outcome] += 1
+        self.max_status = max(
+            self.max_status,
+            255 if outcome in ('ssh', 'killed') else exitcode)
 
     def summary(self, hint=default_hint):
         """Return a line a cause of failure, as str, most hosts first.
@@ -5541,7 +5895,7 @@ class Tally:
     def status(self):
         """Return the exit status that tells the gravest outcome."""
         for outcome, status in ('killed', 3), ('ssh', 4), ('error', 5):
-            if self.outcomes[outcome]:
+            if self.outcomes[outcome] or self._passed_over[outcome]:
                 return status
         return 0
 
@@ -5946,10 +6300,11 @@ class DirectorySink(_Sink):
 class PickleSink(_Sink):
     """All results in a file for load(), each as it comes."""
 
-    def __init__(self, path, complain):
+    def __init__(self, path, complain, keep=False):
+        """If *keep*, the results in the file stay there."""
         super().__init__(path, complain,
                          _Storage(path, complain, self._store))
-        self._file = _RecordFile(path)
+        self._file = _RecordFile(path, _end_of_pickles if keep else None)
 
     def open(self, manager):
         self._file.open()
@@ -5971,7 +6326,9 @@ class RecordsFile(Records):
         super().__init__(None, options)
         self._complain = complain
         self._path = path
-        self._file = _RecordFile(path)
+        # What the run that is resumed has written stays.
+        self._file = _RecordFile(path, _end_of_lines if options.resume
+                                 else None)
         self._failed = []           # hosts, or None, of what is not written
 
     def open(self, manager, hosts):
@@ -7704,8 +8061,8 @@ def _check_files(paths):
         except OSError:             # our directory is gone: open() tells
             continue
         if real in seen:
-            raise UsageError('%s: names, --json and --pickle need a file each'
-                             % path)
+            raise UsageError('%s: names, --json, --pickle and --journal '
+                             'need a file each' % path)
         seen.update(filter(None, [real]))
 
 
@@ -7727,9 +8084,11 @@ class _RunSinks:
         self._pickle = None
         names = [sink.label for sink in by_target.values()
                  if isinstance(sink, FileSink)]
-        _check_files([*names, options.json, options.pickle])
+        _check_files([*names, options.json, options.pickle, options.journal,
+                      options.resume])
         if options.pickle is not None:
-            self._pickle = PickleSink(options.pickle, complain)
+            self._pickle = PickleSink(options.pickle, complain,
+                                      options.resume is not None)
         # Programs come last, so that none is started where another sink
         # cannot be opened.
         self._sinks = sorted(
@@ -7772,6 +8131,111 @@ class _RunSinks:
             if lost:
                 self._complain('%d not delivered to %s: %s' % (
                     len(lost), sink.label, fold(lost)))
+
+
+class RunJournal(Records):
+    """What a run does with its Journal, .file: writes how it begins and ends,
+    and, where it resumes another, passes over the hosts that are done.
+
+    *words* are the options to record, a list of str.  *known* is the HostSet
+    of the runs before; None: which hosts are new is of no interest.
+    """
+
+    def __init__(self, file, options, words, known=None):
+        super().__init__(None, options)
+        self.file = file
+        self._tally = None
+        self.passed_over = collections.defaultdict(list)    # state: hosts
+        self._known = known
+        self._command = None
+        self._met = 0               # hosts that the journal knows
+        self._new = 0
+        self._unreached = 0
+        self._about = {'words': words}
+
+    def attach(self, tally, warn, complain):
+        """*tally* counts the hosts that are passed over, too; *warn* and
+        *complain* are called with a line, *complain* with one of an error."""
+        self._tally = tally
+        self.file.complain = complain
+        if self.file.cut_short:
+            warn('%s: the last record was cut short, and is dropped'
+                 % self.file.path)
+
+    def note_hosts(self, patterns, excluded, unlisted):
+        """Take note of the patterns of the run, and of those *excluded*;
+        *unlisted*: other hosts will come, from stdin."""
+        words = self._about['words'] + ['--exclude=' + pattern
+                                        for pattern in excluded]
+        self._about = {'patterns': ' '.join(patterns), 'unlisted': unlisted,
+                       'words': ' '.join(map(shlex.quote, words))}
+
+    def skip(self, host):
+        """Return whether *host* is passed over."""
+        ending = self.file.ending(host)
+        if ending is not None:
+            self._met += 1
+        elif self._known is not None and host not in self._known:
+            self._new += 1
+        done = self.file.is_done(host, self._options.again)
+        if done:
+            self.passed_over[ending.state].append(host)
+            self._tally.pass_over(ending.outcome, ending.exitcode)
+        return done
+
+    def open(self, manager, hosts):
+        self._command = manager.command
+        # The journal writes it before its first record.
+        self.file.head.update(self._head(manager, hosts), **{
+            key: value if key == 'unlisted' else as_recorded(value)
+            for key, value in self._about.items()})
+
+    def started(self, host, tries):
+        pass                        # the manager has told the journal
+
+    def finished(self, result):
+        self._count(result)
+        self._unreached += result.ran == 'no'
+
+    def ended(self, status, not_started):
+        self.file.ended(self._end(status, not_started()))
+
+    def missing(self):
+        """Return the line that names the hosts whose records are missing."""
+        hosts = self.file.missing
+        return '%s lacks records of %d host%s, which --resume may run ' \
+            'again: %s' % (self.file.path, len(hosts),
+                           '' if len(hosts) == 1 else 's', fold(hosts))
+
+    def lines(self, some_left, quiet):
+        """Yield lines that name the hosts that are passed over and not good
+        and, unless *quiet*, count those that are gone or new, and say what to
+        type where hosts were not reached or, *some_left*, not started."""
+        for state in 'failed', 'lost':
+            hosts = self.passed_over.get(state)
+            if hosts:
+                yield '%d %s, not run again (--again %s): %s' % (
+                    len(hosts), state, state, fold(hosts))
+        if quiet:
+            return
+        gone = self.file.tried - self._met
+        if self._known is not None and (gone or self._new):
+            yield '%d of the hosts in %s not among these, %d of these new' % (
+                gone, self.file.path, self._new)
+        if some_left or self._unreached:
+            words = ['classh', '--resume', self.file.path]
+            if self._options.again:
+                words += ['--again', ','.join(self._options.again)]
+            if self._about['unlisted']:
+                words += [self._command, '-']
+            yield 'go on with: ' + ' '.join(map(shlex.quote, words))
+
+    def nothing_left(self):
+        """Return a list of lines that say that no host is to be run."""
+        counts = ['%d %s' % (len(hosts), state)
+                  for state, hosts in sorted(self.passed_over.items())]
+        return ['nothing left to run in %s: %s' % (
+            self.file.path, ', '.join(counts)), *self.lines(False, False)]
 
 
 def _tell_idle_exclusions(hosts, say):
@@ -7965,6 +8429,7 @@ class Run:
         self._stops_heeded = 0      # the level that was acted on
         self._sink_deadline = None  # when to leave unfinished sinks alone
         self._manager = None
+        self._journal = None        # a RunJournal
         self._command = None
         self._stdin_hosts = None
         self._hosts = None          # until all were taken
@@ -7972,6 +8437,20 @@ class Run:
         self._early_end = None
         self._terminal = None
         self._opened = []           # what is closed after the run
+
+    def keep_journal(self, journal):
+        """Have the run keep *journal*, a RunJournal."""
+        self._journal = journal
+        journal.attach(self._tally, self.warn, self.complain)
+        self._views.append(journal)
+        self._listeners.append(journal)
+
+    def nothing_left(self):
+        """Tell that the journal leaves no host to run; return the exit status
+        that its hosts make."""
+        for line in self._journal.nothing_left():
+            self._err.print_line(line)
+        return self._status()
 
     def warn(self, text, *more):
         """Tell *text*, and *more* lines that belong to it."""
@@ -8010,6 +8489,7 @@ class Run:
                 pace=self._early_end.rules,
                 hooks=[ViewHooks(self._views), *self.hooks,
                        *limit_warnings(options)],
+                journal=self._journal and self._journal.file,
                 warn=self.warn) as self._manager:
             try:
                 self._guard(self._open)
@@ -8031,9 +8511,10 @@ class Run:
         return self._status()
 
     def _status(self):
+        stopped_early = self._early_end is not None and self._early_end.cost(
+            self._manager, self._tally.stopped)
         return exit_status(
-            self._stops, self._out, self.had_errors,
-            self._early_end.cost(self._manager, self._tally.stopped),
+            self._stops, self._out, self.had_errors, stopped_early,
             self._tally.max_status if self._options.maxrc
             else self._tally.status())
 
@@ -8175,6 +8656,8 @@ class Run:
         refusal = self._refusal()
         if refusal:
             self.warn(refusal + ': it is sent no more')
+        if self._journal and self._journal.file.missing:
+            self.warn(self._journal.missing())
         if reader_left:
             return
         if not quiet:
@@ -8198,6 +8681,10 @@ class Run:
             if self._early_end.told and self._left.may_come:
                 self._err.print_line('hosts on stdin were not read to the '
                                      'end')
+        if self._journal:
+            self._left.count()      # those that are passed over, too
+            for line in self._journal.lines(bool(self._left), quiet):
+                self._err.print_line(line)
 
     def _hint(self, cause, hosts):
         if cause == 'unresolved':
@@ -8617,6 +9104,16 @@ def _size(text):
         found.group(2).upper()]
 
 
+def _again(text):
+    """An argparse type: states of hosts, parted by commas."""
+    states = text.split(',')
+    if not set(states) <= set(AGAIN):
+        raise argparse.ArgumentTypeError(
+            '%r is not one of %s, or several with commas between'
+            % (text, ', '.join(AGAIN)))
+    return states
+
+
 def _make_parser():
     parser = _Parser(
         prog='classh', add_help=False,
@@ -8686,6 +9183,12 @@ def _make_parser():
                          help='end the run when one host fails')
     careful.add_argument('--deadline', metavar='TIME', type=_seconds,
                          default=0, help='end the run after TIME')
+    careful.add_argument('--journal', metavar='FILE',
+                         help='write down what becomes of each host')
+    careful.add_argument('--resume', metavar='FILE',
+                         help='go on with the run of such a FILE')
+    careful.add_argument('--again', metavar='WORDS', type=_again, default=(),
+                         help='--resume: those that failed,lost,ok, too')
 
     ask = parser.add_argument_group('passwords')
     ask.add_argument('-A', '--askpass', action='store_true',
@@ -8749,11 +9252,15 @@ def _make_parser():
     return parser
 
 
-def _parse_arguments(argv):
-    """Return (options, operands); options may stand anywhere before '--'."""
+def _parse_arguments(argv, raw=False):
+    """Return (options, operands); options may stand anywhere before '--'.
+    If *raw*, the values of options stay as they were typed."""
     end = argv.index('--') if '--' in argv else len(argv)
     # Given no positionals, argparse returns them all, wherever they stand.
     parser = _make_parser()
+    if raw:
+        for action in parser._actions:
+            action.type = None
     for word in argv[:end]:
         # argparse would take --jso for --json, and COMMAND for its value.
         name = word.partition('=')[0]
@@ -8865,6 +9372,7 @@ def _check_needs(options):
              '--askpass-anyway: -A'),
             (options.no_prefix, options.stream, '--no-prefix: -P'),
             (options.errexit, options.shell, '--errexit: --shell'),
+            (options.again, options.resume, '--again: --resume'),
             (options.no_mask, options.gather or options.diff or options.shell,
              '--no-mask: -b')):
         if given and not needed:
@@ -8873,23 +9381,129 @@ def _check_needs(options):
         raise UsageError('--sudo= needs a user')
 
 
-def _host_queue(options, operands):
+def _host_queue(options, operands, journal):
     """Return the HostQueue of the *operands*, whose '-' is for
-    StdinHosts."""
+    StdinHosts; *journal* is a RunJournal or None."""
     if '-' in options.exclude:
         raise UsageError('-x cannot come from stdin')
     expanding = not options.noexpand
     named = [host for host in operands if host != '-']
-    hosts = HostQueue(
-        # An iterator is not checked again.
-        iter(parse_host_arguments(named, expanding)), expanding,
-        parse_host_arguments(options.exclude, expanding))
+    patterns = parse_host_arguments(named, expanding)
+    excluded = parse_host_arguments(options.exclude, expanding)
+    if journal:
+        journal.note_hosts(patterns, excluded, named != operands)
+    # An iterator is not checked again.
+    hosts = HostQueue(iter(patterns), expanding, excluded,
+                      journal.skip if journal and options.resume else None)
     first = next(hosts, None)
     if first is not None:
         hosts.put_back(first)
-    elif named == operands:
+    elif named == operands and not (journal and journal.passed_over):
         raise UsageError('no hosts')
     return hosts
+
+
+# Options that are not recorded in a journal, but for --exclude as typed: its
+# patterns are.
+_NOT_RECORDED = {'journal', 'resume', 'again', 'exclude', 'list', 'shell',
+                 'errexit', 'help', 'version'}
+# Those that choose a view: where one is typed, none of a journal's counts.
+_VIEW_WORDS = {'--gather', '--diff', '--no-mask', '--bad', '--progress',
+               '--stream', '--no-prefix', '--json=-', '--quiet'}
+
+
+def _option_words(argv):
+    """Return the options in *argv*, each as one word where it has a long
+    name; those without that are not recorded are left out."""
+    options, _ = _parse_arguments(argv, raw=True)
+    words = []
+    for action in _make_parser()._actions:
+        values = getattr(options, action.dest)
+        if action.dest in _NOT_RECORDED or values == action.default:
+            continue
+        name = action.option_strings[0]
+        for name in action.option_strings:
+            if name.startswith('--'):
+                break
+        for value in values if isinstance(values, list) else [values]:
+            words += ([name] if value is True else
+                      [name + '=' + value] if name.startswith('--') else
+                      [name, value])
+    return words
+
+
+def _resumed_words(journal, typed, words):
+    """Return the options of a run that goes on in *journal*: its own, less
+    what *words*, which are *typed*, put in their place."""
+    old = journal.words
+    if any(way.wanted(typed) for way in _WAYS):
+        old = [word for word in old if word not in _VIEW_WORDS]
+    # Of two options to ssh with one key, the first counts.
+    first = [word for word in words if word.startswith('--ssh-option=')]
+    return first + old + [word for word in words if word not in first]
+
+
+def _resume(journal, options, operands, words):
+    """Return (options, operands, words) of the run that goes on in *journal*,
+    with what was typed, as _option_words() has it in *words*."""
+    typed = options
+    words = _resumed_words(journal, typed, words)
+    try:
+        options, _ = _parse_arguments(words)
+    except UsageError as error:
+        raise UsageError('%s: of its options, %s' % (journal.path,
+                                                     error)) from None
+    options.exclude += typed.exclude
+    options.resume, options.again = typed.resume, typed.again
+    words = [word for word in words if not word.startswith('--exclude=')]
+    if not operands:
+        operands = [journal.command]
+    journal.check_command(operands[0])
+    if len(operands) == 1:
+        if journal.unlisted:
+            raise UsageError(
+                '%s does not hold all its hosts, which came from stdin; type '
+                'them: classh --resume %s' % (journal.path, ' '.join(map(
+                    shlex.quote, [journal.path, journal.command, '-']))))
+        operands = operands + journal.patterns
+    return options, operands, words
+
+
+def _check_journal(options):
+    """Raise UsageError if *options* exclude --journal or --resume."""
+    for name, path in (('--journal', options.journal),
+                       ('--resume', options.resume)):
+        if path in ('', '-'):
+            raise UsageError('%s needs a file' % name)
+        if path and (options.list or options.shell):
+            raise UsageError('%s goes without --list and --shell' % name)
+    if options.journal and options.resume:
+        raise UsageError('--journal begins a journal, and --resume goes on '
+                         'in one: choose one')
+    _check_files([options.json, options.pickle,
+                  options.journal or options.resume])
+
+
+def _open_journal(options, operands, argv):
+    """Return (options, operands, journal): a RunJournal, or None, and, where
+    it is resumed, what its run was given."""
+    _check_journal(options)
+    if not (options.journal or options.resume):
+        return options, operands, None
+    words = _option_words(argv)
+    journal = Journal(options.resume or options.journal,
+                      options.resume is not None)
+    known = None
+    try:
+        if options.resume:
+            if operands[1:] and not journal.unlisted:
+                known = HostSet(journal.patterns, not options.noexpand)
+            options, operands, words = _resume(journal, options, operands,
+                                               words)
+    except BaseException:
+        journal.close()
+        raise
+    return options, operands, RunJournal(journal, options, words, known)
 
 
 def _confirm(options, hosts, command, stops):
@@ -8927,8 +9541,8 @@ def _check_pace(options, hosts, stdin_has_hosts):
         raise UsageError('-k is --max-fail 0, and ends what runs: it goes '
                          'without --max-fail %s' % options.max_fail)
     is_part = (options.max_fail or '').endswith('%')
-    if not (options.first or is_part):
-        return
+    if not (options.first or is_part) or options.resume:
+        return                      # of a journal's hosts few may be left
     count = None if stdin_has_hosts else hosts.count()
     if is_part and count is None:
         raise UsageError('--max-fail %s is a part of the hosts, %s: say how '
@@ -9041,16 +9655,12 @@ def _check_shown(options, argv):
             raise UsageError('%s stands behind COMMAND' % word)
 
 
-def _main(argv, out, err, stops):
-    with _asking_for_quotes(argv):
-        options, operands = _parse_arguments(argv)
-        _check_shown(options, argv)
-    if options.show:
-        out.write(options.show)
-        return 0
+def _carry_out(options, operands, argv, journal, out, err, stops):
     for console in out, err:
         console.use_color(options.color)
     run = Run(options, out, err, stops)
+    if journal:
+        run.keep_journal(journal)
     command = ''
     if not (options.list or options.shell):
         command = operands.pop(0) if operands else ''
@@ -9060,14 +9670,17 @@ def _main(argv, out, err, stops):
                              run.complain) if '-' in operands else None
     with _asking_for_quotes(argv):
         _check_conflicts(options, stdin_hosts is not None)
-        hosts = _host_queue(options, operands)
-    _warn_of_files(operands + options.exclude, run.warn)
+        hosts = _host_queue(options, operands, journal)
+    if not options.resume:          # most of them were not typed
+        _warn_of_files(operands + options.exclude, run.warn)
     if options.list:
         _print_hosts(hosts, stdin_hosts, out)
         _tell_idle_exclusions(hosts, run.warn)
         return int(run.had_errors)
     options.ssh = _ssh_words(options)
     _check_needs(options)
+    if journal and hosts.exhausted and not stdin_hosts:
+        return run.nothing_left()
     _check_pace(options, hosts, stdin_hosts is not None)
     gate = _jump_host(options, stops)
     asking = StopRequests()
@@ -9088,6 +9701,18 @@ def _main(argv, out, err, stops):
                           connections)
             _tell_idle_exclusions(hosts, run.warn)
             return shell.run()
+
+
+def _main(argv, out, err, stops):
+    with _asking_for_quotes(argv):
+        options, operands = _parse_arguments(argv)
+        _check_shown(options, argv)
+    if options.show:
+        out.write(options.show)
+        return 0
+    options, operands, journal = _open_journal(options, operands, argv)
+    with journal.file if journal else contextlib.ExitStack():
+        return _carry_out(options, operands, argv, journal, out, err, stops)
 
 
 def main(argv=None):

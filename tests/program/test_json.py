@@ -158,8 +158,8 @@ class JsonTest(WorkTest):
                 (('--json=',), '--json= needs a file'),
                 (('--json=no/such',), 'cannot use no/such: there is no no'),
                 (('--json=fifo',), 'cannot use fifo: the FIFO has no reader'),
-                (('--json=x', '-S', './x'), 'x: names, --json and --pickle'),
-                (('--json=x', '--pickle', 'x'), 'x: names, --json and')):
+                (('--json=x', '-S', './x'), 'x: names, --json, --pickle and --journal'),
+                (('--json=x', '--pickle', 'x'), 'x: names, --json, --pickle and')):
             ended = self.classh(*args, 'touch ran', 'a').check(2, '', None)
             self.assertIn('classh: ' + said, ended.stderr)
         self.assertEqual(os.listdir(self.directory), ['fifo'])
