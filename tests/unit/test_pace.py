@@ -1,11 +1,13 @@
 """Pace: how many jobs may start, and when to start no more."""
 
+import argparse
 import sys
 import unittest
 from types import SimpleNamespace
 
-from classh import (NO_ROOM_TIMEOUT, Canary, FailLimit, LoginLimit, Pace, Ramp,
-                    Result, _Admission, _Job)
+from classh import (NO_ROOM_TIMEOUT, Canary, FailLimit, HostQueue, LoginLimit,
+                    Pace, Ramp, Result, _Admission, _fail_limit, _Job,
+                    _pace_rules)
 
 NO_LIMIT = sys.maxsize
 
@@ -214,3 +216,23 @@ class FailLimitTest(unittest.TestCase):
         self.assertEqual(Hosts(FailLimit(0)).end('a', 'ssh'),
                          ['1 of 1 failed'])
         self.assertRaises(ValueError, FailLimit, -1)
+
+    def test_on_the_command_line_it_is_a_number_or_a_part(self):
+        for text in '0', '5', '0%', '100%', '123456789':
+            self.assertEqual(_fail_limit(text), text)
+        for text in ('-1', '101%', 'abc', '', '5.5', '%', '5 %', '5%%', '1e3',
+                     '\u0663', '5\n', '1234567890'):
+            with self.assertRaises(argparse.ArgumentTypeError, msg=text):
+                _fail_limit(text)
+
+    def test_part_of_the_hosts_is_rounded_down(self):
+        for text, count, most in (('10%', 19, 1), ('29%', 100, 29),
+                                  ('99%', 1, 0), ('100%', 3, 3), ('7', 3, 7)):
+            options = SimpleNamespace(first=None, ramp=False, fail_fast=False,
+                                      max_fail=text)
+            (rule, option), = _pace_rules(
+                options, HostQueue('h[1-%d]' % count)).items()
+            self.assertEqual(option, '--max-fail ' + text)
+            for _ in range(most):
+                self.assertIsNone(rule.finished(result('error')))
+            self.assertIsNotNone(rule.finished(result('error')))
