@@ -36,7 +36,7 @@ A chapter uses only the chapters above it:
 
     Defaults and errors   what a user can set; what callers can catch
     Host patterns         expand, fold
-    Host lists            sets and the queue of hosts, files of hosts
+    Host lists            sets and the queue of hosts, files and groups
     Results               Result, the table of causes, records, load
     Journals              files of records, whole whatever happens
     Transports            ssh: its arguments, what its exit status means; a
@@ -89,12 +89,13 @@ import time
 
 __version__ = '1.0'
 __all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'FailLimit',
-           'HostFileError', 'HostQueue', 'JobHooks', 'Journal', 'JumpError',
-           'JumpHost', 'Local', 'LockoutGuard', 'Pace', 'PatternError',
-           'Ramp', 'RecordError', 'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper',
-           'TargetError', 'Transport', 'UsageError', 'expand', 'fold', 'load',
-           'main', 'parse_host_arguments', 'read_records', 'report',
-           'run_script', 'ssh_argv']
+           'GroupError', 'HostFileError', 'HostGroups', 'HostQueue',
+           'JobHooks', 'Journal', 'JumpError', 'JumpHost', 'Local',
+           'LockoutGuard', 'Pace', 'PatternError', 'Ramp', 'RecordError',
+           'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper', 'TargetError',
+           'Transport', 'UsageError', 'expand', 'fold', 'load', 'main',
+           'parse_host_arguments', 'read_records', 'report', 'run_script',
+           'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -132,6 +133,9 @@ _HINTS = (
      'a range of addresses is written 10.0.0.[1-254]'),
     (r'://', 'a host is written [user@]name[:port]'),
     (r'\{', 'choices are written [a,b] or [1-20]'),
+    (r'@@', 'the user for a group is written -l USER @GROUP'),
+    (r'\A(?:[^/]*,)?@',
+     'groups are taken as HOST, in -x, --only and files alone'),
     (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
      r'|\A(?:all|children|hosts|vars):\Z',
      'is it an inventory?  A file of hosts holds names and patterns alone'))
@@ -172,6 +176,18 @@ class HostFileError(ClasshError):
     def __str__(self):
         line = '' if self.line is None else ':%d' % self.line
         return '%s%s: %s' % (self.path, line, self.problem)
+
+
+class GroupError(ClasshError):
+    """A group of hosts cannot be used; .group is its name, with the @."""
+
+    def __init__(self, group, problem):
+        super().__init__(group, problem)
+        self.group = group
+        self.problem = problem
+
+    def __str__(self):
+        return '%s: %s' % (_shorten(self.group), self.problem)
 
 
 class TargetError(ClasshError):
@@ -233,7 +249,7 @@ _WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
 # or the address of a network card is none.
 _V6 = (r'(?:(?:{0})?(?::{0})*::(?:{0}(?::{0})*)?|{0}(?::{0}){{6,7}})'
        r'(?:%[A-Za-z0-9._~-]+)?').format('[0-9A-Fa-f.]+')
-_HOST = re.compile(r'(?P<user>.+@)?'
+_HOST = re.compile(r'(?P<user>.*[^@]@)?'
                    r'(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
                    r'(?::(?P<port>[0-9]+))?|{0})'.format(_V6))
 
@@ -423,13 +439,21 @@ def _match_ends(choice, host, begin):
             yield begin + size
 
 
-def _matches(parts, host):
-    """Return whether *host* is one of the combinations of *parts*."""
-    ends = {0}                      # where the parts so far may end in *host*
+def _place(parts, host):
+    """Return the place of *host* among the combinations of *parts*, a tuple
+    that sorts as _product() yields them; None if it is not one of them."""
+    places = {0: ()}                # where the parts so far may end in *host*
     for choices in parts:
-        ends = {end for begin in ends for choice in choices
-                for end in _match_ends(choice, host, begin)}
-    return len(host) in ends
+        found = {}
+        for begin, place in places.items():
+            for number, choice in enumerate(choices):
+                for end in _match_ends(choice, host, begin):
+                    index = 0 if isinstance(choice, str) else (
+                        choice[0].index(int(host[begin:end])))
+                    here = place + (number, index)
+                    found[end] = min(found.get(end, here), here)
+        places = found
+    return places.get(len(host))
 
 
 _NUMBER = re.compile(r'(?<![0-9])([0-9]{1,18})(?![0-9])')
@@ -536,18 +560,72 @@ class HostSet:
                 else:
                     self._unexpanded.append(parts)
 
-    def add(self, host):
-        self._hosts.add(host)
+    @property
+    def hosts(self):
+        """All of the hosts, a set; None if there are too many."""
+        return None if self._unexpanded else self._hosts
 
     def __contains__(self, host):
         return host in self._hosts or bool(self._unexpanded) and any(
-            _matches(parts, host) for parts in self._unexpanded)
+            _place(parts, host) is not None for parts in self._unexpanded)
 
     def isdisjoint(self, hosts):
         """Return whether none of the set *hosts* is in this one."""
         return self._hosts.isdisjoint(hosts) and not any(
-            _matches(parts, host) for parts in self._unexpanded
+            _place(parts, host) is not None for parts in self._unexpanded
             for host in hosts)
+
+
+# A group of hosts as @NAME gives it: its name and its patterns, a list.
+Group = collections.namedtuple('Group', 'name patterns')
+
+
+class HostChoice:
+    """The hosts that the *exclude* or the *only* of a HostQueue names; it
+    knows which of the names have matched no host."""
+
+    def __init__(self, items, expanding=True):
+        """*items* is a str or an iterable of patterns and Groups."""
+        self._expanding = expanding
+        self._named = {}            # name: the patterns that it stands for
+        for item in [items] if isinstance(items, str) else items:
+            if isinstance(item, Group):
+                self._named[item.name] = item.patterns
+            else:
+                for name in _find_names(item) or [item]:
+                    self._named[name] = [name]
+        self._hosts = HostSet(itertools.chain.from_iterable(
+            self._named.values()), expanding)
+        self._matched = set()
+
+    def match(self, host):
+        """Return whether *host* is one of them, and remember it."""
+        matched = host in self._hosts
+        if matched:
+            self._matched.add(host)
+        return matched
+
+    def idle(self):
+        """Return the names that have matched no host so far, a list."""
+        return [name for name, patterns in self._named.items()
+                if HostSet(patterns, self._expanding).isdisjoint(
+                    self._matched)]
+
+    def expand(self, pattern):
+        """Return an iterator over the hosts of *pattern*, as expand() does;
+        where they are many, perhaps without some that are none of these."""
+        if _is_plain_name(pattern):
+            return iter((pattern,))
+        return itertools.chain.from_iterable(map(
+            self._combine, _parse(pattern)))
+
+    def _combine(self, parts):
+        few = self._hosts.hosts
+        if few is None or _count(parts) < EXPANSION_LIMIT:
+            return _product(parts)
+        places = {host: _place(parts, host) for host in few}
+        return sorted((host for host in few if places[host] is not None),
+                      key=places.get)
 
 
 class HostQueue:
@@ -557,18 +635,20 @@ class HostQueue:
     *expand* is false, a pattern.  A str, list or tuple is checked at
     once, anything else when it is read.  A bad one raises PatternError and
     is passed over: the hosts after it can still be taken.  The hosts of
-    *exclude*, which has the same forms, are passed over too, and so is each
-    host for which *skip*, a function of a host, returns true.
+    *exclude*, which has the same forms, are passed over too, and unless
+    *only* is None those that it does not name, and so is each host for which
+    *skip*, a function of a host, returns true.
     """
 
-    def __init__(self, hosts=(), expand=True, exclude=(), skip=None):
-        self._expanding = expand
+    def __init__(self, hosts=(), expand=True, exclude=(), only=None,
+                 skip=None):
         self._skip = skip or (lambda host: False)
-        self._read = pattern_reader(expand)
-        self._exclude = [exclude] if isinstance(exclude, str) else list(
-            exclude or ())
-        self._seen = HostSet(self._exclude, expand)     # and all those taken
-        self._excluded = set()      # hosts passed over, if any are excluded
+        self._check = self._read = pattern_reader(expand)
+        self._exclude = HostChoice(() if exclude is None else exclude, expand)
+        self._only = None if only is None else HostChoice(only, expand)
+        if self._only and expand:
+            self._read = self._only.expand
+        self._seen = set()          # all those taken
         self._sources = collections.deque()
         self._sources_ended = False     # until more are added
         self._expansion = iter(())
@@ -607,7 +687,7 @@ class HostQueue:
             hosts = [hosts]
         if isinstance(hosts, (list, tuple)):
             for pattern in hosts:
-                self._read(pattern)
+                self._check(pattern)
         self._sources.append(iter(hosts))
         self._sources_ended = False
 
@@ -678,13 +758,11 @@ class HostQueue:
         for _ in range(SKIP_BATCH):
             host = next(self._expansion, None)
             if host is not None:
-                if host not in self._seen:
+                if host not in self._seen and self._is_wanted(host):
                     self._seen.add(host)
                     if self._skip(host):
                         continue
                     return host
-                if self._exclude:
-                    self._excluded.add(host)
                 continue
             if not self._sources:
                 self._sources_ended = True
@@ -696,20 +774,26 @@ class HostQueue:
                 self._sources.popleft()
         return None
 
+    def _is_wanted(self, host):
+        excluded = self._exclude.match(host)
+        return (self._only is None or self._only.match(host)) and not excluded
+
     def idle_exclusions(self):
         """Return the names in *exclude* that have matched no host so far."""
-        return [name for pattern in self._exclude
-                for name in _find_names(pattern) or [pattern]
-                if HostSet([name], self._expanding).isdisjoint(
-                    self._excluded)]
+        return self._exclude.idle()
+
+    def idle_selections(self):
+        """Return the names in *only* that have matched no host so far."""
+        return [] if self._only is None else self._only.idle()
 
 
-def parse_host_lines(lines, path, check, first=1):
+def parse_host_lines(lines, path, read, first=1):
     """Return the patterns in *lines*, bytes as a file of hosts holds them.
 
-    White space parts patterns, and '#' starts a comment.  Call *check* on
-    each pattern; if that raises PatternError, raise HostFileError with
-    *path* and the number of the line, where *first* is the first.
+    White space parts words, and '#' starts a comment.  read(word) returns
+    the patterns in a word, a list; if it raises PatternError or GroupError,
+    raise HostFileError with *path* and the number of the line, where *first*
+    is the first.
     """
     patterns = []
     for number, line in enumerate(lines, first):
@@ -720,43 +804,363 @@ def parse_host_lines(lines, path, check, first=1):
         for word in line.partition(b'#')[0].split():
             # Decoded as the system decodes arguments, so that a host in a
             # file and the same one on the command line are equal.
-            pattern = os.fsdecode(word)
             try:
-                check(pattern)
-            except PatternError as error:
+                patterns += read(os.fsdecode(word))
+            except (PatternError, GroupError) as error:
                 raise HostFileError(path, number, str(error)) from None
-            patterns.append(pattern)
     return patterns
 
 
-def _read_host_file(path, check):
+def _split_lines(octets):
+    """Yield the lines of *octets*, a binary file; one that is longer than a
+    line of hosts may be, in parts."""
+    # Text mode, because CR and CR LF end a line too.
+    with io.TextIOWrapper(octets, encoding='latin-1') as text:
+        for line in iter(lambda: text.readline(LINE_LIMIT + 1), ''):
+            yield line.encode('latin-1')
+
+
+def _file_lines(path):
+    """Yield the lines of the file *path*; raise HostFileError."""
     try:
-        # Text mode, because CR and CR LF end a line too.
-        with open(path, encoding='latin-1') as file:
-            return parse_host_lines(
-                (line.encode('latin-1') for line in iter(
-                    lambda: file.readline(LINE_LIMIT + 1), '')),
-                path, check)
+        yield from _split_lines(open(path, 'rb'))
     except OSError as error:
         raise HostFileError(path, None, 'cannot read hosts: '
                             + error.strerror + _hint(path)) from None
 
 
-def parse_host_arguments(arguments, expanding=True):
+GROUP_TIMEOUT = 60.0    # seconds that the program of a group may take
+GROUP_GRACE = 1.0       # seconds from SIGTERM to SIGKILL for it
+GROUP_OUTPUT = 8 << 20  # bytes that it may print
+GROUP_CHECK = .05       # seconds at most between two looks at it
+GROUP_DEPTH = 32        # groups that may name one another
+
+_has_group = re.compile(r'(?:\A|,)@').search
+_is_group_name = re.compile(r'[^/.:,\s\x00-\x1f\x7f-\x9f]'
+                            r'[^/:,\s\x00-\x1f\x7f-\x9f]*').fullmatch
+
+
+def group_directories():
+    """Return the directories of groups, a list: those of $CLASSH_GROUPS,
+    with colons between them, or else those of the user and the system.
+    Raise UsageError if one of the former is not absolute."""
+    given = os.environ.get('CLASSH_GROUPS')
+    if not given:
+        return [os.path.expanduser('~/.config/classh/groups'),
+                '/etc/classh/groups']
+    directories = list(filter(None, given.split(':')))
+    for directory in directories:
+        if not directory.startswith('/'):
+            raise UsageError('CLASSH_GROUPS: %s does not begin with a /'
+                             % _excerpt(directory))
+    return directories
+
+
+def _user_name(number):
+    import pwd                      # few runs need it
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return 'uid %d' % number
+
+
+def _check_private(path):
+    """Return what is wrong with *path*, a program or its directory, unless
+    only we or root may write to it; else ''.  Raise OSError."""
+    status = os.stat(path)
+    if status.st_uid not in (0, os.geteuid()):
+        return '%s belongs to another user, %s' % (path, _user_name(
+            status.st_uid))
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return '%s may be written by others: chmod go-w %s' % (
+            path, shlex.quote(path))
+    return ''
+
+
+class _GroupProgram:
+    """A program that prints the hosts of a group, while it runs."""
+
+    def __init__(self, argv):
+        # A session of its own: it cannot ask on the terminal, and what it
+        # starts can be ended with it.
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, bufsize=0, start_new_session=True)
+        self._pipes = self._process.stdout, self._process.stderr
+        self._texts = {pipe: bytearray() for pipe in self._pipes}
+
+    def run(self, check):
+        """Return what is wrong with it ('' if nothing), and what it has
+        written to stdout and to stderr, bytes.  Call check() all the time,
+        and end the program if that raises."""
+        try:
+            problem = self._read(check)
+            if not problem and self._process.wait():
+                problem = self._ending()
+            return (problem, *(bytes(self._texts[pipe])
+                               for pipe in self._pipes))
+        finally:
+            for pipe in self._pipes:
+                pipe.close()
+            if self._process.returncode is None:
+                self._end()
+
+    def _read(self, check):
+        """Read until the program has exited; return why not, or ''."""
+        deadline = time.monotonic() + GROUP_TIMEOUT
+        with selectors.DefaultSelector() as selector:
+            for pipe in self._pipes:
+                os.set_blocking(pipe.fileno(), False)
+                selector.register(pipe, selectors.EVENT_READ)
+            pause, exited = .001, False
+            # What it has started may hold the pipes: its exit is the end.
+            while not exited:
+                check()
+                if time.monotonic() > deadline:
+                    return 'has not ended within %g s' % GROUP_TIMEOUT
+                exited = self._has_exited()
+                for key, _ in selector.select(0 if exited else pause):
+                    if self._drain(key.fileobj):
+                        selector.unregister(key.fileobj)
+                if max(map(len, self._texts.values())) > GROUP_OUTPUT:
+                    return 'printed more than %d MB' % (GROUP_OUTPUT >> 20)
+                pause = min(2 * pause, GROUP_CHECK)
+        return ''
+
+    def _drain(self, pipe):
+        """Read what is in *pipe*; return whether it is at its end."""
+        text = self._texts[pipe]
+        while len(text) <= GROUP_OUTPUT:
+            chunk = pipe.read(1 << 16)      # None: not now
+            if not chunk:
+                return chunk is not None
+            text += chunk
+        return False
+
+    def _has_exited(self):
+        # Not reaped: the number of its process group stays its own.
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED
+                         | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _ending(self):
+        status = self._process.returncode
+        return ('exited with %d' % status if status >= 0
+                else 'was ended by ' + _signal_name(-status))
+
+    def _end(self):
+        """End the whole process group."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GROUP_GRACE
+        with contextlib.suppress(OSError):
+            while not self._has_exited() and time.monotonic() < deadline:
+                time.sleep(.01)
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GROUP_GRACE)
+
+
+@contextlib.contextmanager
+def _without_check():
+    yield lambda: None
+
+
+class HostGroups:
+    """The groups that @NAME and @NAME:ARG stand for: entries of directories.
+
+    An entry NAME that is a file holds hosts; one that is a program prints
+    them, with ARG as its argument.  A program is run once for each argument.
+
+    directories  where to look, in this order; None: group_directories()
+    warn         called with a line of text where a program that succeeds has
+                 something to say on its stderr; None: nobody wants to know
+    watching     returns a context manager around a program that runs; its
+                 value is called all the time and may raise, which ends the
+                 program: StopRequests.noting, say
+    """
+
+    def __init__(self, directories=None, warn=None, watching=_without_check):
+        self._directories = directories
+        self._warn = warn or (lambda text: None)
+        self._watching = watching
+        self._printed = {}          # group: what its program has printed
+
+    @property
+    def directories(self):
+        if self._directories is None:
+            self._directories = group_directories()
+        return self._directories
+
+    def names(self):
+        """Return the names of all groups, a sorted list.  Raise OSError."""
+        found = set()
+        for directory in self.directories:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found.update(name for name in os.listdir(directory)
+                             if _is_group_name(name) and os.path.isfile(
+                                 os.path.join(directory, name)))
+        return sorted(found, key=_natural_key)
+
+    def open(self, group):
+        """Return (lines, label, is a program) of *group*, '@NAME[:ARG]':
+        its lines as bytes, and what a message calls their source.  Raise
+        GroupError, or HostFileError for a file."""
+        name, colon, argument = group[1:].partition(':')
+        path, status = self._find(group, name)
+        if status.st_mode & 0o111:
+            label = 'output of %s' % ' '.join(filter(None, [path, argument]))
+            printed = self._run(group, path, [argument] if colon else [])
+            return _split_lines(io.BytesIO(printed)), label, True
+        if colon:
+            raise GroupError(group, '%s is a file of hosts, and %s no '
+                             'argument for it; a port is written at each host'
+                             % (path, _excerpt(':' + argument)))
+        return self._read_file(group, path), path, False
+
+    def _find(self, group, name):
+        """Return the path of the entry *name*, a file, and its status."""
+        if not _is_group_name(name):
+            raise GroupError(group, 'a group is written @NAME or @NAME:ARG'
+                             + ('; is it a file?  ./' + _shorten(group)
+                                if '/' in name else ''))
+        for directory in self.directories:
+            path = os.path.join(directory, name)
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                if os.path.islink(path):
+                    raise GroupError(group, _error_text(error)
+                                     + ', to which it links') from None
+                if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                    continue
+                raise GroupError(group, _error_text(error)) from None
+            if not stat.S_ISREG(status.st_mode):
+                raise GroupError(group, '%s is no regular file' % path)
+            return path, status
+        raise GroupError(group, 'no such group in %s%s' % (
+            ' or '.join(self.directories), self._near(name)))
+
+    def _near(self, name):
+        """Return a question for the groups that are called nearly *name*."""
+        import difflib              # few runs need it
+        try:
+            near = difflib.get_close_matches(name, self.names())
+        except OSError:
+            near = []
+        return '; is it %s?' % ' or '.join('@' + name for name in near) * bool(
+            near)
+
+    def _read_file(self, group, path):
+        lines = _file_lines(path)
+        first = next(lines, b'')
+        if first.startswith(b'#!'):
+            raise GroupError(group, '%s begins with #!, but is not '
+                             'executable: chmod +x %s'
+                             % (path, shlex.quote(path)))
+        return itertools.chain([first], lines)
+
+    def _run(self, group, path, arguments):
+        """Return what the program *path* prints for *group*, bytes."""
+        if group not in self._printed:
+            try:
+                for checked in path, os.path.dirname(path), (
+                        os.path.dirname(os.path.realpath(path))):
+                    problem = _check_private(checked)
+                    if problem:
+                        raise GroupError(group, problem)
+                with self._watching() as check:
+                    problem, printed, said = _GroupProgram(
+                        [path] + arguments).run(check)
+            except OSError as error:
+                raise GroupError(group, 'cannot run %s: %s%s' % (
+                    path, error.strerror, '; a file of hosts must not be '
+                    'executable' * (error.errno == errno.ENOEXEC))) from None
+            said = _shorten(said.decode('utf-8', 'surrogateescape')
+                            .strip().partition('\n')[0].rstrip())
+            if problem:
+                raise GroupError(group, ': '.join(filter(None, [
+                    '%s %s' % (path, problem), said])))
+            if said:
+                self._warn('%s: %s says: %s' % (group, path, said))
+            self._printed[group] = printed
+        return self._printed[group]
+
+
+def plain_patterns(items):
+    """Return *items*, patterns and Groups, as patterns alone, a list."""
+    return [pattern for item in items for pattern in (
+        item.patterns if isinstance(item, Group) else [item])]
+
+
+class _HostReader:
+    """Reads HOST arguments, which may name files and *groups*."""
+
+    def __init__(self, expanding, groups, may_be_empty):
+        """*may_be_empty*: the program of a group may print no host."""
+        self._check = pattern_reader(expanding)
+        self._groups = groups or HostGroups()
+        self._may_be_empty = may_be_empty
+        self._chain = []            # the groups that are being read
+        self._known = {}            # group: the Group
+
+    def read(self, argument):
+        """Return the patterns and Groups that *argument* names, a list."""
+        # Neither a bracket nor a group is a path.
+        if '/' in re.sub(r'\[[^][]*\]|(?:\A|,)@[^,]*', '', argument):
+            return parse_host_lines(_file_lines(argument), argument,
+                                    self._words)
+        return self._words(argument)
+
+    def _words(self, text):
+        """Return the patterns and Groups in *text*, with commas between."""
+        if not _has_group(text):
+            self._check(text)
+            return [text]
+        found = []
+        for name in _find_names(text):
+            if name.startswith('@'):
+                found.append(self._group(name))
+            else:
+                self._check(name)
+                found.append(name)
+        return found
+
+    def _group(self, name):
+        if name not in self._known:
+            if name in self._chain or len(self._chain) == GROUP_DEPTH:
+                raise GroupError(name, 'groups name one another without end: '
+                                 + _shorten(' '.join(self._chain + [name])))
+            lines, label, is_program = self._groups.open(name)
+            self._chain.append(name)
+            patterns = plain_patterns(parse_host_lines(lines, label,
+                                                       self._words))
+            self._chain.pop()
+            if is_program and not (patterns or self._may_be_empty):
+                raise GroupError(name, '%s is empty' % label)
+            self._known[name] = Group(name, patterns)
+        return self._known[name]
+
+
+def parse_host_arguments(arguments, expanding=True, groups=None):
     """Return the patterns in *arguments*, the HOSTs of a command line.
 
-    An argument with a '/' outside brackets is a file of hosts.  Every
-    pattern is checked: raise PatternError, or HostFileError for files.
+    An argument with a '/' outside brackets is a file of hosts, @NAME is one
+    of *groups*, a HostGroups (None: those of this user and of the system).
+    Every pattern is checked: raise PatternError, HostFileError for files,
+    GroupError for groups, one without hosts among them.
     """
-    check = pattern_reader(expanding)
-    patterns = []
-    for argument in arguments:
-        if '/' in re.sub(r'\[[^][]*\]', '', argument):
-            patterns += _read_host_file(argument, check)
-        else:
-            check(argument)
-            patterns.append(argument)
-    return patterns
+    reader = _HostReader(expanding, groups, False)
+    return plain_patterns(itertools.chain.from_iterable(map(
+        reader.read, arguments)))
+
+
+def parse_host_choice(arguments, expanding=True, groups=None):
+    """Return the patterns and Groups in *arguments*, a list for the *exclude*
+    or the *only* of a HostQueue.  They are as parse_host_arguments() takes
+    them, but a group may be without hosts."""
+    reader = _HostReader(expanding, groups, True)
+    return list(itertools.chain.from_iterable(map(reader.read, arguments)))
 
 
 # -- Results ----------------------------------------------------------------
@@ -4161,6 +4565,7 @@ class SSHJobMan(_HookSide):
     host_options     a function of a host that returns more of them, or None
     expand           False: a bracket in a host is no pattern
     exclude          hosts not to run, in the same forms as hosts
+    only             run none but these of them, likewise; None: all
     input            a file or descriptor, or None: every host gets its
                      bytes on stdin, at its own pace
     keep             False: .results stays empty, and memory flat
@@ -4204,7 +4609,7 @@ class SSHJobMan(_HookSide):
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
                  options=(), host_options=None, expand=True, exclude=(),
-                 input=None, keep=True, max_output=MAX_OUTPUT,
+                 only=None, input=None, keep=True, max_output=MAX_OUTPUT,
                  grace=KILL_GRACE, hooks=(), pace=None, deadline=None,
                  transport=Ssh, retries=None, logins=None, journal=None,
                  warn=None, clock=time.monotonic):
@@ -4218,7 +4623,7 @@ class SSHJobMan(_HookSide):
                 host_options=host_options, may_prompt=hooks.may_prompt)
         self._dispatcher = _Dispatcher(
             hosts if isinstance(hosts, HostQueue)
-            else HostQueue(hosts, expand, exclude), command,
+            else HostQueue(hosts, expand, exclude, only), command,
             transport=transport, hooks=hooks,
             admission=_Admission(fanout, LoginLimit(logins), rules),
             deadline=deadline,
@@ -7731,6 +8136,15 @@ class StopRequests:
         if signal.SIGHUP in self._before:
             self._note(signal.SIGHUP, None)
 
+    @contextlib.contextmanager
+    def noting(self):
+        """Note signals in this block, too, which may be in a with block of
+        this object; its value is check(), to be called all the time."""
+        with contextlib.ExitStack() as stack:
+            if not self._before:
+                stack.enter_context(self)
+            yield self.check
+
     def check(self):
         """Raise SignalExit if a signal has asked for an end."""
         if self.caught:
@@ -8033,11 +8447,15 @@ class StdinHosts:
     def _patterns(self, line):
         self._lines_taken += 1
         try:
-            return parse_host_lines([line], 'stdin', self._check,
+            return parse_host_lines([line], 'stdin', self._read_word,
                                     self._lines_taken)
         except HostFileError as error:
             self._complain('%s; line skipped' % error)
             return []
+
+    def _read_word(self, word):
+        self._check(word)
+        return [word]
 
     def close(self):
         self._paused = False
@@ -8162,11 +8580,13 @@ class RunJournal(Records):
             warn('%s: the last record was cut short, and is dropped'
                  % self.file.path)
 
-    def note_hosts(self, patterns, excluded, unlisted):
-        """Take note of the patterns of the run, and of those *excluded*;
-        *unlisted*: other hosts will come, from stdin."""
-        words = self._about['words'] + ['--exclude=' + pattern
-                                        for pattern in excluded]
+    def note_hosts(self, patterns, excluded, only, unlisted):
+        """Take note of the patterns of the run, and of those *excluded* and
+        *only* to be run; *unlisted*: other hosts will come, from stdin."""
+        words = self._about['words'] + [
+            '--%s=%s' % (name, pattern)
+            for name, choice in (('exclude', excluded), ('only', only))
+            for pattern in plain_patterns(choice)]
         self._about = {'patterns': ' '.join(patterns), 'unlisted': unlisted,
                        'words': ' '.join(map(shlex.quote, words))}
 
@@ -8238,10 +8658,14 @@ class RunJournal(Records):
             self.file.path, ', '.join(counts)), *self.lines(False, False)]
 
 
-def _tell_idle_exclusions(hosts, say):
-    idle = hosts.idle_exclusions()
-    if idle:
-        say('-x excludes none of these hosts: %s' % _excerpt(','.join(idle)))
+def _tell_idle_names(hosts, say):
+    """Tell what -x and --only name and none of *hosts* matches."""
+    for words, idle in (
+            ('-x excludes none of these hosts: %s', hosts.idle_exclusions()),
+            ('--only names none of these hosts: %s',
+             hosts.idle_selections())):
+        if idle:
+            say(words % _excerpt(','.join(idle)))
 
 
 class _Leftovers:
@@ -8493,7 +8917,7 @@ class Run:
                 warn=self.warn) as self._manager:
             try:
                 self._guard(self._open)
-                # At once, to say soon which exclusions are idle.
+                # At once, to say soon which -x and --only are idle.
                 self._guard(self._turn, 0)
                 while not self._manager.done and not self._sinks_overdue():
                     self._guard(self._turn)
@@ -8593,7 +9017,7 @@ class Run:
             self._stdin_hosts.resume()
             if self._manager.stopping:
                 self._stdin_hosts.close()
-        self._check_exclusions()
+        self._check_idle_names()
         if self._stops.status_wanted:
             self._stops.status_wanted = False
             self._print_status()
@@ -8621,11 +9045,12 @@ class Run:
         if self._out.reader_left:
             self._stops.reader_left = True
 
-    def _check_exclusions(self):
-        """When all hosts were taken, tell which -x excluded none of them."""
+    def _check_idle_names(self):
+        """When all hosts were taken, tell which names of -x and --only
+        none of them matched."""
         if self._hosts is not None and self._hosts.exhausted and not (
                 self._stdin_hosts and not self._stdin_hosts.ended):
-            _tell_idle_exclusions(self._hosts, self.warn)
+            _tell_idle_names(self._hosts, self.warn)
             self._hosts = None
 
     def _on_enter(self):
@@ -8675,7 +9100,7 @@ class Run:
                 or self._manager.input_lost or self._early_end.told):
             line = self._left.line('tried' if refusal else 'started',
                                    self._tally.total)
-            self._check_exclusions()
+            self._check_idle_names()
             if line:
                 self._err.print_line(line)
             if self._early_end.told and self._left.may_come:
@@ -8785,7 +9210,8 @@ class Shell:
         'hosts':   ('', 'show which hosts are selected, and which are not'),
         'local':   ('COMMAND', 'run a command on this machine'),
         'not':     ('HOSTS', 'select no longer these'),
-        'only':    ('HOSTS', 'select these, names, patterns or with * and ?'),
+        'only':    ('HOSTS', 'select these: names, patterns, @GROUP, or with '
+                    '* and ?'),
         'quit':    ('', 'leave; so do exit, quit, logout and Ctrl-D'),
         'retry':   ('', 'run the last command again where it failed'),
         'same':    ('[HOSTS]', 'show the last results, each answer once'),
@@ -8880,6 +9306,10 @@ class Shell:
             self._say('classh: %s' % _error_text(error))
             self.status = 2
             leave = False
+        except SignalExit as stopped:       # while a group was asked for
+            self._say('')
+            self.status = 128 + stopped.args[0]
+            leave = False
         return leave or bool(self.status) and self._options.errexit
 
     def _built_in(self, line):
@@ -8909,27 +9339,40 @@ class Shell:
             if result.cause == 'timeout'])
         return self._out.reader_left
 
+    def _group_words(self, text):
+        """Return the groups, as they are typed, if *text* begins one."""
+        if text.startswith('@'):
+            with contextlib.suppress(ClasshError, OSError):
+                return ['@' + name for name in self._groups().names()]
+        return []
+
     def complete(self, text, state):
         import readline
         begin = readline.get_begidx()
         if begin == 0 and text.startswith('%'):
             names = ['%' + name for name in self._BUILT_INS]
         else:
-            names = self._hosts
+            names = self._hosts + self._group_words(text)
         found = [name + ' ' for name in names if name.startswith(text)]
         return found[state] if state < len(found) else None
+
+    def _groups(self):
+        return HostGroups(None, lambda text: self._say('classh: ' + text),
+                          self._stops.noting)
 
     def _select(self, text, among):
         """Return the hosts *among* that the patterns in *text* match."""
         import fnmatch
+        groups = self._groups()     # anew: they may have changed
         wanted = set()
         for word in text.split():
-            if '*' in word or '?' in word:
+            if '@' not in word and ('*' in word or '?' in word):
                 # In a wildcard [1-20] would be one character: 0, 1 or 2.
                 matched = fnmatch.filter(self._hosts,
                                          word.replace('[', '[[]'))
             else:
-                named = HostSet([word])
+                named = HostSet(plain_patterns(parse_host_choice(
+                    [word], groups=groups)))
                 matched = [host for host in self._hosts if host in named]
             if not matched:
                 raise UsageError('not one of the hosts: %s' % word)
@@ -9062,6 +9505,7 @@ EXAMPLES
 
 
 CONFIRM_SHOWN = 2000    # characters of the hosts in the question of --confirm
+FOLDED_LIMIT = 10 ** 6  # hosts that --fold holds
 
 # What an option is without its value, which is optional.
 _OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-',
@@ -9121,7 +9565,7 @@ def _make_parser():
               '       classh --list | --shell [options] HOST...',
         description='Run COMMAND on every HOST at once, through ssh.  HOST '
                     'is a name, user@name:port,\na pattern as web[01-40], '
-                    'a file of them as ./hosts, or - for stdin.',
+                    'a file of them as ./hosts, @GROUP, or - for stdin.',
         epilog=_EPILOG,
         formatter_class=lambda prog: _HelpFormatter(
             prog, max_help_position=33, width=79))
@@ -9129,10 +9573,14 @@ def _make_parser():
     hosts = parser.add_argument_group('which hosts')
     hosts.add_argument('-x', '--exclude', metavar='HOSTS', action='append',
                        default=[], help='not these; as HOST; repeatable')
+    hosts.add_argument('--only', metavar='HOSTS', action='append', default=[],
+                       help='none but these of them; as HOST; repeatable')
     hosts.add_argument('--noexpand', action='store_true',
                        help='a bracket is a bracket, not a pattern')
     hosts.add_argument('--list', action='store_true',
-                       help='print the hosts and run nothing')
+                       help='print the hosts and run nothing; @: the groups')
+    hosts.add_argument('--fold', action='store_true',
+                       help='with --list: one pattern')
 
     run = parser.add_argument_group('how to run')
     run.add_argument('-f', '--fanout', '-p', '--par', metavar='N',
@@ -9373,6 +9821,7 @@ def _check_needs(options):
             (options.no_prefix, options.stream, '--no-prefix: -P'),
             (options.errexit, options.shell, '--errexit: --shell'),
             (options.again, options.resume, '--again: --resume'),
+            (options.fold, options.list, '--fold: --list'),
             (options.no_mask, options.gather or options.diff or options.shell,
              '--no-mask: -b')):
         if given and not needed:
@@ -9381,32 +9830,37 @@ def _check_needs(options):
         raise UsageError('--sudo= needs a user')
 
 
-def _host_queue(options, operands, journal):
-    """Return the HostQueue of the *operands*, whose '-' is for
-    StdinHosts; *journal* is a RunJournal or None."""
-    if '-' in options.exclude:
-        raise UsageError('-x cannot come from stdin')
+def _host_queue(options, operands, groups, journal):
+    """Return the HostQueue of the *operands*, whose '-' is for StdinHosts,
+    with the *groups* that they name; *journal* is a RunJournal or None."""
+    given = [name for name, choice in (('-x', options.exclude),
+                                       ('--only', options.only)) if choice]
+    if '-' in options.exclude + options.only:
+        raise UsageError('%s cannot come from stdin' % ' and '.join(given))
     expanding = not options.noexpand
     named = [host for host in operands if host != '-']
-    patterns = parse_host_arguments(named, expanding)
-    excluded = parse_host_arguments(options.exclude, expanding)
+    patterns = parse_host_arguments(named, expanding, groups)
+    excluded, only = (parse_host_choice(choice, expanding, groups)
+                      for choice in (options.exclude, options.only))
     if journal:
-        journal.note_hosts(patterns, excluded, named != operands)
+        journal.note_hosts(patterns, excluded, only, named != operands)
     # An iterator is not checked again.
     hosts = HostQueue(iter(patterns), expanding, excluded,
+                      only if options.only else None,
                       journal.skip if journal and options.resume else None)
     first = next(hosts, None)
     if first is not None:
         hosts.put_back(first)
     elif named == operands and not (journal and journal.passed_over):
-        raise UsageError('no hosts')
+        raise UsageError('no hosts' + ' are left by ' * bool(given)
+                         + ' and '.join(given))
     return hosts
 
 
-# Options that are not recorded in a journal, but for --exclude as typed: its
-# patterns are.
-_NOT_RECORDED = {'journal', 'resume', 'again', 'exclude', 'list', 'shell',
-                 'errexit', 'help', 'version'}
+# Options that are not recorded in a journal, but for --exclude and --only as
+# typed: their patterns are.
+_NOT_RECORDED = {'journal', 'resume', 'again', 'exclude', 'only', 'list',
+                 'fold', 'shell', 'errexit', 'help', 'version'}
 # Those that choose a view: where one is typed, none of a journal's counts.
 _VIEW_WORDS = {'--gather', '--diff', '--no-mask', '--bad', '--progress',
                '--stream', '--no-prefix', '--json=-', '--quiet'}
@@ -9454,8 +9908,10 @@ def _resume(journal, options, operands, words):
         raise UsageError('%s: of its options, %s' % (journal.path,
                                                      error)) from None
     options.exclude += typed.exclude
+    options.only = typed.only or options.only
     options.resume, options.again = typed.resume, typed.again
-    words = [word for word in words if not word.startswith('--exclude=')]
+    words = [word for word in words
+             if not word.startswith(('--exclude=', '--only='))]
     if not operands:
         operands = [journal.command]
     journal.check_command(operands[0])
@@ -9579,23 +10035,55 @@ def _warn_of_files(words, warn):
                      % (name, name))
 
 
-def _print_hosts(hosts, stdin_hosts, out):
-    """Print the HostQueue *hosts*, and the *stdin_hosts*."""
+def _listed_hosts(hosts, stdin_hosts):
+    """Yield the HostQueue *hosts*, and the *stdin_hosts* as they arrive;
+    None before a wait."""
     ready = select.poll()
     ready.register(0, select.POLLIN)
-    while not out.error:
+    while True:
         host = hosts.take()
-        if host is not None:
-            # Byte for byte as it came, but escaped on a terminal.
-            out.write(out.escape(os.fsencode(host).decode(
-                'utf-8', 'surrogateescape')) + '\n', flush=False)
-            continue
-        out.write('')
-        if hosts.exhausted:
+        yield host
+        if host is None and hosts.exhausted:
             if not stdin_hosts or stdin_hosts.ended:
-                break
+                return
             ready.poll()
             hosts.add(stdin_hosts.take(0))
+
+
+def _print_host(host, out):
+    # Byte for byte as it came, but escaped on a terminal.
+    out.write(out.escape(os.fsencode(host).decode(
+        'utf-8', 'surrogateescape')) + '\n', flush=False)
+
+
+def _print_hosts(hosts, folding, out):
+    """Print the *hosts*, which _listed_hosts() yields; if *folding*, as one
+    pattern at their end."""
+    found = set()
+    for host in hosts:
+        if out.error:
+            break
+        if host is None:
+            out.write('')
+        elif not folding:
+            _print_host(host, out)
+        elif len(found) == FOLDED_LIMIT:
+            raise UsageError('--fold of more than %d hosts' % FOLDED_LIMIT)
+        else:
+            found.add(host)
+    if found:
+        _print_host(fold(found), out)
+    out.write('')
+
+
+def _print_groups(groups, out):
+    """Print the names of the *groups*."""
+    names = groups.names()
+    if not names:
+        raise UsageError('no groups in ' + ' or '.join(groups.directories))
+    for name in names:
+        _print_host('@' + name, out)
+    out.write('')
 
 
 def _command_place(argv):
@@ -9640,7 +10128,7 @@ def _asking_for_quotes(argv):
     """Add the question whether COMMAND is quoted to what is raised."""
     try:
         yield
-    except (UsageError, PatternError, HostFileError) as error:
+    except (UsageError, PatternError, HostFileError, GroupError) as error:
         raise UsageError('%s%s' % (error, _quoting_question(argv))) from None
 
 
@@ -9668,14 +10156,18 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
             raise UsageError('no command; see classh -h')
     stdin_hosts = StdinHosts(pattern_reader(not options.noexpand),
                              run.complain) if '-' in operands else None
+    groups = HostGroups(None, run.warn, stops.noting)
+    if options.list and operands == ['@']:
+        _print_groups(groups, out)
+        return 0
     with _asking_for_quotes(argv):
         _check_conflicts(options, stdin_hosts is not None)
-        hosts = _host_queue(options, operands, journal)
+        hosts = _host_queue(options, operands, groups, journal)
     if not options.resume:          # most of them were not typed
-        _warn_of_files(operands + options.exclude, run.warn)
+        _warn_of_files(operands + options.exclude + options.only, run.warn)
     if options.list:
-        _print_hosts(hosts, stdin_hosts, out)
-        _tell_idle_exclusions(hosts, run.warn)
+        _print_hosts(_listed_hosts(hosts, stdin_hosts), options.fold, out)
+        _tell_idle_names(hosts, run.warn)
         return int(run.had_errors)
     options.ssh = _ssh_words(options)
     _check_needs(options)
@@ -9699,7 +10191,7 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
         with SharedConnections(options.ssh) as connections:
             shell = Shell(options, hosts, out, err, hooks, stops,
                           connections)
-            _tell_idle_exclusions(hosts, run.warn)
+            _tell_idle_names(hosts, run.warn)
             return shell.run()
 
 

@@ -315,7 +315,7 @@ class LineTest(HostileTest):
                 classh.PatternError(text, text, '')),
             'parse_host_lines': lambda text: classh.parse_host_lines(
                 [text.encode('utf-8', 'surrogateescape')], 'x',
-                classh.expand),
+                lambda word: [classh.expand(word)]),
             'parse_host_arguments': lambda text: classh.parse_host_arguments(
                 [text.replace('/', '')]),
             'ssh_argv': lambda text: classh.ssh_argv(text, 'x'),

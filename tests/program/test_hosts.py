@@ -1,10 +1,13 @@
 """Hosts on the command line: where they come from, and --list."""
 
+import io
 import os
 import signal
+from unittest import mock
 
 from lib import (FAKE_SSH, Command, TestCase, WorkTest, fake_argv, read_log,
                  run_classh, wait_until)
+import classh
 
 
 class ListTest(TestCase):
@@ -42,6 +45,39 @@ class ListTest(TestCase):
             stdout='web1\n', stderr=told % 'web2')
         run_classh('--ssh', FAKE_SSH, '--shell', '-q', hosts, '-x', 'b',
                    stdin='true\n').check(stderr=told % 'b')
+
+    def test_selection_that_matches_no_host_is_told(self):
+        self.assertEqual(self.listed('web[1-6]', 'db1', '--only',
+                                     'db[1],web[5-6]', '--only=web1'),
+                         ['web1', 'web5', 'web6', 'db1'])
+        told = 'classh: --only names none of these hosts: %s\n'
+        run_classh('--list', 'a', 'b', '--only', 'a,c', '--only', 'd').check(
+            stdout='a\n', stderr=told % "'c,d'")
+        run_classh('--list', '--only', 'web1,c', '-', stdin='b\nweb1\n').check(
+            stdout='web1\n', stderr=told % "'c'")
+        run_classh('--list', 'a', '--only', 'c').check(
+            2, '', 'classh: no hosts are left by --only\n')
+        run_classh('--list', 'a', '--only', 'a', '-x', 'a').check(
+            2, '', 'classh: no hosts are left by -x and --only\n')
+        run_classh('--list', 'a', '--only', '-').check(
+            2, '', 'classh: --only cannot come from stdin\n')
+        run_classh('--list', 'web[1-100000000]', '--only', 'web7,web3').check(
+            stdout='web3\nweb7\n')
+
+    def test_list_may_be_folded(self):
+        def folded(*args, **options):
+            return run_classh('--list', '--fold', *args, **options)
+        folded('web[2-3]', 'db1', 'web1', 'u@web2:22').check(
+            stdout='db1,u@web2:22,web[1-3]\n')
+        folded('web9', '-', '-x', 'b', stdin=b'web8\nod\xff\nb\n').check(
+            stdout='od\udcff,web[8-9]\n')
+        folded('-', stdin='').check()
+        with mock.patch('classh.FOLDED_LIMIT', 3), \
+                self.assertRaisesRegex(classh.UsageError, 'more than 3'):
+            classh._print_hosts(iter('abcd'), True,
+                                classh.Console(io.StringIO()))
+        run_classh('--fold', 'true', 'a').check(
+            2, '', 'classh: --fold needs --list\n')
 
     def test_exclusion_that_excludes_no_host_is_told_before_they_end(self):
         with Command(fake_argv('-x', 'web3', 'true', 'slow1')) as command:

@@ -453,6 +453,22 @@ class InterruptTest(ShellTest):
         self.assertIn('3 of 5 not started: h[3-5]', shown)
         self.assertEqual(len(self.lines('begun')), 2)
 
+    def test_ctrl_c_ends_the_program_of_a_group_alone(self):
+        os.mkdir(self.path('groups'), 0o755)
+        self.program('groups/slow', 'touch begun; exec sleep 60')
+        self.write('groups/fast', 'h[2-9]')
+        shell = self.shell('h[1-3]', CLASSH_GROUPS=self.path('groups'))
+        shell.type('%only @slow\n')
+        wait_until(lambda: os.path.exists(self.path('begun')))
+        shell.type('\x03')
+        shell.expect('classh 3> ')
+        self.gone(shell)
+        shell.type('%only @fa\t\n')         # completed
+        shell.expect('classh 2> ')
+        shell.type('\x04')
+        shell.finish().check(130, stdout=None)
+        self.assertNotIn('Traceback', shell.shown)
+
     def test_second_ctrl_c_kills_what_is_slow_to_end(self):
         # With a grace of an hour, only the second Ctrl-C ends the job.
         self.starter = [sys.executable, '-c', 'import sys, classh; '

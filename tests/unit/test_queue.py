@@ -1,4 +1,4 @@
-"""HostQueue: order, duplicates, what is excluded, put back and delayed."""
+"""HostQueue: order, duplicates, what is left out, put back and delayed."""
 
 import itertools
 import unittest
@@ -75,6 +75,40 @@ class OrderTest(unittest.TestCase):
                  ['n7', 'n07', 'n007', 'n0', 'n10', 'n', 'n1n23',
                   'n%d' % 10 ** 17, 'n%d' % 10 ** 18, 'n-7', 'n7.'])):
             self.assertEqual(list(HostQueue(hosts, exclude=exclude)), spared)
+
+    def test_only_those_named_are_taken_in_the_order_of_the_hosts(self):
+        for only, taken, idle in (
+                ('b,a[2-4],x', ['a2', 'a3', 'b'], ['x']),
+                (['a3', 'a1'], ['a1', 'a3'], []),
+                ('a[2-999999999]', ['a2', 'a3'], []),
+                ([], [], []), ('', [], [''])):
+            queue = HostQueue('a[1-3],b,a1', exclude=(), only=only)
+            self.assertEqual(list(queue), taken)
+            self.assertEqual(queue.idle_selections(), idle)
+        queue = HostQueue('a[1],b', expand=False, only='a[1],a1')
+        self.assertEqual(list(queue), ['a[1]'])
+        self.assertEqual(queue.idle_selections(), ['a1'])
+
+    def test_only_and_exclude_are_each_of_the_hosts_given(self):
+        queue = HostQueue('a[1-6]', exclude='a[2,6],b', only='a[1-3],c')
+        self.assertEqual(list(queue), ['a1', 'a3'])
+        self.assertEqual(queue.idle_exclusions(), ['b'])
+        self.assertEqual(queue.idle_selections(), ['c'])
+
+    def test_few_of_a_huge_pattern_are_found_without_making_all(self):
+        for hosts, only, taken in (
+                ('n[1-999999999999999999]', 'n7,n07,n3,m',
+                 ['n3', 'n7']),
+                ('[b,a]n[00-99999999/7][y,x]', 'an07x,bn14x,an7x,an07y,an0x',
+                 ['bn14x', 'an07y', 'an07x']),
+                ('x,n[1-99999999]n[1-99999999],n5', 'n5n2,n5,n4n9,x',
+                 ['x', 'n4n9', 'n5n2', 'n5']),
+                ('[5,1-99999999]', '1,5,4', ['5', '1', '4'])):
+            self.assertEqual(list(HostQueue(hosts, only=only)), taken)
+        queue = HostQueue('n[1-999999999]', only='n[2-999999999]')
+        self.assertEqual(first(2, queue), ['n2', 'n3'])
+        with self.assertRaises(PatternError):
+            HostQueue(['a', 'b['], only='a')
 
     def test_exclude_may_name_some_hosts_twice(self):
         with mock.patch('classh.EXPANSION_LIMIT', 4):
