@@ -10077,13 +10077,14 @@ def _print_hosts(hosts, folding, out):
 
 
 def _print_groups(groups, out):
-    """Print the names of the *groups*."""
+    """Print the names of the *groups*; return the exit status."""
     names = groups.names()
     if not names:
         raise UsageError('no groups in ' + ' or '.join(groups.directories))
     for name in names:
         _print_host('@' + name, out)
     out.write('')
+    return 0
 
 
 def _command_place(argv):
@@ -10158,8 +10159,7 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
                              run.complain) if '-' in operands else None
     groups = HostGroups(None, run.warn, stops.noting)
     if options.list and operands == ['@']:
-        _print_groups(groups, out)
-        return 0
+        return _print_groups(groups, out)
     with _asking_for_quotes(argv):
         _check_conflicts(options, stdin_hosts is not None)
         hosts = _host_queue(options, operands, groups, journal)
