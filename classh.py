@@ -2100,14 +2100,14 @@ def host_parts(host):
 
 def ssh_argv(host, command, *, ssh=('ssh',), user=None,
              connect_timeout=CONNECT_TIMEOUT, options=(), may_prompt=False,
-             log=None):
+             log=None, log_level='DEBUG1'):
     """Return the argument list that runs *command* on *host*.
 
     *host* is [user@]name[:port], [user@][v6]:port or a v6 address; its
     user goes before *user*.  *ssh* is a list, *options* an iterable of
     'KEY=VALUE' for ssh's -o; *connect_timeout* is in whole seconds, and 0
     leaves it to ssh_config.  If *may_prompt*, ssh may ask for a password,
-    once.  *log* is the file that ssh logs to, or None.
+    once.  *log* is the file that ssh logs to, by *log_level*, or None.
 
     >>> ssh_argv('web1:2222', 'date', options=['Compression=yes'])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -2141,7 +2141,7 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
         argv += ['-o', 'ConnectTimeout=%d' % connect_timeout]
     argv += ['-o', 'ForwardX11=no', '-o', 'ForwardAgent=no']
     if log is not None:
-        argv += ['-E', log, '-o', 'LogLevel=DEBUG1']
+        argv += ['-E', log, '-o', 'LogLevel=' + log_level]
     return argv + ['--', host, command]
 
 
@@ -2313,6 +2313,7 @@ class _SshLog:
     def lose(self, error):
         """The log cannot be read on: it tells nothing for certain."""
         self.opened = False
+        self.remove()
 
     def remove(self):
         """Remove the FIFO: whoever writes to it has it open by now."""
@@ -2320,6 +2321,12 @@ class _SshLog:
             self._removed = True
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
+
+    @property
+    def is_untouched(self):
+        """Whether no ssh has opened it: ssh does when it is through with its
+        options, and before it connects."""
+        return not self.opened and os.path.lexists(self.path)
 
     @property
     def is_whole(self):
@@ -2356,11 +2363,23 @@ def _message_cause(text):
                  if expression.search(text)), None)
 
 
+def _parse_settings(text):
+    """Return, from what an ssh -G prints, its LogLevel and whether it shares
+    a connection; None if it is no OpenSSH that takes -E and -G."""
+    level = re.search(r'^loglevel (\w+)', text, re.MULTILINE)
+    if level:
+        return level.group(1), bool(re.search(r'^controlpath ', text,
+                                              re.MULTILINE))
+    # Bad options: as they are, no job will get through them either.
+    return ('INFO', False) if _message_cause(text) == 'config' else None
+
+
 @functools.lru_cache(maxsize=64)
-def _probe_log_level(argv, host):
-    """Return the LogLevel that ssh_config sets for *host*; None if *argv*,
-    without the command, is no OpenSSH that takes -E and -G."""
+def _probe_ssh(argv, host):
+    """Return the _parse_settings() of *argv*, without the command, for
+    *host*."""
     settings = b''
+    log = '/dev/stdout' if os.path.exists('/dev/stdout') else os.devnull
     with contextlib.ExitStack() as held:
         # Popen's own pipe would leak where there is no room for the others
         # (before Python 3.11).
@@ -2371,8 +2390,8 @@ def _probe_log_level(argv, host):
             held.callback(os.close, reader)
             held.callback(os.close, writer)
             process = subprocess.Popen(
-                [*argv, '-E', os.devnull, '-G', '--', host], stdin=null,
-                stdout=writer, stderr=null, start_new_session=True)
+                [*argv, '-E', log, '-G', '--', host], stdin=null,
+                stdout=writer, stderr=writer, start_new_session=True)
         except (OSError, ValueError):
             return None
         os.set_blocking(reader, False)
@@ -2388,8 +2407,7 @@ def _probe_log_level(argv, host):
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    found = re.search(rb'^loglevel (\w+)', settings, re.MULTILINE)
-    return found and found.group(1).decode()
+    return _parse_settings(settings.decode('utf-8', 'replace'))
 
 
 def _make_directory(fits=lambda place: True):
@@ -2458,6 +2476,7 @@ class Ssh(Transport):
         self._owner = None          # the pid of the process that made it
         self._numbers = itertools.count()
         self.log_level = None       # as ssh_config has it
+        self._shares = False        # a connection, by ControlPath
 
     def open(self, host):
         if self._is_open:
@@ -2465,10 +2484,10 @@ class Ssh(Transport):
         self._is_open = True
         if self._sets_log_level():
             return
-        self.log_level = _probe_log_level(
-            tuple(self.argv(host, '')[:-3]), host)
-        if self.log_level is None:
+        probed = _probe_ssh(tuple(self.argv(host, '')[:-3]), host)
+        if probed is None:
             return
+        self.log_level, self._shares = probed
         self._directory = _make_directory()
         self._owner = os.getpid()
 
@@ -2488,6 +2507,9 @@ class Ssh(Transport):
         return ssh_argv(
             host, command, ssh=self._words,
             options=(*self._options, *self._host_options(host)), log=log,
+            # Only there ssh tells how a command over a connection that is
+            # shared has ended.  A new connection logs twice as much.
+            log_level='DEBUG2' if self._shares else 'DEBUG1',
             **self._settings)
 
     def environment(self, host):
@@ -2521,7 +2543,8 @@ class Ssh(Transport):
         if not log.logged_in:
             return self._not_started(text, job)
         if re.search(r'^debug1: (client_input_channel_req: .* rtype '
-                     r'exit-status |Exit status 255$)', text, re.MULTILINE):
+                     r'exit-status |Exit status 255$)|^debug2: Received exit '
+                     r'status from master 255$', text, re.MULTILINE):
             return 'error', 'exit-255', 'yes', ''
         if re.search(r'^debug1: client_input_channel_req: .* rtype '
                      r'exit-signal ', text, re.MULTILINE):
@@ -2530,10 +2553,10 @@ class Ssh(Transport):
         if not log.sent or log.refused:
             return 'ssh', 'no-session', 'no', CAUSES['no-session']
         if re.search('^debug1: mux_client_request_session: ', text,
-                     re.MULTILINE) and (
-                         'Control master terminated unexpectedly' not in text):
-            # ssh does not say there whether the command ended with 255.
-            return 'ssh', 'ssh', 'unknown', CAUSES['ssh']
+                     re.MULTILINE):
+            # ssh does not tell these apart there.
+            return ('ssh', 'ssh', 'unknown', 'connection lost, or the command '
+                    + CAUSES['signal'])
         return ('ssh', 'lost', 'unknown',
                 CAUSES['lost'] + ' while the command ran')
 
@@ -2559,7 +2582,10 @@ class Ssh(Transport):
             return explain_exit(job)
         cause = _message_cause(errors) or 'ssh'
         ran = 'unknown'
-        if (cause in _MAY_RETRY or cause in ('unresolved', 'config')) and (
+        if cause == 'config':
+            if job.log and job.log.is_untouched and not job.output.head(1):
+                ran = 'no'
+        elif (cause in _MAY_RETRY or cause == 'unresolved') and (
                 self._is_all_of_ssh(job, errors)):
             ran = 'no'
         return 'ssh', cause, ran, CAUSES[cause]

@@ -82,7 +82,9 @@ FAILURES = [
     for text in ('Exceeded MaxStartups', 'Not allowed at this time')] + [
     # ssh got no further than its options: it opened no log.
     ('echo "h: line 1: Bad configuration option: x" >&2; exit 255',
-     ('ssh', 'config', 'unknown'), None),
+     ('ssh', 'config', 'no'), ('ssh', 'config', 'unknown')),
+    ('session; echo "h: line 1: Bad configuration option: x" >&2; exit 255',
+     ('ssh', 'lost', 'unknown'), ('ssh', 'config', 'unknown')),
     # The ssh of a jump host keeps no log.
     ('echo "channel 0: open failed: connect failed: x" >&2; fail "Connection '
      'closed by UNKNOWN port 65535"', ('ssh', 'jump', 'no'),
@@ -98,8 +100,8 @@ class CauseTest(EngineTest):
         command = 'case $TARGET in\n%s\nesac' % '\n'.join(
             '%s) %s ;;' % item for item in hosts.items())
         with mock.patch.dict(os.environ, FAKE_SSH_LEVEL=level):
-            classh._probe_log_level.cache_clear()
-            self.addCleanup(classh._probe_log_level.cache_clear)
+            classh._probe_ssh.cache_clear()
+            self.addCleanup(classh._probe_ssh.cache_clear)
             options.setdefault('retries', 0)
             with self.manager(list(hosts), command, ssh=LOGGING_SSH, fanout=8,
                               **options) as job:
@@ -250,7 +252,7 @@ class RetryTest(WorkTest, EngineTest):
         starts = self.path('starts')
         with mock.patch.dict(os.environ, FAKE_SSH_STARTS=starts), mock.patch(
                 'classh.Retries.wait', self.soon(classh.Retries.wait)):
-            classh._probe_log_level.cache_clear()
+            classh._probe_ssh.cache_clear()
             with SSHJobMan(hosts, script, ssh=LOGGING_SSH, fanout=100,
                            retries=3, timeout=8) as job:
                 job.wait()

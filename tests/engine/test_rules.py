@@ -18,7 +18,7 @@ class RetryTest(WorkTest, EngineTest):
 
     def setUp(self):
         super().setUp()
-        classh._probe_log_level.cache_clear()
+        classh._probe_ssh.cache_clear()
         patch = mock.patch('classh.Retries.wait', self.soon)
         patch.start()
         self.addCleanup(patch.stop)

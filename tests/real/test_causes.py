@@ -130,14 +130,30 @@ class CauseTest(WorkTest, TestCase):
         self.check('ssh', 'refused', 'no', ('ssh', 'refused', 'unknown'),
                    'true', options=['ProxyJump=127.0.0.1:%d' % port])
 
+    def test_options_that_ssh_does_not_know(self):
+        # Of the command line, on stderr, and of a file, in the log.
+        config = self.write('config', 'NoSuchOption yes\n')
+        for ssh, *options in ((sshd().ssh, 'NoSuchOption=yes'),
+                              ('ssh -F ' + config,)):
+            with SSHJobMan('127.0.0.1', 'true', ssh=ssh,
+                           options=options) as job:
+                result, = job
+            self.assertEqual(
+                (result.outcome, result.cause, result.ran),
+                ('ssh', 'config', 'no'), result)
+            self.assertIn('Bad configuration option', result.stderr)
+
     def test_shared_connection(self):
         shared = ['ControlMaster=auto', 'ControlPersist=yes',
                   'ControlPath=%s' % self.path('socket')]
         try:
-            for command, told in (('true', ('ok', '', 'yes')),
-                                  ('exit 7', ('error', '', 'yes')),
-                                  ('exit 255', ('ssh', 'ssh', 'unknown'))):
-                self.check(*told, told, command, options=shared)
+            unknown = ('ssh', 'ssh', 'unknown')
+            for command, told, without in (
+                    ('true', ('ok', '', 'yes'), None),
+                    ('exit 7', ('error', '', 'yes'), None),
+                    ('exit 255', ('error', 'exit-255', 'yes'), unknown),
+                    ('kill -9 $$', unknown, unknown)):
+                self.check(*told, without or told, command, options=shared)
         finally:
             Command(['ssh', '-F', sshd().config, '-o', shared[2], '-O',
                      'exit', '127.0.0.1']).finish()
