@@ -8132,12 +8132,14 @@ class StopRequests:
 
     def begin_run(self, seconds):
         """A run begins that may take *seconds*; 0 or less: as long as it
-        takes.  What kept an earlier one from its end is over."""
-        self.faults = 0
-        self.overdue = False
-        self._deadline = time.monotonic() + seconds if seconds > 0 else None
+        takes."""
+        if seconds > 0:
+            self._deadline = time.monotonic() + seconds
 
     def end_run(self):
+        """Forget what was asked of that run alone."""
+        self.faults = 0
+        self.overdue = False
         self._deadline = None
 
     def time_left(self):
@@ -8768,17 +8770,19 @@ class _EarlyEnd:
         self._deadline = options.deadline
         self._left = left
         self._stops = stops
+        self._overdue = False
         self.told = False           # see news()
 
     def cost(self, manager, ended):
         """Return whether a limit that came has left hosts, or ended jobs, of
         which *ended* says whether there are any."""
-        return ((manager.stopped_by is not None or self._stops.overdue)
+        return ((manager.stopped_by is not None or self._overdue)
                 and bool(ended or self._left))
 
     def news(self, manager):
         """Return which limit ends the run, a line to be told, once; ''."""
-        ends_running = self._stops.overdue or (
+        self._overdue = self._stops.overdue
+        ends_running = self._overdue or (
             manager.stopped_by and manager.stopped_by.ends_running)
         if self.told or not self.cost(manager,
                                        ends_running and manager.running):
@@ -8951,13 +8955,13 @@ class Run:
                 self._guard(self._poll, 0)
             finally:
                 self._sinks.close(self._stops.level)
-                self._stops.end_run()
                 for opened in self._opened:
                     opened.close()
                 self._close_views()
             self._print_summary()
             for view in self._views:
                 view.ended(self._status(), self._left.count)
+        self._stops.end_run()
         return self._status()
 
     def _status(self):
@@ -9918,6 +9922,9 @@ def _resumed_words(journal, typed, words):
     old = journal.words
     if any(way.wanted(typed) for way in _WAYS):
         old = [word for word in old if word not in _VIEW_WORDS]
+    if typed.fail_fast or typed.max_fail is not None:
+        old = [word for word in old if word != '--fail-fast'
+               and not word.startswith('--max-fail=')]
     # Of two options to ssh with one key, the first counts.
     first = [word for word in words if word.startswith('--ssh-option=')]
     return first + old + [word for word in words if word not in first]
@@ -10023,8 +10030,8 @@ def _check_pace(options, hosts, stdin_has_hosts):
         raise UsageError('-k is --max-fail 0, and ends what runs: it goes '
                          'without --max-fail %s' % options.max_fail)
     is_part = (options.max_fail or '').endswith('%')
-    if not (options.first or is_part) or options.resume:
-        return                      # of a journal's hosts few may be left
+    if not (options.first or is_part):
+        return
     count = None if stdin_has_hosts else hosts.count()
     if is_part and count is None:
         raise UsageError('--max-fail %s is a part of the hosts, %s: say how '
@@ -10032,7 +10039,9 @@ def _check_pace(options, hosts, stdin_has_hosts):
                              'which are not known yet with -'
                              if stdin_has_hosts else
                              'which are too many to be counted')))
-    if count is not None and options.first and options.first > count:
+    # Of a journal's hosts few may be left.
+    if (options.first and not options.resume and count is not None
+            and options.first > count):
         raise UsageError('--first %d: there %s only %d host%s' % (
             options.first, 'is' if count == 1 else 'are', count,
             '' if count == 1 else 's'))

@@ -240,6 +240,23 @@ class UsageTest(CarefulTest):
                     'h[1-99999999]').check(6, '', None)
 
 
+class ResumeTest(CarefulTest):
+    def test_limits_hold_again_and_one_may_be_put_in_place_of_another(self):
+        self.classh('-q', '-f1', '--journal', 'j', '-k', 'true', 'h1',
+                    'exit[1-9]').check(6, '', None)
+        for args, stopped, left in (
+                ((), '1 of 1 failed (-k)', '7 of 8'),
+                (('--max-fail', '1'), '2 of 2 failed (--max-fail 1)',
+                 '5 of 7'),
+                (('-k',), '1 of 1 failed (-k)', '4 of 5'),
+                (('--first', '99', '--max-fail', '50%'),
+                 'exit6 failed, one of the first 99 (--first 99)', '3 of 4')):
+            said = self.classh('--resume', 'j', *args).check(6, '', None)
+            self.assertTrue(said.stderr.startswith(
+                'classh: stopped: %s\n%s not started: ' % (stopped, left)),
+                said)
+
+
 class ShellTest(CarefulTest):
     def test_each_line_is_a_run_of_its_own(self):
         said = Command(
@@ -270,10 +287,13 @@ class RequestsTest(unittest.TestCase):
 
     def test_it_holds_for_one_run(self):
         stops = classh.StopRequests()
-        stops.begin_run(1e-9)
-        stops.end_run()
-        self.assertEqual((stops.level(), stops.time_left()), (0, None))
-        stops.overdue = True
+        for _ in range(2):
+            stops.begin_run(1e-9)
+            while stops.time_left():
+                pass
+            self.assertEqual(stops.level(), 1)
+            stops.end_run()
+            self.assertEqual((stops.level(), stops.time_left()), (0, None))
         for seconds in 0, -1, 1e9:
             stops.begin_run(seconds)
             self.assertEqual(stops.level(), 0)
