@@ -1653,7 +1653,7 @@ class _KeptResults:
 
 # A run that was killed while it started a process leaves its lock to that
 # process, until this one is ssh.
-LOCK_TIMEOUT = 0.3      # seconds that a file may be locked by another run
+LOCK_TIMEOUT = 1.0      # seconds that a file may be locked by another run
 LOCK_INTERVAL = 0.02    # seconds between two tries
 
 
@@ -8655,16 +8655,16 @@ class RunJournal(Records):
             'again: %s' % (self.file.path, len(hosts),
                            '' if len(hosts) == 1 else 's', fold(hosts))
 
-    def lines(self, some_left, quiet):
+    def lines(self, some_left, tells=True):
         """Yield lines that name the hosts that are passed over and not good
-        and, unless *quiet*, count those that are gone or new, and say what to
+        and, if *tells*, count those that are gone or new, and say what to
         type where hosts were not reached or, *some_left*, not started."""
         for state in 'failed', 'lost':
             hosts = self.passed_over.get(state)
             if hosts:
                 yield '%d %s, not run again (--again %s): %s' % (
                     len(hosts), state, state, fold(hosts))
-        if quiet:
+        if not tells:
             return
         gone = self.file.tried - self._met
         if self._known is not None and (gone or self._new):
@@ -8683,7 +8683,7 @@ class RunJournal(Records):
         counts = ['%d %s' % (len(hosts), state)
                   for state, hosts in sorted(self.passed_over.items())]
         return ['nothing left to run in %s: %s' % (
-            self.file.path, ', '.join(counts)), *self.lines(False, False)]
+            self.file.path, ', '.join(counts)), *self.lines(False)]
 
 
 def _tell_idle_names(hosts, say):
@@ -9126,8 +9126,9 @@ class Run:
             if cut:
                 self._err.print_line(self._cut_line(cut))
         # After a signal the status says that there may be some.
-        if (not quiet or refusal or self._stops.faults
-                or self._manager.input_lost or self._early_end.told):
+        tells = (not quiet or refusal or self._stops.faults
+                 or self._manager.input_lost or self._early_end.told)
+        if tells:
             line = self._left.line('tried' if refusal else 'started',
                                    self._tally.total)
             self._check_idle_names()
@@ -9138,7 +9139,7 @@ class Run:
                                      'end')
         if self._journal:
             self._left.count()      # those that are passed over, too
-            for line in self._journal.lines(bool(self._left), quiet):
+            for line in self._journal.lines(bool(self._left), tells):
                 self._err.print_line(line)
 
     def _hint(self, cause, hosts):

@@ -2,6 +2,7 @@
 
     python3 tests/bench/soak.py [SECONDS]             # 60 unless told
     python3 tests/bench/soak.py --seed 7 --round 33   # that one again
+    python3 tests/bench/soak.py --kills 200           # of runs with a journal
 
 Each round is a run of the module, in one thread or several, or of the command
 line, with hosts of all kinds, a fanout, limits, sinks, and something that
@@ -10,6 +11,9 @@ result, the right one; given = ok + error + ssh + killed + not started; never
 more than fanout ran; no child, descriptor, thread, file or signal handler is
 left, no memory is lost, and it took no longer than the limits allow.
 
+With --kills runs on 50 hosts are ended by SIGKILL at random moments, and
+resumed: every host has run exactly once, or is named as lost.
+
 The first line says the seed; a failure says how to run its round alone.
 """
 
@@ -17,6 +21,7 @@ import argparse
 import contextlib
 import faulthandler
 import gc
+import itertools
 import os
 import random
 import re
@@ -32,6 +37,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import lib
 from lib import (FAKE_SSH, Command, WorkTest, children, fake_argv,
                  kill_leftovers, processes)
+from lib.kills import KilledRun
 import classh
 from classh import SSHJobMan
 
@@ -439,6 +445,23 @@ class Round(WorkTest):
                                         if name.endswith('.out')), wanted)
 
 
+class KillRound(WorkTest):
+    """A run that is killed and resumed; its number and *seed* make the
+    dice."""
+
+    def __init__(self, seed, number):
+        super().__init__('run_round')
+        self.seed, self.number = seed, number
+        self.kills = 0
+        self.lost = 0           # hosts
+
+    def run_round(self):
+        dice = random.Random('%d.%d' % (self.seed, self.number))
+        killed = KilledRun(self, dice, self.directory).run()
+        self.kills = killed.kills
+        self.lost = len(killed.check())
+
+
 def own_children():
     """How many children this thread has, dead ones too."""
     try:
@@ -462,16 +485,37 @@ def blocks():
 
 def run_round(seed, number):
     """Run it; return whether all was well."""
+    return run_well(Round(seed, number), '')
+
+
+def run_well(one, options):
+    """Run the round *one*; return whether all was well."""
     result = unittest.TestResult()
-    Round(seed, number)(result)
+    one(result)
     for _, trace in result.failures + result.errors:
         print(trace, file=sys.stderr)
     if result.wasSuccessful():
         return True
     print('soak: round %d failed; to run it alone:\n'
-          '    python3 tests/bench/soak.py --seed %d --round %d'
-          % (number, seed, number), file=sys.stderr)
+          '    python3 tests/bench/soak.py --seed %d --round %d%s'
+          % (one.number, one.seed, one.number, options), file=sys.stderr)
     return False
+
+
+def run_kills(seed, count, number=None):
+    """Kill runs until *count* were, or round *number* alone; return whether
+    all was well."""
+    kills = lost = 0
+    for number in itertools.count() if number is None else [number]:
+        one = KillRound(seed, number)
+        if not run_well(one, ' --kills 1'):
+            return False
+        kills, lost = kills + one.kills, lost + one.lost
+        if kills >= count:
+            break
+    print('soak: %d runs, killed %d times, %d hosts lost and named: all well'
+          % (number + 1, kills, lost))
+    return True
 
 
 def main():
@@ -479,12 +523,15 @@ def main():
     parser.add_argument('seconds', nargs='?', type=float, default=60.0)
     parser.add_argument('--seed', type=int)
     parser.add_argument('--round', type=int)
+    parser.add_argument('--kills', type=int)
     options = parser.parse_args()
     seed = options.seed
     if seed is None:
         seed = int.from_bytes(os.urandom(3), 'big')
     print('soak: seed %d, Python %s' % (seed, sys.version.split()[0]),
           flush=True)
+    if options.kills is not None:
+        return 0 if run_kills(seed, options.kills, options.round) else 1
     if options.round is not None:
         return 0 if run_round(seed, options.round) else 1
     start, number, warm = time.monotonic(), 0, None

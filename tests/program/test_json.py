@@ -158,8 +158,9 @@ class JsonTest(WorkTest):
                 (('--json=',), '--json= needs a file'),
                 (('--json=no/such',), 'cannot use no/such: there is no no'),
                 (('--json=fifo',), 'cannot use fifo: the FIFO has no reader'),
-                (('--json=x', '-S', './x'), 'x: names, --json, --pickle and --journal'),
-                (('--json=x', '--pickle', 'x'), 'x: names, --json, --pickle and')):
+                (('--json=x', '-S', './x'), 'x: names, --json, --pickle and '
+                 '--journal need'),
+                (('--json=x', '--pickle', 'x'), 'x: names, --json, --pickl')):
             ended = self.classh(*args, 'touch ran', 'a').check(2, '', None)
             self.assertIn('classh: ' + said, ended.stderr)
         self.assertEqual(os.listdir(self.directory), ['fifo'])
