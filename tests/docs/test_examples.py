@@ -256,6 +256,30 @@ exec %(ssh)s -F %(config)s "$@"
             yield way, directory, source, env
             self.assertEqual(os.listdir(env['TMPDIR']), [])
 
+    def test_push_and_pull_refuse_what_they_cannot_do(self):
+        here = self.scratch()
+        for name, args, said in (
+                ('push', [], 'usage: push SOURCE... :DIRECTORY HOST...'),
+                ('push', ['a', ':d', 'h'], 'cannot read a (options of classh '
+                 'stand behind :DIRECTORY)'),
+                ('push', ['.', 'h'], 'cannot read h '),
+                ('push', ['.'], 'no :DIRECTORY'),
+                ('push', [':d', 'h'], 'no SOURCE'),
+                ('pull', [], 'usage: pull :SOURCE... DIRECTORY HOST...'),
+                ('pull', ['a', 'd', 'h'], 'no :SOURCE before a'),
+                ('pull', [':', 'd', 'h'], "':' names no SOURCE"),
+                ('pull', [':a'], 'no DIRECTORY')):
+            ran = run(['sh', os.path.join(EXAMPLES, name)] + args, cwd=here)
+            ran.check(2, '', None)
+            self.assertTrue(ran.stderr.startswith('%s: %s' % (name, said)),
+                            ran)
+        for name in 'push', 'pull':
+            path = os.path.join(EXAMPLES, name)
+            with open(path) as file:
+                head = re.findall(r'^#(?!!) ?(.*\n)', file.read().split(
+                    '\n\n')[0] + '\n', re.MULTILINE)
+            run(['sh', path, '-h']).check(0, ''.join(head))
+
     def test_push(self):
         for way, directory, source, env in self.copies():
             to = os.path.join(directory, "to 'it")
