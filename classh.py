@@ -1222,7 +1222,8 @@ class Result(collections.namedtuple('Result', _FIELDS)):
     """What became of one host.
 
     host        as it was named, str
-    exitcode    int; negative: the signal that ended ssh itself
+    exitcode    int; negative: the signal that ended ssh itself, or a
+                command here
     output      its standard output, str: UTF-8 with surrogateescape, so
                 .encode('utf-8', 'surrogateescape') gives back every byte
     errors      its standard error, likewise
@@ -1237,7 +1238,7 @@ class Result(collections.namedtuple('Result', _FIELDS)):
     cause       '', or a word of CAUSES
     ran         whether the command has started: 'yes', 'no' or 'unknown'
     login       seconds from start to login; None: unknown
-    tries       how often ssh was started for it, 1 or more
+    tries       how often it was started, 1 or more
     diagnostics what ssh itself wrote, where it has a log of its own; str
     """
 
