@@ -48,7 +48,7 @@ A chapter uses only the chapters above it:
     Console and views     report, tally and each way to show results
     Sinks                 -S, -E, --pickle: files, programs, directories
     Passwords             askpass server, sudo, lockout guard
-    Shared connections    one to a jump host, one to each host of the shell
+    Shared connections    of a shell, of later runs, to a jump host
     Stopping              Ctrl-C and other signals
     A run                 hosts from stdin; manager, views and sinks together
     The shell             --shell, its prompt and its built-ins
@@ -90,12 +90,12 @@ import time
 __version__ = '1.0'
 __all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'FailLimit',
            'GroupError', 'HostFileError', 'HostGroups', 'HostQueue',
-           'JobHooks', 'Journal', 'JumpError', 'JumpHost', 'Local',
-           'LockoutGuard', 'Pace', 'PatternError', 'Ramp', 'RecordError',
-           'Result', 'SSHJobMan', 'Ssh', 'SudoWrapper', 'TargetError',
-           'Transport', 'UsageError', 'expand', 'fold', 'load', 'main',
-           'parse_host_arguments', 'read_records', 'report', 'run_script',
-           'ssh_argv']
+           'JobHooks', 'Journal', 'JumpError', 'JumpHost', 'KeptConnections',
+           'KeptJumpHost', 'Local', 'LockoutGuard', 'Pace', 'PatternError',
+           'Ramp', 'RecordError', 'Result', 'SSHJobMan', 'ShareError', 'Ssh',
+           'SudoWrapper', 'TargetError', 'Transport', 'UsageError', 'expand',
+           'fold', 'load', 'main', 'parse_host_arguments', 'read_records',
+           'report', 'run_script', 'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -105,6 +105,7 @@ TIMEOUT = 300.0         # seconds a job may take
 CONNECT_TIMEOUT = 10    # whole seconds that ssh may take to connect
 MAX_OUTPUT = 8 << 20    # bytes kept of each stream of a job
 KILL_GRACE = 5.0        # seconds from SIGTERM to SIGKILL, then to giving up
+SHARE_TIME = 600        # whole seconds that a connection is kept unused
 
 
 class ClasshError(Exception):
@@ -2276,8 +2277,13 @@ class _SshLog:
     _REFUSED = re.compile(rb'^(exec|shell) request failed on channel \d+\r\n',
                           re.MULTILINE)
     # A line for a person.
+    # Nor is what it says of a connection of ours that it cannot share, and so
+    # makes one of its own: another run makes it, or has ten sessions there.
     _WORDS = re.compile(rb'^(?!debug\d: |Authenticated to |Transferred: |'
-                        rb'Bytes per second: )[^\r\n]+', re.MULTILINE)
+                        rb'Bytes per second: |ControlSocket \S*/classh\S* '
+                        rb'already exists|mux_client_request_session: session '
+                        rb'request failed: Session open refused)[^\r\n]+',
+                        re.MULTILINE)
 
     def __init__(self, path):
         os.mkfifo(path, 0o600)
@@ -2339,6 +2345,16 @@ class _SshLog:
     def refused(self):
         """Whether the server refused to run the command."""
         return bool(self._REFUSED.search(self._kept))
+
+    @property
+    def awaits_master(self):
+        """Whether ssh waits for an answer of the ssh whose connection it is
+        to share, or did so when it was ended."""
+        _, found, rest = self._kept.rpartition(
+            b'debug1: auto-mux: Trying existing master')
+        return bool(found) and not (self.logged_in or re.search(
+            rb'^debug1: (Connecting to|Executing proxy command)', rest,
+            re.MULTILINE))
 
     def text(self):
         """Return what is kept, as str with newlines alone."""
@@ -2411,14 +2427,18 @@ def _probe_ssh(argv, host):
     return _parse_settings(settings.decode('utf-8', 'replace'))
 
 
-def _make_directory(fits=lambda place: True):
-    """Make a directory that only we can use, for FIFOs or small files, in the
-    first place for which fits(place) is true; return its path, or None where
-    there is no room for one."""
-    # The user's own choice first; then in memory, where a FIFO is made
-    # several times as fast as on a disk.
-    for place in (os.environ.get('TMPDIR'),
-                  os.environ.get('XDG_RUNTIME_DIR'), '/dev/shm', '/tmp'):
+def _make_directory(fits=lambda place: True, places=None):
+    """Make a directory that only we can use, in the first of *places*, paths
+    or None, for which fits(place) is true; return its path, or None where
+    there is no room for one.
+
+    Without *places* it is for FIFOs or small files: the user's own choice
+    comes first, then memory, where a FIFO is made several times as fast as on
+    a disk.
+    """
+    for place in places or (
+            os.environ.get('TMPDIR'), os.environ.get('XDG_RUNTIME_DIR'),
+            '/dev/shm', '/tmp'):
         path = '%s/classh-%s' % (place, os.urandom(8).hex())
         if place and os.path.isabs(place):
             with contextlib.suppress(OSError):
@@ -3829,6 +3849,10 @@ class JobHooks:
     def attach(self, manager):
         """*manager*, which is being built, will call these hooks."""
 
+    def host_options(self, host):
+        """Return what *host* needs for ssh's -o, behind those of the user."""
+        return ()
+
     def wrap(self, command):
         """Return what to run in place of *command*."""
         return command
@@ -3874,6 +3898,10 @@ class _HookChain(JobHooks):
     def attach(self, manager):
         for hook in self._hooks:
             hook.attach(manager)
+
+    def host_options(self, host):
+        return itertools.chain.from_iterable(
+            hook.host_options(host) for hook in self._hooks)
 
     def wrap(self, command):
         for hook in self._hooks:
@@ -3977,7 +4005,7 @@ class Retries:
         None; *may_retry* is what the transport says of it."""
         if self._times is None:
             times, first, most = 5, .5, 30
-            may_retry = may_retry and result.cause == 'dropped'
+            may_retry = may_retry and result.cause in ('dropped', 'mux')
         else:
             times, first, most = self._times, 2, 60
         if not may_retry or result.tries > times:
@@ -4589,7 +4617,6 @@ class SSHJobMan(_HookSide):
     user             for hosts that do not say user@
     ssh              the ssh to run: a str, split as a shell would, or a list
     options          'KEY=VALUE' strings for ssh's -o
-    host_options     a function of a host that returns more of them, or None
     expand           False: a bracket in a host is no pattern
     exclude          hosts not to run, in the same forms as hosts
     only             run none but these of them, likewise; None: all
@@ -4604,8 +4631,8 @@ class SSHJobMan(_HookSide):
     deadline         seconds from the first poll() until what runs is ended
                      and no more hosts are started; None: no limit
     transport        Ssh, or Local, for a command here: a class, which gets
-                     user, ssh, options, host_options and connect_timeout, or
-                     a Transport, which has its own
+                     user, ssh, options and connect_timeout, or a Transport,
+                     which has its own
     retries          how often a host is tried again whose command has
                      certainly not started; None: 5 times where the
                      connection was dropped before the login, else never
@@ -4635,11 +4662,10 @@ class SSHJobMan(_HookSide):
 
     def __init__(self, hosts, command, *, fanout=FANOUT, timeout=TIMEOUT,
                  connect_timeout=CONNECT_TIMEOUT, user=None, ssh='ssh',
-                 options=(), host_options=None, expand=True, exclude=(),
-                 only=None, input=None, keep=True, max_output=MAX_OUTPUT,
-                 grace=KILL_GRACE, hooks=(), pace=None, deadline=None,
-                 transport=Ssh, retries=None, logins=None, journal=None,
-                 warn=None, clock=time.monotonic):
+                 options=(), expand=True, exclude=(), only=None, input=None,
+                 keep=True, max_output=MAX_OUTPUT, grace=KILL_GRACE, hooks=(),
+                 pace=None, deadline=None, transport=Ssh, retries=None,
+                 logins=None, journal=None, warn=None, clock=time.monotonic):
         hooks = _HookChain(hooks)
         rules = [pace] if isinstance(pace, Pace) else list(pace or ())
         if isinstance(transport, type):
@@ -4647,7 +4673,8 @@ class SSHJobMan(_HookSide):
                 ssh, user=user, connect_timeout=connect_timeout,
                 options=(*hooks.options, *(
                     [options] if isinstance(options, str) else options)),
-                host_options=host_options, may_prompt=hooks.may_prompt)
+                host_options=hooks.host_options,
+                may_prompt=hooks.may_prompt)
         self._dispatcher = _Dispatcher(
             hosts if isinstance(hosts, HostQueue)
             else HostQueue(hosts, expand, exclude, only), command,
@@ -7274,18 +7301,16 @@ def private_directory(fits):
     """Make a directory that only we can use, where a socket can be, in the
     first place for which fits(place) is true; return its path."""
     import tempfile                 # few runs need it
-    for place in (tempfile.gettempdir(), os.environ.get('XDG_RUNTIME_DIR', ''),
-                  '/tmp', '/dev/shm'):
-        try:
-            # The path of a socket has 108 bytes, of which ssh takes some 60.
-            if (os.path.isabs(place) and len(os.fsencode(place)) < 32
-                    and fits(place)):
-                return tempfile.mkdtemp(prefix='classh-', dir=place)
-        except OSError:
-            pass                    # try the next
-    raise UsageError('no directory for private files: TMPDIR, '
-                     'XDG_RUNTIME_DIR, /tmp and /dev/shm are too long, oddly '
-                     'named, not there or noexec')
+    path = _make_directory(
+        # The path of a socket has 108 bytes, of which ssh takes some 60.
+        lambda place: len(os.fsencode(place)) < 32 and fits(place),
+        (tempfile.gettempdir(), os.environ.get('XDG_RUNTIME_DIR'), '/tmp',
+         '/dev/shm'))
+    if path is None:
+        raise UsageError('no directory for private files: TMPDIR, '
+                         'XDG_RUNTIME_DIR, /tmp and /dev/shm are too long, '
+                         'oddly named, not there or noexec')
+    return path
 
 
 def runs_programs(place):
@@ -7779,7 +7804,13 @@ def password_hooks(options, hosts, stops):
 
 EXIT_BATCH = 100        # connections to end at a time
 EXIT_LIMIT = 5.0        # seconds for a batch of them to end
-SOCKET_INTERVAL = 0.05  # seconds between two looks for a socket
+SOCKET_INTERVAL = 0.02  # seconds between two looks for a socket
+HOST_DIGITS = 6         # of the name of a socket that is kept: for the host
+WAY_DIGITS = 10         # ... and for the way to it
+# Bytes of a directory of sockets that are kept: a path has 107, of which %C
+# takes 40, the digits above 16, '/' one, and ssh 17 while it makes a socket.
+KEPT_PATH_LIMIT = 33
+LOOK_INTERVAL = 1.0     # seconds for which it is known which are open
 REOPEN_INTERVAL = 10.0  # seconds between two tries to open one again
 ALIVE_INTERVAL = 15     # whole seconds of silence until a gate is asked for
                         # an answer; with three of them missed it is lost
@@ -7796,73 +7827,267 @@ _UNTIL_WE_END = '"$@" </dev/null & exec 2>/dev/null; read -r line; kill $!'
 _FORWARD = '[%h]:%p'    # the argument of -W, in which ssh puts each host
 
 
-class SharedConnections:
-    """One ssh connection to each host, which all commands use; a context
-    manager that ends the connections and removes their sockets."""
+def _hash(digits, *texts):
+    """Return so many hexadecimal *digits* that stand for the *texts*."""
+    import hashlib                  # few runs need it
+    return hashlib.sha256('\0'.join(texts).encode(
+        'utf-8', 'surrogateescape')).hexdigest()[:digits]
+
+
+def _end_masters(ssh, paths, check):
+    """End the masters whose sockets are the *paths*, EXIT_BATCH at most."""
+    deadline = time.monotonic() + EXIT_LIMIT
+    processes = []
+    try:
+        with contextlib.suppress(OSError):      # no room for one more
+            for path in paths:
+                processes.append(subprocess.Popen(
+                    [*ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True))    # out of the reach of Ctrl-C
+        # Each master removes its socket when it ends.
+        while time.monotonic() < deadline and any(
+                process.poll() is None or os.path.exists(path)
+                for process, path in zip(processes, paths)):
+            check()
+            time.sleep(SOCKET_INTERVAL)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+class _Connections(JobHooks):
+    """Connections that several commands use, one to each host.
+
+    Each is held by an ssh in the background, its master, with a socket in
+    *directory*.  The master ends *seconds* after the last use.  A subclass
+    has _name(host), the file name of the socket as ControlPath has it, and
+    _forget(host), after which it is not used again.
+    """
+
+    def __init__(self, ssh, directory, seconds):
+        self._ssh = shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+        self.directory = directory
+        self._seconds = seconds
+
+    def host_options(self, host):
+        return ('ControlMaster=auto', 'ControlPersist=%d' % self._seconds,
+                'ControlPath=' + self.control_path(host))
+
+    def join(self, hooks):
+        """Become one of the *hooks*, a list, and tell the others which hosts
+        have a connection."""
+        for hook in hooks:
+            hook.is_connected = self.is_open
+        hooks.append(self)
+
+    def control_path(self, host):
+        """Return the ControlPath of *host*, in which ssh may put its %C."""
+        return '%s/%s' % (self.directory, self._name(host))
+
+    def finished(self, job, result):
+        # The master hangs, or its network has gone: the next try connects.
+        if (result.cause == 'no-answer' and job.log
+                and job.log.awaits_master):
+            self._forget(job.host)
+            return result._replace(cause='mux', reason=CAUSES['mux'])
+        return result
+
+    def _end(self, names, check=lambda: None):
+        """End the connections whose sockets have the *names*; return the
+        paths of those that have not ended in time.  *check()* is called
+        several times a second meanwhile, and may raise."""
+        paths = [path for path in (os.path.join(self.directory, name)
+                                   for name in names) if os.path.exists(path)]
+        for begin in range(0, len(paths), EXIT_BATCH):
+            _end_masters(self._ssh, paths[begin:begin + EXIT_BATCH], check)
+        return list(filter(os.path.exists, paths))
+
+
+class SharedConnections(_Connections):
+    """Connections that all commands of a shell use; a context manager that
+    ends them and removes their sockets."""
 
     def __init__(self, ssh):
-        self._ssh = ssh
-        self._directory = None
+        # The time is for the case that we are killed.
+        super().__init__(ssh, None, SHARE_TIME)
         self._names = {}            # host: the file name of its socket
         self._numbers = itertools.count()
 
     def __enter__(self):
-        self._directory = private_directory(fits_in_option)
+        self.directory = private_directory(fits_in_option)
         return self
 
-    def options(self, host):
-        """Return the options by which ssh shares the connection to *host*."""
+    def _name(self, host):
         # ssh's own %C is equal for two names of one host: each name would
         # connect, and one ssh would complain of the other's socket.
         if host not in self._names:
             self._names[host] = str(next(self._numbers))
-        # ControlPersist ends the connections if we are killed.
-        return ['ControlMaster=auto', 'ControlPersist=600', 'ControlPath=%s/%s'
-                % (self._directory, self._names[host])]
+        return self._names[host]
+
+    def _forget(self, host):
+        self._names.pop(host, None)     # the next one has another name
 
     def is_open(self, host):
         return host in self._names and os.path.exists(
-            os.path.join(self._directory, self._names[host]))
+            os.path.join(self.directory, self._names[host]))
 
     def end(self, hosts):
         """End the connections of *hosts*, which are not used again: the next
         ones have other names, whether or not these end."""
-        names = [self._names.pop(host) for host in hosts]
-        with contextlib.suppress(OSError):      # ssh cannot be started
-            self._end(names)
+        self._end([self._names.pop(host) for host in hosts
+                   if host in self._names])
 
     def __exit__(self, *exc_info):
         try:
-            self._end(os.listdir(self._directory))
+            self._end(os.listdir(self.directory))
         except OSError:
             pass                    # ControlPersist ends them
         finally:
-            remove_directory(self._directory)
+            remove_directory(self.directory)
 
-    def _end(self, names):
-        paths = list(filter(os.path.exists, (
-            os.path.join(self._directory, name) for name in names)))
-        for begin in range(0, len(paths), EXIT_BATCH):
-            self._end_batch(paths[begin:begin + EXIT_BATCH])
 
-    def _end_batch(self, paths):
-        deadline = time.monotonic() + EXIT_LIMIT
-        processes = [subprocess.Popen(
-            [*self._ssh, '-o', 'ControlPath=' + path, '-O', 'exit', 'all'],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True)     # out of the reach of Ctrl-C
-            for path in paths]
-        for process in processes:
-            try:
-                process.wait(max(0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        # Each connection removes its socket when it ends.
-        while (any(map(os.path.exists, paths))
-               and time.monotonic() < deadline):
-            time.sleep(SOCKET_INTERVAL)
+class ShareError(ClasshError):
+    """There is no safe place for the sockets of connections to be kept."""
+
+
+def _why_unsafe(path):
+    """Return why *path*, which exists, is no directory for us alone, or None.
+
+    Whoever can change it could have our commands go to a host of his.
+    """
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        return 'is a link'
+    if not stat.S_ISDIR(found.st_mode):
+        return 'is no directory'
+    if found.st_uid != os.geteuid():
+        return 'belongs to another user, uid %d' % found.st_uid
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        return 'has the mode %o; it must be 700' % stat.S_IMODE(found.st_mode)
+    return None
+
+
+def _kept_directory():
+    """Return the directory for the sockets of connections that are kept; make
+    it if need be.  Raise ShareError."""
+    user = os.geteuid()
+    for place in os.environ.get('XDG_RUNTIME_DIR', ''), '/run/user/%d' % user:
+        # Of another user after su.
+        if os.path.isabs(place) and os.path.isdir(place) and (
+                os.stat(place).st_uid == user):
+            path = place + '/classh'
+            break
+    else:
+        path = '/tmp/classh-%d' % user
+    home = os.path.realpath(os.path.expanduser('~')).rstrip('/')
+    if len(os.fsencode(path)) > KEPT_PATH_LIMIT:
+        problem = 'is too long for a socket'
+    elif not fits_in_option(path):
+        problem = 'has a character that ssh may not have there'
+    elif home and os.path.realpath(path).startswith(home + '/'):
+        problem = 'is in your home directory, which may be on other hosts too'
+    else:
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+            problem = _why_unsafe(path)
+        except OSError as error:
+            problem = error.strerror
+    if problem:
+        raise ShareError('%s %s' % (path, problem))
+    return path
+
+
+def _is_listening(path):
+    """Return whether a process listens at the socket *path*: a master that
+    was killed has left its own behind."""
+    import socket                   # few runs need it
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:             # so many connect to it just now
+            pass
+    return True
+
+
+class KeptConnections(_Connections):
+    """Connections that stay open for later runs of this user.
+
+        kept = KeptConnections(600)
+        for result in SSHJobMan(hosts, 'uptime', hooks=[kept]):
+
+    Each is kept for *seconds* after its last use.  *ssh*, *options* and
+    *user* are those of the manager, *gates* is that of a JumpHost: where one
+    of them differs, so does the connection.  Raise ShareError where there is
+    no safe place for the sockets.
+    """
+
+    def __init__(self, seconds=SHARE_TIME, ssh='ssh', options=(), user=None,
+                 gates=None):
+        super().__init__(ssh, _kept_directory(), seconds)
+        self._way = (*self._ssh, '', *options, '', user or '', gates or '')
+        self._open = frozenset()    # names of sockets, without their ends
+        self._next_look = 0.0       # when to look for them again
+
+    def _name(self, host):
+        # Where ssh_config changes, %C does.  What it does not tell apart are
+        # two ways to one address: behind two gates there may be two hosts.
+        return '%s%s%%C' % (self._host_part(host), _hash(
+            WAY_DIGITS, host, *self._way))
+
+    @staticmethod
+    def _host_part(host):
+        """Return how the names of all sockets for *host* begin, whatever its
+        user and port."""
+        found = _HOST.fullmatch(host)
+        return _hash(HOST_DIGITS, (found and (
+            found.group('name') or found.group('v6')) or host).lower())
+
+    def is_open(self, host):
+        """Return whether there is a connection to *host*, for all we know."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL
+            self._open = frozenset(name[:HOST_DIGITS + WAY_DIGITS]
+                                   for name in os.listdir(self.directory))
+        return self._name(host)[:-len('%C')] in self._open
+
+    def path(self, host):
+        """Return the path of the socket of *host*, None if there is none."""
+        begin = self._name(host)[:-len('%C')]
+        return next((os.path.join(self.directory, name)
+                     for name in os.listdir(self.directory)
+                     if name.startswith(begin) and '.' not in name), None)
+
+    def _forget(self, host):
+        path = self.path(host)
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def end(self, hosts=None, check=lambda: None):
+        """End the connections to *hosts*, however they are reached; None: all
+        that this user has.  Return how many have ended, how many had ended
+        before, and how many do not answer; none of them is used again.
+
+        *check()* is called several times a second meanwhile, and may raise.
+        """
+        wanted = hosts and set(map(self._host_part, hosts))
+        names = [name for name in os.listdir(self.directory)
+                 if hosts is None or name[:HOST_DIGITS] in wanted]
+        alive = [name for name in names if _is_listening(
+            os.path.join(self.directory, name))]
+        deaf = self._end(alive, check)
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self.directory, name))
+        return len(alive) - len(deaf), len(names) - len(alive), len(deaf)
 
 
 def _bracketed(gate):
@@ -7937,7 +8162,7 @@ class JumpHost(_Stateful, JobHooks):
 
     def __enter__(self):
         try:
-            self._directory = private_directory(fits_in_option)
+            self._directory = self._make_place()
             self._owner = os.getpid()
             self._open()
             while self.state == 'opening':
@@ -7959,14 +8184,23 @@ class JumpHost(_Stateful, JobHooks):
         return self
 
     def close(self):
+        # Not in a forked child.
         if self._directory is not None and self._owner == os.getpid():
-            if self.state != 'closed':
-                self._end()
-            remove_directory(self._directory)   # not in a forked child
+            self._leave_place()
         self._directory = None
 
     def __exit__(self, *exc_info):
         self.close()
+
+    @staticmethod
+    def _make_place():
+        """Return the directory of the socket."""
+        return private_directory(fits_in_option)
+
+    def _leave_place(self):
+        if self.state != 'closed':
+            self._end()
+        remove_directory(self._directory)
 
     @property
     def _path(self):
@@ -7983,6 +8217,11 @@ class JumpHost(_Stateful, JobHooks):
             options=[*map('='.join, options.items()), *self._options,
                      'ServerAliveInterval=%d' % ALIVE_INTERVAL])[:-1]
 
+    def _script(self):
+        """Return the script that has an ssh log in, and its arguments."""
+        return [_UNTIL_WE_END, 'sh', *self._argv(
+            '-N', ControlMaster='yes', ControlPersist='no')]
+
     def _open(self):
         """Start an ssh that is to log in.  Raise OSError."""
         with contextlib.suppress(FileNotFoundError):
@@ -7990,8 +8229,7 @@ class JumpHost(_Stateful, JobHooks):
         # In a session of its own: out of the reach of Ctrl-C, and where
         # there is a terminal, the ssh of another gate cannot ask there.
         self._process = subprocess.Popen(
-            ['/bin/sh', '-c', _UNTIL_WE_END, 'sh', *self._argv(
-                '-N', ControlMaster='yes', ControlPersist='no')],
+            ['/bin/sh', '-c', *self._script()],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, start_new_session=True,
             env=dict(os.environ, SSH_ASKPASS_REQUIRE='never'))
@@ -8057,6 +8295,57 @@ class JumpHost(_Stateful, JobHooks):
             self._next_try = time.monotonic() + REOPEN_INTERVAL
             with contextlib.suppress(OSError):  # no room for it: later
                 self._open()
+
+
+class KeptJumpHost(JumpHost):
+    """One connection to a jump host, which later runs use, too.
+
+        kept = KeptConnections(600, gates='gate')
+        with KeptJumpHost('gate', kept) as gate:
+            for result in SSHJobMan(hosts, 'uptime', hooks=[gate, kept]):
+
+    *kept*, KeptConnections, holds it; all else is as with JumpHost.
+    """
+
+    def __init__(self, gates, kept, *args, **kwargs):
+        super().__init__(gates, *args, **kwargs)
+        self._kept = kept
+        self._socket = None         # the path, while the state is 'open'
+
+    def _make_place(self):
+        return self._kept.directory
+
+    def _leave_place(self):
+        if self.state == 'opening':
+            self._end()
+
+    @property
+    def _path(self):
+        return self._kept.control_path(self.gate)
+
+    def _script(self):
+        # An ssh whose connection is kept goes to the background, and this
+        # one to its end: then the connection is open.
+        share = dict(option.split('=', 1)
+                     for option in self._kept.host_options(self.gate))
+        return ['%s 2>/dev/null || exec %s' % tuple(
+            ' '.join(map(shlex.quote, self._argv(*words, **share)))
+            for words in (('-O', 'check'), ('-N',)))]
+
+    def _look(self):
+        if self.state == 'open':
+            if os.path.exists(self._socket):
+                return None
+            self.become('closed')
+            return 'it has ended'
+        if self._process.poll() == 0:
+            self._socket = self._kept.path(self.gate)
+            if self._socket:
+                self._process.stdin.close()
+                self._process.stderr.close()
+                self.become('open')
+                return None
+        return super()._look()
 
 
 # -- Stopping ---------------------------------------------------------------
@@ -8857,12 +9146,11 @@ class Run:
     each other, and stops the manager when *stops* asks for an end.
 
     Each of the *listeners* has finished(result), as the tally, the sinks and
-    the views of the *options* have.  .host_options goes to SSHJobMan.
+    the views of the *options* have.
     """
 
     def __init__(self, options, out, err, stops, hooks=(), listeners=()):
-        self.hooks = hooks          # passwords, a jump host
-        self.host_options = None
+        self.hooks = hooks          # passwords, a jump host, connections
         self.had_errors = False     # of our own, for the exit status
         self._options = options
         self._stops = stops
@@ -8935,8 +9223,7 @@ class Run:
                 hosts, command, fanout=fanout,
                 timeout=options.timeout, user=options.user,
                 connect_timeout=options.connect_timeout, ssh=options.ssh,
-                options=options.ssh_option, host_options=self.host_options,
-                keep=False,
+                options=options.ssh_option, keep=False,
                 input=0 if options.send_input else None,
                 max_output=options.max_output,
                 retries=options.retries, logins=options.logins,
@@ -9361,9 +9648,6 @@ class Shell:
         self._results = _KeptResults()
         run = Run(self._options, self._out, self._err, self._stops,
                   self._hooks, [self._results])
-        run.host_options = self._connections.options
-        for hook in self._hooks:
-            hook.is_connected = self._connections.is_open
         self.status = run.run(HostQueue(hosts, expand=False), line)
         # Each command over a dead connection would time out as well.
         self._connections.end([
@@ -9541,7 +9825,8 @@ FOLDED_LIMIT = 10 ** 6  # hosts that --fold holds
 
 # What an option is without its value, which is optional.
 _OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-',
-                    '--confirm': '--confirm=0'}
+                    '--confirm': '--confirm=0',
+                    '--share': '--share=%d' % SHARE_TIME}
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -9594,7 +9879,8 @@ def _make_parser():
     parser = _Parser(
         prog='classh', add_help=False,
         usage='classh [options] COMMAND HOST...\n'
-              '       classh --list | --shell [options] HOST...',
+              '       classh --list | --shell [options] HOST...\n'
+              '       classh --unshare [HOST...]',
         description='Run COMMAND on every HOST at once, through ssh.  HOST '
                     'is a name, user@name:port,\na pattern as web[01-40], '
                     'a file of them as ./hosts, @GROUP, or - for stdin.',
@@ -9628,6 +9914,10 @@ def _make_parser():
                           '0: as ssh_config says)')
     run.add_argument('-J', '--jump', metavar='GATE',
                      help='reach all hosts by one connection to GATE')
+    run.add_argument('--share', metavar='SECS', type=_time_type(int, 1),
+                     help='keep connections for later runs (%d)' % SHARE_TIME)
+    run.add_argument('--unshare', action='store_true',
+                     help='end those to HOST..., or all, and run nothing')
     run.add_argument('--retries', metavar='N', type=_number_type(int, 0),
                      help='tries more where COMMAND has not started')
     run.add_argument('--logins', metavar='N', type=_number_type(int, 1),
@@ -9945,6 +10235,10 @@ def _resume(journal, options, operands, words):
     options.exclude += typed.exclude
     options.only = typed.only or options.only
     options.resume, options.again = typed.resume, typed.again
+    if options.askpass or options.askpass_file is not None:
+        # What a password opens is kept only if both are typed.
+        asked = typed.askpass or typed.askpass_file is not None
+        options.share = typed.share if asked else None
     words = [word for word in words
              if not word.startswith(('--exclude=', '--only='))]
     if not operands:
@@ -10049,8 +10343,9 @@ def _check_pace(options, hosts, stdin_has_hosts):
             '' if count == 1 else 's'))
 
 
-def _jump_host(options, stops):
-    """Return the JumpHost that *options* name, or None."""
+def _jump_host(options, kept, stops):
+    """Return the JumpHost that *options* name, or None; *kept* is what holds
+    its connection, or None."""
     if options.jump is None:
         return None
     if not options.jump.strip(' ,'):
@@ -10059,8 +10354,60 @@ def _jump_host(options, stops):
         if re.match(r'\s*proxy(jump|command)\b', option, re.IGNORECASE):
             raise UsageError('-J goes without -O %s: both say how to reach '
                              'the hosts' % option)
-    return JumpHost(options.jump, options.ssh, options.ssh_option,
-                    options.connect_timeout, stops.check)
+    settings = (options.ssh, options.ssh_option, options.connect_timeout,
+                stops.check)
+    return (JumpHost(options.jump, *settings) if kept is None
+            else KeptJumpHost(options.jump, kept, *settings))
+
+
+def _check_sharing(options):
+    """Raise UsageError if the user says how connections are shared."""
+    for word in options.ssh[1:] + options.ssh_option:
+        found = re.match(r'(?i)(?:-o)?\s*(control(?:master|path|persist))\b|'
+                         r'(-[MS])', word)
+        if found:
+            raise UsageError('--share goes without %s: both say how '
+                             'connections are shared' % (
+                                 found.group(1) or found.group(2)))
+
+
+def _kept_connections(options, warn):
+    """Return the KeptConnections of --share, or None."""
+    if options.share is None:
+        return None
+    _check_sharing(options)
+    try:
+        return KeptConnections(options.share, options.ssh, options.ssh_option,
+                               options.user, options.jump)
+    except ShareError as error:
+        warn('connections are not kept: %s' % error)
+        return None
+
+
+def _unshare(options, operands, out, err, stops):
+    """End the connections that are kept to the hosts in *operands*, if none
+    all of them; return the exit status."""
+    if options.share or options.list or options.shell or '-' in operands:
+        raise UsageError('--unshare goes without --share, --list, --shell '
+                         'and -')
+    if (options.exclude or options.only) and not operands:
+        raise UsageError('-x and --only need hosts')
+    kept = KeptConnections(ssh=_ssh_words(options))
+    hosts = None
+    if operands:
+        hosts = list(_host_queue(options, operands, HostGroups(
+            None, lambda text: err.print_line('classh: ' + text),
+            stops.noting), None))
+    with stops:
+        ended, dead, deaf = kept.end(hosts, stops.check)
+    parts = ['%d ended' % ended]
+    if dead:
+        parts.append('%d had ended before' % dead)
+    if deaf:
+        parts.append('%d did not answer, not used again' % deaf)
+    if not options.quiet:
+        out.write('connections: %s\n' % ', '.join(parts))
+    return int(bool(deaf))
 
 
 def _warn_of_files(words, warn):
@@ -10147,7 +10494,7 @@ def _quoting_question(argv):
     place = _command_place(argv)
     behind = argv[place + 1:]
     if not behind or re.search(r'\s', argv[place]) or (
-            {'--list', '--shell', '--'} & set(argv)):
+            {'--list', '--shell', '--unshare', '--'} & set(argv)):
         return ''
     try:
         _parse_arguments(argv[:place])
@@ -10181,6 +10528,23 @@ def _check_shown(options, argv):
             raise UsageError('%s stands behind COMMAND' % word)
 
 
+def _enter_all(options, hooks, gate, kept, stack):
+    """Enter the *hooks* with *stack*, and add the jump host *gate* to them
+    and the connections that they share: those *kept*, or those of a shell.
+    Return these, or None."""
+    for hook in hooks:
+        stack.enter_context(hook)
+    if gate is not None:
+        # Its ssh has descriptors of each job, too.
+        raise_descriptor_limit(options.fanout)
+        hooks.append(stack.enter_context(gate))
+    if options.shell and not kept:
+        kept = stack.enter_context(SharedConnections(options.ssh))
+    if kept:
+        kept.join(hooks)
+    return kept
+
+
 def _carry_out(options, operands, argv, journal, out, err, stops):
     for console in out, err:
         console.use_color(options.color)
@@ -10211,25 +10575,19 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
     if journal and hosts.exhausted and not stdin_hosts:
         return run.nothing_left()
     _check_pace(options, hosts, stdin_hosts is not None)
-    gate = _jump_host(options, stops)
+    kept = _kept_connections(options, run.warn)
+    gate = _jump_host(options, kept, stops)
     asking = StopRequests()
     _confirm(options, hosts, command, asking)
     hooks = password_hooks(options, None if stdin_hosts else hosts, asking)
     with stops, contextlib.ExitStack() as stack:
-        for hook in hooks:
-            stack.enter_context(hook)
-        if gate is not None:
-            # Its ssh has descriptors of each job, too.
-            raise_descriptor_limit(options.fanout)
-            hooks.append(stack.enter_context(gate))
+        connections = _enter_all(options, hooks, gate, kept, stack)
         if not options.shell:
             run.hooks = hooks
             return run.run(hosts, command, stdin_hosts)
-        with SharedConnections(options.ssh) as connections:
-            shell = Shell(options, hosts, out, err, hooks, stops,
-                          connections)
-            _tell_idle_names(hosts, run.warn)
-            return shell.run()
+        shell = Shell(options, hosts, out, err, hooks, stops, connections)
+        _tell_idle_names(hosts, run.warn)
+        return shell.run()
 
 
 def _main(argv, out, err, stops):
@@ -10239,6 +10597,8 @@ def _main(argv, out, err, stops):
     if options.show:
         out.write(options.show)
         return 0
+    if options.unshare:
+        return _unshare(options, operands, out, err, stops)
     options, operands, journal = _open_journal(options, operands, argv)
     with journal.file if journal else contextlib.ExitStack():
         return _carry_out(options, operands, argv, journal, out, err, stops)

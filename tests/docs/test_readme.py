@@ -126,7 +126,8 @@ class ReadmeTest(TestCase):
         # The first block is an example; installation comes after it.
         commands.append(commands.pop(0))
         directory = self.scratch()
-        env = named_hosts(directory)
+        env = dict(named_hosts(directory),
+                   XDG_RUNTIME_DIR=self.runtime_directory())
         copy = os.path.join(directory, 'classh')
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(
             '.git', '__pycache__'))

@@ -21,5 +21,6 @@ from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,
                        locales, masked, measured, pipe_from, read_to_end, run,
                        run_classh, shell, start, write)
 from .case import TestCase, WorkTest, until
-from .servers import Gate, Sshd, gate, read_log, sshd, stuck_server
+from .servers import (Gate, Sshd, end_remote, gate, read_log, sshd,
+                      stuck_server)
 from .terminal import run_in_pty

@@ -86,6 +86,13 @@ class TestCase(unittest.TestCase):
         self.addCleanup(shutil.rmtree, path)
         return path
 
+    def runtime_directory(self):
+        """The path of a new directory for XDG_RUNTIME_DIR, where the sockets
+        of --share may be: it is short."""
+        path = tempfile.mkdtemp(prefix='x-', dir='/tmp')
+        self.addCleanup(shutil.rmtree, path)
+        return path
+
 
 class WorkTest(TestCase):
     """A test with a directory of its own, in which its commands run.

@@ -41,7 +41,7 @@ SSH = r'''#!%(python)s -ISE
 # In ssh's place: with our settings, and on a host that knows its name.
 import os, sys
 host, command = sys.argv[-2:]
-if not host.startswith('-'):
+if '--' in sys.argv and not host.startswith('-'):
     sys.argv[-1] = (
         'HOST=%%s PATH="%(remote)s:$PATH"; export HOST PATH; %%s'
         %% (host, command))

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import time
 
-from lib import SCRATCH, Command, processes, sshd, wait_until
+from lib import (SCRATCH, Command, end_remote, processes, sshd,
+                 wait_until)
 from lib.accounts import accounts
 from lib.shell import ShellTest, private_directories
 from lib.terminal import Terminal
@@ -99,14 +100,7 @@ class RealSharingTest(ShellTest):
         self.assertEqual(len(set(self.lines('from'))), 3)
         shell.type('\x04')
         shell.finish()
-        self.end_remote()
-
-    def end_remote(self):
-        """End what lives on over there, as ssh cannot: sleep has our path."""
-        for pid, _, _, line in processes():
-            if line == 'sleep 60' and os.readlink(
-                    '/proc/%d/cwd' % pid).startswith(SCRATCH):
-                os.kill(pid, signal.SIGKILL)
+        end_remote()
 
     def test_leaving_with_jobs_running_leaves_nothing(self):
         for number, status in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
@@ -118,7 +112,7 @@ class RealSharingTest(ShellTest):
             wait_until(lambda: len(self.lines('begun')) == 3)
             shell.signal(number)
             shell.finish().check(status, stdout=None)
-            self.end_remote()
+            end_remote()
             self.check_nothing_left()
 
     def test_closed_terminal_leaves_nothing(self):
