@@ -15,6 +15,7 @@ The parts:
     pythons  each CPython that is found
     ssh      what ssh's own settings do to the cost of a host
     gate     hosts behind a jump host that drops logins
+    share    a run with --share, and the next ones
 
 The stub is a static C program that prints the host's name, so that what is
 measured is what a tool adds.  Two floors stand beside the tools: a C program
@@ -761,11 +762,55 @@ def measure_gate(bench):
           for name, samples in found.items()])
 
 
+def measure_share(bench):
+    """A first run with --share, and the next, which must take less than a
+    tenth of it.
+
+    With the key exchange that ssh takes by itself: the server's settings
+    choose the fastest.
+    """
+    server = bench.server()
+    if not server:
+        return
+    count = max(2, bench.count // 50)
+    path = bench.hosts(server.hosts(count))
+    # The path of a socket must be short.
+    sockets = tempfile.mkdtemp(prefix='x-', dir='/tmp')
+    # As pip installs it: to compile the program takes as long as 30 hosts.
+    own = ['env', 'XDG_RUNTIME_DIR=' + sockets, sys.executable, '-c',
+           'import sys; sys.path.insert(0, %r); import classh; '
+           'sys.exit(classh.main())' % compiled(bench)]
+    exchange = ['-O', 'KexAlgorithms=+curve25519-sha256']
+
+    def run(*args):
+        return bench.measure([*own, '-q', *args, *exchange, 'true', path],
+                             ssh='real')
+
+    def run_twice():
+        try:
+            return [run('--share') for _ in range(2)]
+        finally:
+            bench.measure([*own, '-q', '--unshare'], ssh='real')
+    try:
+        found = bench.take_turns({'without': run, 'twice': run_twice})
+    finally:
+        shutil.rmtree(sockets)
+    first, second = zip(*found['twice'])
+    show('%d hosts with --share' % count,
+         ['wall s', 'ratio', 'CPU s', 'ratio'],
+         [(name, median(samples, 'wall'),
+           '%.3f' % ratio(samples, first), median(samples, 'cpu'),
+           '%.3f' % ratio(samples, first, 'cpu'))
+          for name, samples in (('without it', found['without']),
+                                ('the first run', first),
+                                ('the next', second))])
+
+
 PARTS = {'peers': measure_peers, 'sshd': measure_sshd,
          'hosts': measure_hosts, 'fanout': measure_fanout,
          'start': measure_start, 'memory': measure_memory,
          'pythons': measure_pythons, 'ssh': measure_ssh,
-         'gate': measure_gate}
+         'gate': measure_gate, 'share': measure_share}
 
 
 # -- The whole ----------------------------------------------------------------

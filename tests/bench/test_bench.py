@@ -30,7 +30,8 @@ class BenchTest(TestCase):
                 '2 hosts behind one sshd with its default, '
                 'MaxStartups 10:30:100',
                 '2 hosts behind a jump host with its default, '
-                'MaxStartups 10:30:100, 0.5 s each'):
+                'MaxStartups 10:30:100, 0.5 s each',
+                '2 hosts with --share'):
             self.assertIn('\n%s\n\n  ' % title, ran.stdout, ran)
         self.assertIn('\nFor the README: peers and sshd, classh being 1\n',
                       ran.stdout, ran)
