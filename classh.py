@@ -3992,8 +3992,8 @@ class Retries:
     """Says whether, and when, a host is tried again.
 
     *times* is how often, None: 5 times where the connection was dropped
-    before the login, and never else.  What may have started is never tried
-    again.
+    before the login, or a shared one has failed, and never else.  What may
+    have started is never tried again.
     """
 
     def __init__(self, times=None, random=None):
@@ -4635,7 +4635,8 @@ class SSHJobMan(_HookSide):
                      which has its own
     retries          how often a host is tried again whose command has
                      certainly not started; None: 5 times where the
-                     connection was dropped before the login, else never
+                     connection was dropped before the login, or a shared
+                     one has failed, else never
     logins           jobs that may be started and not yet logged in; None:
                      no limit until connections are dropped
     journal          a Journal, which gets a record before each start and

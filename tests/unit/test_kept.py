@@ -150,6 +150,55 @@ class NamesTest(TestCase):
         self.assertEqual(started.return_value.kill.call_count, 1)
 
 
+class LogTest(TestCase):
+    """What ssh logs of a connection that it shares, or would have."""
+
+    MUX = (b'debug1: Reading configuration data x\r\n'
+           b"debug1: auto-mux: Trying existing master at '/x'\r\n")
+
+    def log(self, text):
+        log = classh._SshLog(os.path.join(self.scratch(), 'log'))
+        self.addCleanup(os.close, log.fd)
+        log.add(text)
+        return log
+
+    def test_wait_for_a_master_is_told_from_all_else(self):
+        self.assertTrue(self.log(self.MUX + b'debug2: fd 3 setting '
+                                 b'O_NONBLOCK\r\n').awaits_master)
+        for text in (b'debug1: Connecting to h [::1] port 22.\r\n', self.MUX
+                     + b'debug1: Connecting to h [::1] port 22.\r\n',
+                     self.MUX + b'debug1: Executing proxy command: x\r\n',
+                     self.MUX + b'debug1: mux_client_request_session: master '
+                     b'session id: 2\r\n'):
+            self.assertFalse(self.log(text).awaits_master, text)
+
+    def test_host_of_a_master_that_hangs_is_tried_again_on_another(self):
+        with mock.patch.dict(os.environ,
+                             XDG_RUNTIME_DIR=self.runtime_directory()):
+            kept = KeptConnections()
+        open(kept.control_path('h').replace('%C', 40 * 'f'), 'w').close()
+        result = classh.Result('h', 255, '', '', 1.0, 2.0, 'ssh', 'no', False,
+                               'no-answer', 'no', None, 1)
+        job = types.SimpleNamespace(host='h', log=self.log(b''))
+        self.assertIs(kept.finished(job, result), result)
+        self.assertIsNotNone(kept.path('h'))
+        job.log.add(self.MUX)
+        found = kept.finished(job, result)
+        self.assertEqual((found.cause, found.ran), ('mux', 'no'))
+        self.assertIsNone(kept.path('h'))
+        self.assertLess(classh.Retries().wait(found, True), .5)
+        self.assertIsNone(classh.Retries(0).wait(found, True))
+
+    def test_connection_of_its_own_is_no_news(self):
+        own = (b'mux_client_request_session: session request failed: Session '
+               b'open refused by peer\r\nControlSocket /run/user/1/classh/0f '
+               b'already exists, disabling multiplexing\r\n')
+        other = b'ControlSocket /home/al/s already exists\r\n'
+        log = self.log(self.MUX + own + other)
+        self.assertEqual(log.words('true'), 'ControlSocket /home/al/s already '
+                         'exists\n')
+
+
 class CheckTest(unittest.TestCase):
     def test_what_the_user_says_of_sharing_excludes_share(self):
         for ssh, options, name in (
@@ -164,3 +213,17 @@ class CheckTest(unittest.TestCase):
                     ssh=ssh, ssh_option=options))
         classh._check_sharing(types.SimpleNamespace(
             ssh=['ssh', '-F', 'Control'], ssh_option=['IdentityFile=-S']))
+
+    def test_what_a_password_opens_is_kept_only_if_both_are_typed(self):
+        journal = types.SimpleNamespace(
+            path='j', command='true', patterns=['h'], unlisted=False,
+            check_command=lambda command: None)
+        for before, typed, share in (
+                (['--share=60'], [], 60), (['--share=60', '-A'], [], None),
+                (['--share=60'], ['-A'], None), (['-A'], ['--share'], None),
+                (['-A'], ['--share', '-A'], 600)):
+            options, _ = classh._parse_arguments(typed)
+            with mock.patch('classh._resumed_words',
+                            return_value=before + typed):
+                options, _, _ = classh._resume(journal, options, [], typed)
+            self.assertEqual(options.share, share, (before, typed))
