@@ -52,6 +52,7 @@ A chapter uses only the chapters above it:
     Stopping              Ctrl-C and other signals
     A run                 hosts from stdin; manager, views and sinks together
     The shell             --shell, its prompt and its built-ins
+    Completion            scripts for bash, zsh and fish, of the parser
     Command line          parser, checks, main
 """
 
@@ -9801,6 +9802,396 @@ class Shell:
         return True
 
 
+# -- Completion -------------------------------------------------------------
+
+# What an option takes, by the name of its value in the help; any other value
+# cannot be completed.
+_VALUE_KINDS = {'FILE': 'files', 'TARGET': 'files', 'HOSTS': 'hosts',
+                'GATE': 'hosts', 'COMMAND': 'commands'}
+_NO_COMMAND = ('--list', '--shell')     # with these there are HOSTs alone
+
+# For sh: prints the hosts and groups that are known here and begin with $1.
+# What is in these files was written by others: only what looks like a name is
+# printed, so that it is nothing but text to every shell.
+_KNOWN_NAMES = r"""
+{
+    echo =known
+    cat "$HOME/.ssh/known_hosts" "$HOME/.ssh/known_hosts2" \
+        /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2
+    IFS=
+    for config in "$HOME/.ssh/config" /etc/ssh/ssh_config; do
+        echo
+        echo =config
+        cat "$config"
+        sed -n "s/^[[:blank:]]*[Ii]nclude[[:blank:]=]*//p" "$config" |
+        tr " \t\"" "\n" | while read -r path; do
+            case $path in
+            "") continue ;;
+            "~"/*) path=$HOME/${path#*/} ;;
+            /*) ;;
+            *) path=${config%/*}/$path ;;
+            esac
+            echo
+            cat $path           # a pattern
+        done
+    done
+    echo
+    echo =groups
+    set -f
+    IFS=:
+    groups=${CLASSH_GROUPS:-$HOME/.config/classh/groups:/etc/classh/groups}
+    for directory in $groups; do
+        ls "$directory/"
+    done
+} 2>/dev/null </dev/null | part=$1 LC_ALL=C awk '
+function offer(name) {
+    if ((name ~ /^@?[A-Za-z0-9_:][A-Za-z0-9_.:%-]*$/ ||
+         name ~ /^\[[A-Za-z0-9.:%]+\](:[0-9]+)?$/) &&
+        substr(name, 1, length(part)) == part && !(name in seen)) {
+        seen[name]
+        print name
+    }
+}
+BEGIN { part = ENVIRON["part"] }
+{ sub(/\r$/, "") }
+/^=/ { section = $0; next }
+section == "=groups" { offer("@" $0) }
+section == "=known" && NF > 2 && $1 != "@revoked" {
+    count = split($1 ~ /^@/ ? $2 : $1, names, ",")
+    for (i = 1; i <= count; i++) {
+        if (names[i] ~ /^\[[^]:]*\]:/)
+            gsub(/[][]/, "", names[i])
+        offer(names[i])
+    }
+}
+section == "=config" && tolower($1) ~ /^host(=|$)/ {
+    sub(/^[ \t]*[A-Za-z]+[ \t]*=?[ \t]*/, "")
+    gsub(/"/, "")
+    count = split($0, names)
+    for (i = 1; i <= count && names[i] !~ /^#/; i++)
+        offer(names[i])
+}'
+"""
+
+_BASH = r"""# Completion of classh for bash, made by: classh --completion bash
+
+_classh_kind() {        # sets kind: what the option $1 takes, or nothing
+    case $1 in
+<kinds>
+    *) kind= ;;
+    esac
+}
+
+_classh_split() {       # sets words, up to the cursor, as the shell sees them
+    # Readline parts words at : = @ as well.
+    local line=${COMP_LINE:0:COMP_POINT} word i
+    words=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ ${#words[@]} = 0 || $line == [[:space:]]* ]]; then
+            words+=('')
+        fi
+        line=${line#"${line%%[![:space:]]*}"}
+        [[ $i != "$COMP_CWORD" ]] || word=$line
+        words[${#words[@]}-1]+=$word
+        line=${line#"$word"}
+    done
+}
+
+_classh_parse() {       # sets kind and value, of the word at the cursor
+    local word i ended= operand=commands
+    kind=
+    for ((i = 1; i < ${#words[@]} - 1; i++)); do
+        word=${words[i]}
+        if [[ $kind ]]; then
+            kind=               # that was its value
+        elif [[ $ended || $word != -?* ]]; then
+            operand=hosts       # COMMAND was there
+        elif [[ $word == -- ]]; then
+            ended=1
+        else
+            case $word in <no_command>) operand=hosts ;; esac
+            if [[ $word =~ ^-[^-<letters>]*[<letters>]$ ]]; then
+                word=-${word: -1}
+            fi
+            _classh_kind "$word"
+        fi
+    done
+    value=${words[i]}
+    if [[ $kind ]]; then
+        return
+    elif [[ ! $ended && $value == --*=* ]]; then
+        _classh_kind "${value%%=*}="
+        value=${value#*=}
+    elif [[ ! $ended && $value == -* ]]; then
+        kind=options
+    else
+        kind=$operand
+    fi
+}
+
+_classh_hosts() {       # sets found
+    local before=${value%"${value##*,}"} part=${value##*,} name
+    if [[ $part == ?*@* ]]; then
+        before=$before${part%@*}@
+        part=${part##*@}
+    fi
+    while IFS= read -r name; do
+        [[ $before$name == *@@* ]] || found+=("$before$name")
+    done < <(sh -c <names> classh "$part")
+}
+
+_classh_words() {       # sets found to those of the arguments that fit
+    local word
+    for word; do
+        [[ $word != "$value"* ]] || found+=("$word")
+    done
+}
+
+_classh() {
+    local IFS=$' \t\n' words kind value quote= found=() breaks kept= word
+    COMPREPLY=()
+    _classh_split
+    _classh_parse
+    case $value in
+    \'* | \"*) quote=${value:0:1} value=${value:1} ;;
+    *) value=${value//\\/} ;;
+    esac
+    case $kind in
+    files) return ;;            # readline does that
+    hosts)
+        [[ $value != */* && $value != .* ]] || return
+        _classh_hosts ;;
+    commands)
+        [[ ! $value ]] || mapfile -t found < <(compgen -c -- "$value") ;;
+    options) _classh_words <options> ;;
+    words:*) _classh_words ${kind#words:} ;;
+    esac
+    compopt +o default
+    [[ ${#found[@]} != 1 || $found != --*= ]] || compopt -o nospace
+    # Readline puts them in the place of what is behind the last of these, or
+    # of what begins with the last @.
+    breaks=${COMP_WORDBREAKS//[!:=@]/}
+    if [[ $breaks && ! $quote ]]; then
+        kept=${value%"${value##*["$breaks"]}"}
+        kept=${kept%@}
+    fi
+    for word in "${found[@]}"; do
+        word=${word#"$kept"}
+        [[ $quote ]] || printf -v word %q "$word"
+        COMPREPLY+=("$word")
+    done
+}
+
+complete -o default -F _classh classh
+"""
+
+_ZSH = r"""#compdef classh
+# Completion of classh for zsh, made by: classh --completion zsh
+
+_classh_hosts() {
+    local -a names
+    local expl
+    if [[ $PREFIX == (*/*|.*) ]]; then
+        _files
+        return
+    fi
+    compset -P '*,'
+    compset -P '?*@'
+    names=(${(f)"$(sh -c <names> classh '')"})
+    [[ $IPREFIX != *@ ]] || names=(${names:#@*})
+    _wanted hosts expl host compadd -a names
+}
+
+_classh_first() {
+    if (( <no_command> )); then
+        _classh_hosts
+    else
+        _command_names -e
+    fi
+}
+
+_classh() {
+    _arguments -s -S \
+<specs>
+        '1:command:_classh_first' \
+        '*:host:_classh_hosts'
+}
+
+if [[ $funcstack[1] == _classh ]]; then
+    _classh "$@"                # a file on $fpath
+else
+    compdef _classh classh
+fi
+"""
+
+_FISH = r"""# Completion of classh for fish, made by: classh --completion fish
+
+function __classh_hosts
+    set -l word (commandline -ct | string replace -r <option> '' |
+        string replace -ra '[\\\\"\']' '')
+    if string match -qr '/|^\.' -- "$word"
+        __fish_complete_path "$word"
+        return
+    end
+    set -l part (string replace -r '^.*,' '' -- "$word" |
+        string replace -r '^.+@' '')
+    set -l size (math (string length -- "$word") - (string length -- "$part"))
+    set -l before (string sub -l $size -- "$word")
+    for name in (sh -c <names> classh "$part")
+        string match -v '*@@*' -- "$before$name"
+    end
+end
+
+function __classh_operand     # whether it is the command, or hosts: $argv
+    set -l word (commandline -ct)
+    string match -q -- '-?*' "$word"
+    and return 1
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l place command
+    set -l skip
+    for word in $words
+        if test -n "$skip"
+            set skip
+            continue
+        end
+        switch $word
+            case <no_command>
+                set place hosts
+            case <long>
+                set skip 1
+            case '-*'
+                string match -qr '^-[^-<letters>]*[<letters>]$' -- $word
+                and set skip 1
+            case '*'
+                set place hosts
+        end
+    end
+    test $place = $argv
+end
+
+complete -c classh -f
+complete -c classh -n '__classh_operand command' \
+    -a '(__fish_complete_command)'
+complete -c classh -n '__classh_operand hosts' -a '(__classh_hosts)'
+<options>
+"""
+
+_Offer = collections.namedtuple('_Offer', 'short long takes kind words '
+                                          'repeated text')
+
+
+def _offers(parser, optional):
+    """Yield an _Offer for each option of *parser*: .short and .long are lists
+    of names, .takes says whether it 'must', 'may' (those in *optional*) or
+    cannot ('') have a value, which is of a .kind, one of .words if any."""
+    for action in parser._actions:
+        names = action.option_strings
+        yield _Offer(
+            [name for name in names if name[1] != '-'],
+            [name for name in names if name[1] == '-'],
+            '' if action.nargs == 0 else
+            'may' if optional.intersection(names) else 'must',
+            'words' if action.choices else
+            _VALUE_KINDS.get(action.metavar, 'any'),
+            action.choices or (), isinstance(action.default, list),
+            action.help % vars(action))
+
+
+def _fill(template, **parts):
+    for name, text in parts.items():
+        template = template.replace('<%s>' % name, text)
+    return template
+
+
+def _letters(offers):
+    """Return the letters of the short options that must have a value."""
+    return ''.join(name[1] for offer in offers if offer.takes == 'must'
+                   for name in offer.short)
+
+
+def _quoted(words):
+    return ' '.join(map(shlex.quote, words))
+
+
+def _bash_script(offers):
+    kinds, options = [], []
+    for offer in offers:
+        options += offer.short + offer.long
+        names = offer.short + offer.long if offer.takes == 'must' else []
+        if offer.takes:
+            names += [name + '=' for name in offer.long]
+            kinds.append('    %s) kind=%s ;;' % (
+                ' | '.join(names), shlex.quote(
+                    'words:' + ' '.join(offer.words) if offer.words
+                    else offer.kind)))
+        if offer.takes == 'may':
+            options += [name + '=' for name in offer.long]
+    return _fill(_BASH, kinds='\n'.join(kinds), options=_quoted(options),
+                 no_command=' | '.join(_NO_COMMAND), letters=_letters(offers),
+                 names=shlex.quote(_KNOWN_NAMES))
+
+
+def _zsh_script(offers):
+    actions = {'files': '_files', 'hosts': '_classh_hosts', 'any': ' ',
+               'commands': '_command_names -e'}
+    specs = []
+    for offer in offers:
+        names = offer.short + offer.long
+        for name in names:
+            spec = '*' if offer.repeated else '(%s)' % ' '.join(names)
+            spec += name + ({'must': '=', 'may': '=-'} if name in offer.long
+                            else {'must': '+'}).get(offer.takes, '')
+            spec += '[%s]' % re.sub(r'([]\\[:])', r'\\\1', offer.text)
+            if offer.takes:
+                spec += ':%s:%s' % (
+                    'value' if offer.kind == 'any' else offer.kind,
+                    '(%s)' % ' '.join(offer.words) if offer.words
+                    else actions[offer.kind])
+            specs.append('        %s \\' % shlex.quote(spec))
+    return _fill(_ZSH, specs='\n'.join(specs), names=shlex.quote(_KNOWN_NAMES),
+                 no_command=' || '.join('$words[(I)%s]' % name
+                                        for name in _NO_COMMAND))
+
+
+def _fish_quote(text):
+    return "'%s'" % re.sub(r"(['\\])", r'\\\1', text)
+
+
+def _fish_script(offers):
+    values = {'files': '-F', 'any': "-f -a ''",
+              'hosts': "-f -a '(__classh_hosts)'",
+              'commands': "-f -a '(__fish_complete_command)'"}
+    options, long = [], []
+    for offer in offers:
+        words = ['complete -c classh']
+        words += ['-s ' + name[1:] for name in offer.short]
+        words += ['-l ' + name[2:] for name in offer.long]
+        if offer.takes == 'must':
+            words.append('-r')
+            long += offer.long
+        if offer.takes:
+            words.append('-f -a ' + _fish_quote(' '.join(offer.words))
+                         if offer.words else values[offer.kind])
+        options.append(' '.join(words + ['-d ' + _fish_quote(offer.text)]))
+    return _fill(_FISH, options='\n'.join(options), long=' '.join(long),
+                 option="'^(--[^=]*=|-[^-<letters>]*[<letters>])'",
+                 no_command=' '.join(_NO_COMMAND), letters=_letters(offers),
+                 names=_fish_quote(_KNOWN_NAMES))
+
+
+# Shell: what makes its script of the offers.
+_COMPLETIONS = {'bash': _bash_script, 'zsh': _zsh_script,
+                'fish': _fish_script}
+
+
+def completion_script(shell, parser, optional):
+    """Return the script that completes the options of *parser* in *shell*;
+    those in the set *optional* need no value."""
+    return _COMPLETIONS[shell](list(_offers(parser, optional)))
+
+
 # -- Command line -----------------------------------------------------------
 
 _EPILOG = """\
@@ -10016,6 +10407,9 @@ def _make_parser():
                          help='no line that tells how far the run is')
     results.add_argument('--maxrc', action='store_true',
                          help='exit with the largest remote status')
+    results.add_argument('--completion', metavar='SHELL',
+                         choices=tuple(_COMPLETIONS),
+                         help='print the completion for bash, zsh or fish')
     results.add_argument('-h', '--help', action='store_true',
                          help='show this')
     results.add_argument('-V', '--version', action='store_true',
@@ -10049,7 +10443,10 @@ def _parse_arguments(argv, raw=False):
             if one in ([], '--'):   # argparse before 3.13 gives [] for --
                 parser.error('-- is no value of an option')
     options.show = (parser.format_help() if options.help else
-                    'classh %s\n' % __version__ if options.version else '')
+                    'classh %s\n' % __version__ if options.version else
+                    completion_script(options.completion, parser,
+                                      set(_OPTIONAL_VALUES))
+                    if options.completion else '')
     return options, operands + argv[end + 1:]
 
 

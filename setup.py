@@ -2,8 +2,11 @@
 
 import os
 import re
+import subprocess
+import sys
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -17,7 +20,35 @@ def read(name):
 VERSION = re.search(r"^__version__ = '([^']+)'$", read('classh.py'),
                     re.MULTILINE).group(1)
 
+# Made when classh is built: the shell, where it looks, and the file's name.
+COMPLETIONS = (('bash', 'bash-completion/completions', 'classh'),
+               ('zsh', 'zsh/site-functions', '_classh'),
+               ('fish', 'fish/vendor_completions.d', 'classh.fish'))
+
+
+def place(shell, name):
+    return os.path.join('build', 'completion', shell, name)
+
+
+class Build(build_py):
+    """Makes the files of completion, too."""
+
+    def run(self):
+        super().run()
+        for shell, _, name in COMPLETIONS:
+            script = subprocess.check_output(
+                [sys.executable, os.path.join(HERE, 'classh.py'),
+                 '--completion', shell])
+            path = os.path.join(HERE, place(shell, name))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, 'wb') as file:
+                file.write(script)
+
+
 setup(
+    cmdclass={'build_py': Build},
+    data_files=[('share/' + directory, [place(shell, name)])
+                for shell, directory, name in COMPLETIONS],
     name='classh',
     version=VERSION,
     description='Run one command on many hosts at once, through ssh',

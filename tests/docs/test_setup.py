@@ -7,11 +7,14 @@ import sys
 import unittest
 
 import lib
-from lib import ROOT, TestCase, run
+from lib import ROOT, TestCase, run, run_classh
 
 import classh
 
 SHIPPED = ('LICENSE', 'README', 'classh.py', 'setup.py')
+COMPLETIONS = {'bash': 'bash-completion/completions/classh',
+               'zsh': 'zsh/site-functions/_classh',
+               'fish': 'fish/vendor_completions.d/classh.fish'}
 
 
 def python_with_setuptools():
@@ -28,17 +31,25 @@ def python_with_setuptools():
 
 class SetupTest(TestCase):
     def install(self):
-        """Return (the directory of modules, that of scripts, a Python)."""
+        """Return (the directory of modules, that of scripts, a Python), in
+        a directory that has share/, too."""
         python = python_with_setuptools()
         top = self.scratch()
         source = os.path.join(top, 'source')
         os.mkdir(source)
         for name in SHIPPED:
             shutil.copy(os.path.join(ROOT, name), source)
+        # What is published holds all that it takes.
+        run([python, 'setup.py', '-q', 'sdist'], cwd=source).check(
+            stderr=None)
+        archive, = glob.glob(os.path.join(source, 'dist', '*'))
+        shutil.unpack_archive(archive, os.path.join(top, 'unpacked'))
         # Unlike pip, it needs neither a network nor a wheel.
         run([python, 'setup.py', '-q', 'install', '--root', top,
-             '--install-lib', '/lib', '--install-scripts', '/bin'],
-            cwd=source).check(stderr=None)
+             '--install-lib', '/lib', '--install-scripts', '/bin',
+             '--install-data', '/'], cwd=os.path.join(
+                 top, 'unpacked', 'classh-' + classh.__version__)).check(
+                     stderr=None)
         return os.path.join(top, 'lib'), os.path.join(top, 'bin'), python
 
     def test_command_and_module_are_installed(self):
@@ -53,6 +64,12 @@ class SetupTest(TestCase):
         # What main() returns is the exit status.
         run([os.path.join(scripts, 'classh')], env=env).check(2, stderr=None)
         self.check_metadata(lib)
+        self.check_completion(os.path.join(os.path.dirname(lib), 'share'))
+
+    def check_completion(self, share):
+        for shell, path in COMPLETIONS.items():
+            with open(os.path.join(share, path), encoding='utf-8') as file:
+                run_classh('--completion', shell).check(stdout=file.read())
 
     def check_metadata(self, lib):
         path, = glob.glob(os.path.join(lib, '*.egg-info', 'PKG-INFO'))
