@@ -21,10 +21,14 @@ class RollingRestartTest(WorkTest):
         return self.classh('--ssh', self.sshd.ssh, '-q', '-f4',
                            '--json=records', *args)
 
-    def test_no_more_start_once_one_has_failed(self):
+    def go_on(self, *args):
+        return self.classh('-q', '--resume', 'journal', *args)
+
+    def test_no_more_start_once_one_has_failed_and_resume_goes_on(self):
         self.write('restarts')
-        said = self.restart('--max-fail', '0', 'cd %s && { %s; }' % (
-            self.directory, self.RESTART), '127.0.0.[1-100]')
+        said = self.restart(
+            '--journal', 'journal', '--max-fail', '0', 'cd %s && { %s; }' % (
+                self.directory, self.RESTART), '127.0.0.[1-100]')
         said.check(6, '', None)
         records = [json.loads(line) for line in self.lines('records')]
         events = [(record['event'], record.get('exitcode'))
@@ -45,8 +49,15 @@ class RollingRestartTest(WorkTest):
                          (6, 100, 1, 100 - begun))
         self.assertRegex(
             said.stderr, r'\Aclassh: stopped: 1 of \d+ failed \(--max-fail '
-            r'0\)\n%d of 100 not started: 127\.0\.0\.\[\d+-100\]\n\Z'
+            r'0\)\n%d of 100 not started: 127\.0\.0\.\[\d+-100\]\n'
+            r'go on with: classh --resume journal\n\Z'
             % (100 - begun))
+        # The one that failed is not run again unless it is asked for.
+        self.assertIn('1 failed, not run again (--again failed): 127.',
+                      self.go_on().check(5, '', None).stderr)
+        self.assertEqual(len(self.lines('restarts')), 100)
+        self.go_on('--again', 'failed').check(0, '')
+        self.assertEqual(len(self.lines('restarts')), 101)
 
     def test_host_that_nobody_reaches_is_a_failure(self):
         # It is the first to be tried; without a limit the others would run.
