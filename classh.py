@@ -4022,12 +4022,14 @@ class Pace:
     """A rule for the pace of a run: how many hosts may start now, and when no
     more are to be started.  This one never limits them.
 
-    A rule sees each host once, when it is first started and with its last
-    result, and holds up only hosts that are new: one that is tried again
-    runs in between.  A rule serves one manager.
+    A rule hears of each host twice: of its first start and of its last
+    result.  It limits new hosts alone: a host that is tried again starts as
+    fanout and logins allow, and counts as running until its last result.
+    A rule serves one manager.
     """
 
-    ends_running = False    # True: what runs is ended too, once it says stop
+    ends_running = False    # True: where it stops the starts, what runs is
+                            # ended as well
 
     def attach(self, manager):
         """*manager*, which is being built, will ask this rule."""
@@ -4040,11 +4042,11 @@ class Pace:
         return sys.maxsize
 
     def started(self, host):
-        """*host* has been started, or could not be."""
+        """*host* has been started, or its start has failed."""
 
     def finished(self, result):
-        """Take note of a *result*.  Return None or, in a few words, why no
-        more hosts are to be started."""
+        """Take note of the last *result* of a host.  Return None or, in a few
+        words, why no more hosts are to be started."""
 
 
 class Canary(Pace):
@@ -4076,9 +4078,9 @@ class Canary(Pace):
 
 
 class Ramp(Pace):
-    """Runs one host at once, and one more after each that was ok, up to the
-    fanout of the manager; half as many, 1 at least, after one that was not.
-    """
+    """Runs one host at a time at first, one more at once after each that was
+    ok, up to the manager's fanout, and half as many, 1 at least, after one
+    that was not."""
 
     def __init__(self):
         self._width = 1

@@ -214,7 +214,7 @@ class BuiltInTest(ShellTest):
         self.ask('%only web1')
         self.assertIn('timed out after 0.2 s', self.ask('sleep 60'))
         self.assertIn('\ntimeout 0 s\n', self.ask('%timeout 0'))
-        for wrong in 'x', 'nan', 'inf', '1s':
+        for wrong in 'x', 'nan', 'inf', '1d':
             self.assertIn(' is not a number', self.ask('%timeout ' + wrong))
         self.assertIn('\ntimeout 0 s\n', self.ask('%timeout'))
 
