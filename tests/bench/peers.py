@@ -16,6 +16,7 @@ The parts:
     ssh      what ssh's own settings do to the cost of a host
     gate     hosts behind a jump host that drops logins
     share    a run with --share, and the next ones
+    journal  what --journal costs, and how long it takes to be read
 
 The stub is a static C program that prints the host's name, so that what is
 measured is what a tool adds.  Two floors stand beside the tools: a C program
@@ -806,11 +807,35 @@ def measure_share(bench):
                                 ('the next', second))])
 
 
+def measure_journal(bench):
+    count = bench.count * 10
+    path, journal = bench.stub_hosts(count), bench.path('journal')
+
+    def measure(*args):
+        return bench.measure(classh('-q', '-f', FANOUT, *args))
+
+    def write():
+        if os.path.exists(journal):
+            os.remove(journal)
+        return measure('--journal', journal, 'true', path)
+    # The last of these has nothing left to run.
+    found = bench.take_turns({
+        'without': lambda: measure('true', path), '--journal': write})
+    found.update(bench.take_turns({
+        '--resume, all done': lambda: measure('--resume', journal)}))
+    show('%d hosts, a stub for ssh, fanout %d, a journal' % (count, FANOUT),
+         ['wall s', 'ratio', 'CPU s', 'ratio', 'MB'],
+         [(name, median(samples, 'wall'), ratio(samples, found['without']),
+           median(samples, 'cpu'), ratio(samples, found['without'], 'cpu'),
+           median(samples, 'peak')) for name, samples in found.items()])
+
+
 PARTS = {'peers': measure_peers, 'sshd': measure_sshd,
          'hosts': measure_hosts, 'fanout': measure_fanout,
          'start': measure_start, 'memory': measure_memory,
          'pythons': measure_pythons, 'ssh': measure_ssh,
-         'gate': measure_gate, 'share': measure_share}
+         'gate': measure_gate, 'share': measure_share,
+         'journal': measure_journal}
 
 
 # -- The whole ----------------------------------------------------------------

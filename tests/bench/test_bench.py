@@ -31,7 +31,8 @@ class BenchTest(TestCase):
                 'MaxStartups 10:30:100',
                 '2 hosts behind a jump host with its default, '
                 'MaxStartups 10:30:100, 0.5 s each',
-                '2 hosts with --share'):
+                '2 hosts with --share',
+                '10 hosts, a stub for ssh, fanout 100, a journal'):
             self.assertIn('\n%s\n\n  ' % title, ran.stdout, ran)
         self.assertIn('\nFor the README: peers and sshd, classh being 1\n',
                       ran.stdout, ran)

@@ -22,7 +22,9 @@ class RollingRestartTest(WorkTest):
                            '--json=records', *args)
 
     def go_on(self, *args):
-        return self.classh('-q', '--resume', 'journal', *args)
+        # Without --ssh classh() would put the fake one in its place.
+        return self.classh('--ssh', self.sshd.ssh, '-q', '--resume',
+                           'journal', *args)
 
     def test_no_more_start_once_one_has_failed_and_resume_goes_on(self):
         self.write('restarts')
