@@ -1716,11 +1716,12 @@ class _RecordFile:
     The constructor checks *path*, open() makes the file; both may raise
     TargetError.  What is in the file is lost, unless there is *keep*: a
     function of the file, open for reading, that returns where its last whole
-    record ends.
+    record ends.  *advice* is for who has another run that writes to it.
     """
 
-    def __init__(self, path, keep=None):
+    def __init__(self, path, keep=None, advice='name another file'):
         self._path = path
+        self._advice = advice
         self._end = 0               # of the last whole record
         self._fd = _open_existing(path, 0)
         if self._fd is not None:
@@ -1757,7 +1758,7 @@ class _RecordFile:
             try:
                 self._lock()
             except BlockingIOError:
-                problem = 'another run writes to it; name another file'
+                problem = 'another run writes to it; ' + self._advice
             except OSError:
                 pass                # not every file system has locks
         if problem:
@@ -1898,8 +1899,9 @@ class Journal:
                 raise TargetError(path, error.strerror) from None
         else:
             self._check_file(status, resume)
-        self._file = _RecordFile(path, self._read if resume
-                                 else self._check_empty)
+        self._file = (
+            _RecordFile(path, self._read, 'wait for its end') if resume
+            else _RecordFile(path, self._check_empty))
 
     def _check_file(self, status, resume):
         problem = None
@@ -8941,6 +8943,7 @@ class RunJournal(Records):
 
     def ended(self, status, not_started):
         self.file.ended(self._end(status, not_started()))
+        self.file.close()           # what fails there is for the exit status
 
     def missing(self):
         """Return the line that names the hosts whose records are missing."""

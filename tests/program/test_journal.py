@@ -190,8 +190,8 @@ class FaultTest(JournalTest):
         with self.start('--journal', 'j', 'sleep 60', 'a') as command:
             wait_until(lambda: '"start"' in self.read('j'))
             self.classh('--resume', 'j').check(
-                2, '', 'classh: cannot use j: another run writes to it; name '
-                'another file\n')
+                2, '', 'classh: cannot use j: another run writes to it; wait '
+                'for its end\n')
             command.signal(signal.SIGTERM)
             command.finish().check(143, None, None)
 
@@ -205,6 +205,8 @@ class FaultTest(JournalTest):
                          r'which --resume may run again: h\[[3-6]-9\]$')
         self.assertEqual(len(self.ran()), 9)
         self.assertTrue(self.read('j').endswith('}\n'))
+        self.classh('-q', '--journal', 'k', 'rm k', 'a').check(
+            1, '', 'classh: k: removed, with all that went there\n')
 
     def test_torn_record_is_dropped_with_a_warning(self):
         self.classh('--journal', 'j', '-q', 'true', 'a').check(0)
