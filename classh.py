@@ -9014,7 +9014,7 @@ class _Leftovers:
             if host is not None:
                 self._queue.put_back(host)
             return host is not None or self.may_come
-        return bool(self._hosts) or self.may_come
+        return not self._queue.exhausted or bool(self._hosts) or self.may_come
 
     def count(self):
         """Return how many there are; None: too many to be counted."""
@@ -9070,9 +9070,9 @@ class _EarlyEnd:
         self._overdue = False
         self.told = False           # see news()
 
-    def cost(self, manager, ended):
-        """Return whether a limit that came has left hosts, or ended jobs, of
-        which *ended* says whether there are any."""
+    def took_effect(self, manager, ended):
+        """Return whether a limit has come, and has left hosts or ended jobs;
+        *ended* is true if it has ended some."""
         return ((manager.stopped_by is not None or self._overdue)
                 and bool(ended or self._left))
 
@@ -9081,8 +9081,8 @@ class _EarlyEnd:
         self._overdue = self._stops.overdue
         ends_running = self._overdue or (
             manager.stopped_by and manager.stopped_by.ends_running)
-        if self.told or not self.cost(manager,
-                                       ends_running and manager.running):
+        ended = ends_running and manager.running
+        if self.told or not self.took_effect(manager, ended):
             return ''
         self.told = True
         if manager.stopped_by is None:
@@ -9260,7 +9260,8 @@ class Run:
         return self._status()
 
     def _status(self):
-        stopped_early = self._early_end is not None and self._early_end.cost(
+        end = self._early_end       # none where the journal left no host
+        stopped_early = end is not None and end.took_effect(
             self._manager, self._tally.stopped)
         return exit_status(
             self._stops, self._out, self.had_errors, stopped_early,

@@ -148,11 +148,14 @@ class DeadlineTest(CarefulTest):
         self.classh('--deadline', '.5', '-u0', 'true', 'slow').check(
             6, None, 'classh: stopped: not done after 0.5 s (--deadline)\n'
             '1 of 1 stopped: slow\n')
-        with self.start('--deadline', '.5', 'true', 'hang') as command:
-            wait_until(lambda: 'deadline' in command.stderr)
-            command.signal(signal.SIGINT)
-            said = command.finish().check(130, None, None)
-            self.assertIn('hang   -9 ', said.stdout)
+        for args in ('--deadline', '.5', 'true', 'slow'), (
+                '-k', 'true', 'slow', 'exit3'):
+            # What ignores SIGTERM from its birth waits for SIGKILL.
+            with self.start(*args, before="trap '' TERM") as command:
+                wait_until(lambda: 'stopped: ' in command.stderr)
+                command.signal(signal.SIGINT)
+                said = command.finish().check(130, None, None)
+                self.assertIn('slow   -9 ', said.stdout)
 
     def test_hosts_that_never_come_are_not_waited_for(self):
         read, write = os.pipe()
