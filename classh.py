@@ -8930,9 +8930,10 @@ class RunJournal(Records):
     def open(self, manager, hosts):
         self._command = manager.command
         # The journal writes it before its first record.
-        self.file.head.update(self._head(manager, hosts), **{
-            key: value if key == 'unlisted' else as_recorded(value)
-            for key, value in self._about.items()})
+        self.file.head.update(
+            self._head(manager, hosts), command=as_recorded(self._command),
+            **{key: value if key == 'unlisted' else as_recorded(value)
+               for key, value in self._about.items()})
 
     def started(self, host, tries):
         pass                        # the manager has told the journal

@@ -6,7 +6,7 @@ import random
 import signal
 import unittest
 
-from lib import WorkTest, text, wait_until
+from lib import WorkTest, locales, text, wait_until
 from lib.kills import KilledRun
 import classh
 
@@ -129,10 +129,14 @@ class GoingOnTest(JournalTest):
         self.classh('--resume', 'j', '-q', command, *hosts).check(5, '', None)
         self.assertEqual(sorted(self.lines('ran')), sorted(hosts[:3]))
         # In another locale the same bytes are the same hosts.
-        self.classh('--resume', 'j', env={
-            'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0',
-            'PYTHONUTF8': '0'}).check(5, '', None)
-        self.assertEqual(len(self.lines('ran')), 3)
+        for number, env in enumerate(locales(self.directory)):
+            self.classh('--resume', 'j', command, *hosts, env=env).check(
+                5, '', None)
+            journal = 'j%d' % number
+            self.classh('--journal', journal, '-q', command + 'x', hosts[0],
+                        hosts[2], env=env).check(5, '', '')
+            self.classh('--resume', journal, env=env).check(5, '', None)
+        self.assertEqual(len(self.lines('ran')), 3 + 2 * (number + 1))
 
     def test_patterns_of_files_are_in_the_journal(self):
         self.write('hosts', 'a[1-2]\nb')
