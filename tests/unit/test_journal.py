@@ -1,5 +1,6 @@
 """Journals: what the records say of each host, and what is refused."""
 
+import errno
 import json
 import os
 import tempfile
@@ -7,7 +8,7 @@ import unittest
 from unittest import mock
 
 import classh
-from classh import HostQueue, Journal, Result, TargetError
+from classh import HostQueue, Journal, Result, SSHJobMan, TargetError
 
 RUN = {'classh': 1, 'event': 'run', 'command': 'true', 'patterns': 'a b[1-2]',
        'words': "--fanout=2 --ssh='ssh -4'", 'unlisted': False}
@@ -212,6 +213,45 @@ class FileTest(JournalTest):
         self.assertEqual([journal.ending(host).state for host in 'ac'],
                          ['lost', 'lost'])
         self.assertIsNone(journal.ending('b'))
+
+
+class ManagerTest(JournalTest):
+    """What SSHJobMan writes where no process is started."""
+
+    def events(self, *hosts):
+        with Journal(self.path) as journal:
+            with SSHJobMan(hosts, 'true', ssh=self.path + '-none', timeout=7,
+                           fanout=3, journal=journal) as manager:
+                manager.wait(10)
+        with open(self.path) as file:
+            return list(classh.read_records(file))
+
+    def test_start_that_fails_has_its_result(self):
+        run, *others = self.events('a', 'b')
+        self.assertEqual((run['command'], run['fanout'], run['timeout'],
+                          run['unlisted']), ('true', 3, 7, True))
+        self.assertEqual([(record['event'], record['host'], record.get('ran'))
+                          for record in others],
+                         [('start', 'a', None), ('result', 'a', 'no'),
+                          ('start', 'b', None), ('result', 'b', 'no')])
+
+    def test_start_that_has_no_room_has_its_result(self):
+        with mock.patch('classh._Launcher.start', side_effect=[
+                BlockingIOError(errno.EAGAIN, 'full')] + 9 * [
+                    FileNotFoundError(errno.ENOENT, 'none')]):
+            _, *others = self.events('a')
+        self.assertEqual([record['event'] for record in others],
+                         ['start', 'result', 'start', 'result'])
+        self.assertEqual([record['ran'] for record in others[1::2]],
+                         ['no', 'no'])
+
+    def test_start_that_a_handler_breaks_off_has_its_result(self):
+        with mock.patch('classh._Launcher.start', side_effect=OSError('late')):
+            with self.assertRaises(OSError):
+                self.events('a')
+        self.assertEqual([json.loads(line)['event'] for line
+                          in self.read().splitlines()],
+                         ['run', 'start', 'result'])
 
 
 if __name__ == '__main__':
