@@ -15,9 +15,9 @@ As a module, results come as the hosts finish:
             print(result.output, end='')
 
 Only the names in __all__ are public.  Not promised: that a remote command
-ends when its ssh is ended, that hosts finish in any order, that ssh ends
-where a signal ends Python itself, or that one manager may be used from two
-threads at the same time.
+ends when its ssh is ended (but see EndRemote), that hosts finish in any
+order, that ssh ends where a signal ends Python itself, or that one manager
+may be used from two threads at the same time.
 
 Five ideas carry the code:
 
@@ -48,6 +48,7 @@ A chapter uses only the chapters above it:
     Console and views     report, tally and each way to show results
     Sinks                 -S, -E, --pickle: files, programs, directories
     Passwords             askpass server, sudo, lockout guard
+    Ending on the host    --end-remote: a command does not outlive its ssh
     Shared connections    of a shell, of later runs, to a jump host
     Stopping              Ctrl-C and other signals
     A run                 hosts from stdin; manager, views and sinks together
@@ -89,14 +90,15 @@ import threading
 import time
 
 __version__ = '1.0'
-__all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'FailLimit',
-           'GroupError', 'HostFileError', 'HostGroups', 'HostQueue',
-           'JobHooks', 'Journal', 'JumpError', 'JumpHost', 'KeptConnections',
-           'KeptJumpHost', 'Local', 'LockoutGuard', 'Pace', 'PatternError',
-           'Ramp', 'RecordError', 'Result', 'SSHJobMan', 'ShareError', 'Ssh',
-           'SudoWrapper', 'TargetError', 'Transport', 'UsageError', 'expand',
-           'fold', 'load', 'main', 'parse_host_arguments', 'read_records',
-           'report', 'run_script', 'ssh_argv']
+__all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'EndRemote',
+           'FailLimit', 'GroupError', 'HostFileError', 'HostGroups',
+           'HostQueue', 'JobHooks', 'Journal', 'JumpError', 'JumpHost',
+           'KeptConnections', 'KeptJumpHost', 'Local', 'LockoutGuard', 'Pace',
+           'PatternError', 'Ramp', 'RecordError', 'Result', 'SSHJobMan',
+           'ShareError', 'Ssh', 'SudoWrapper', 'TargetError', 'Transport',
+           'UsageError', 'expand', 'fold', 'load', 'main',
+           'parse_host_arguments', 'read_records', 'report', 'run_script',
+           'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -3386,26 +3388,31 @@ class _Feeder:
     which that job reads.
 
     *on_lost(error, jobs)* is called with the jobs that cannot have all of
-    it; .lost then tells whether no other job can either.
+    it; .lost then tells whether no other job can either.  Without input the
+    stdin of a job is closed, unless *holds*: then the job ends first.
     """
 
-    def __init__(self, loop, source, on_lost):
+    def __init__(self, loop, source, on_lost, holds=False):
+        if holds and source is not None:
+            raise ValueError('input goes with no hook that holds stdin')
         self.lost = False
         self._loop = loop
         self._on_lost = on_lost
+        self._holds = holds
         self._input = None if source is None else _Input(source)
         self._writing = set()           # jobs that are written to
         self._awaiting_input = set()    # jobs that have had all there is
 
     @property
-    def has_input(self):
-        return self._input is not None
+    def uses_stdin(self):
+        """Whether the stdin of a job may be open until the job ends."""
+        return self._holds or self._input is not None
 
     def begin(self, job):
-        """Feed *job* from now on; without input, close its stdin."""
+        """Feed *job* from now on; without input, close or hold its stdin."""
         if self._input and job.stdin is not None and job.state == RUNNING:
             self._write_to(job)
-        else:
+        elif not self._holds:
             self.end(job)
 
     def end(self, job):
@@ -3848,6 +3855,8 @@ class JobHooks:
     may_prompt = False      # True: ssh may ask, through job.environment
     options = ()            # for ssh's -o, before those of the user
     defers_stdin = False    # True: it calls manager.open_input(job) itself
+    holds_stdin = False     # True: the stdin of a job, which has no input,
+                            # stays open until the job ends
 
     def attach(self, manager):
         """*manager*, which is being built, will call these hooks."""
@@ -3897,6 +3906,7 @@ class _HookChain(JobHooks):
             hook.options for hook in hooks))
         self.may_prompt = any(hook.may_prompt for hook in hooks)
         self.defers_stdin = any(hook.defers_stdin for hook in hooks)
+        self.holds_stdin = any(hook.holds_stdin for hook in hooks)
 
     def attach(self, manager):
         for hook in self._hooks:
@@ -4223,7 +4233,7 @@ class _Work:
             job, launcher,
             self._transport.argv(job.host, self._hooks.wrap(self.command),
                                  job.log and job.log.path),
-            timeout, self._feeder.has_input or self._hooks.defers_stdin)
+            timeout, self._feeder.uses_stdin or self._hooks.defers_stdin)
 
     def started(self, job):
         self._hooks.started(job)
@@ -4289,7 +4299,8 @@ class _Dispatcher:
         self.admission = admission
         self.timeout = timeout      # seconds a job may take; 0: no limit
         self.loop = _Loop(clock)
-        self.feeder = _Feeder(self.loop, input, self._input_lost)
+        self.feeder = _Feeder(self.loop, input, self._input_lost,
+                              hooks.holds_stdin)
         self.pool = _Pool(self.loop, grace, self._job_exited)
         self.work = _Work(command, transport, hooks, self.feeder, max_output,
                           clock, journal)
@@ -4593,9 +4604,10 @@ class _HookSide:
         self._dispatcher.feeder.end(job)
 
     @property
-    def has_input(self):
-        """True if the jobs are fed with something on stdin."""
-        return self._dispatcher.feeder.has_input
+    def uses_stdin(self):
+        """True if the stdin of a job may be open until the job ends: jobs
+        have input, or a hook holds it."""
+        return self._dispatcher.feeder.uses_stdin
 
     @property
     def input_lost(self):
@@ -7761,7 +7773,7 @@ class SudoWrapper(_PasswordHook):
                 os.write(job.stdin, secret + b'\n')
             except OSError:
                 pass                # sudo has ended
-            if not self._manager.has_input:
+            if not self._manager.uses_stdin:
                 # A question for more than the password would wait for ever.
                 self._manager.end_input(job)
 
@@ -7804,6 +7816,71 @@ def password_hooks(options, hosts, stops):
             sudo = LockoutGuard(secret, options.askpass_anyway, ssh)
         hooks.append(SudoWrapper(options.sudo, sudo))
     return hooks
+
+
+# -- Ending on the host -----------------------------------------------------
+
+# The first process waits for the command and passes its status on; the second
+# one reads our stdin, which ends when we, ssh or the connection do, and then
+# ends its own process group.  A member needs no number of the group, which
+# could be another's by then, and neither setsid nor job control (set -m),
+# which dash does not have without a terminal.
+#
+# The second process holds neither stdout nor stderr, so that it keeps no
+# session open.  With the trap the first one stays until the command is gone,
+# because a terminal's end, or that of what sudo runs, hangs up on the rest;
+# and once the group is being ended, nothing stops the second one.  The command
+# is in the environment: pkill -f would find it in arguments, and end us.  What
+# shells print of a command that a signal ended goes to /dev/null; dash needs
+# the subshell for that.  A status above 256 is ksh's for a signal.
+_UNTIL_STDIN_ENDS = """\
+# classh --end-remote
+exec 3<&0 4>&2 </dev/null
+trap "exit 143" TERM
+{
+    trap "" HUP TERM
+    while read -r line; do :; done
+    kill -s TERM 0
+    kill -s CONT 0
+    sleep %d
+    kill -s KILL 0
+} <&3 3<&- 4>&- >/dev/null 2>&1 &
+exec 2>/dev/null
+(
+    set -- "$CLASSH_COMMAND"
+    unset CLASSH_COMMAND
+    exec %s -c "$1" 3<&- 2>&4 4>&-
+)
+set -- $?
+kill -s KILL $!
+wait $!
+exit $(($1 > 256 ? $1 - 128 : $1))"""
+
+
+class EndRemote(JobHooks):
+    """Ends the command on the host, too, when its ssh ends or we do: SIGTERM
+    to its process group, 5 seconds later SIGKILL.
+
+    What has left the group, as a daemon does, is not ended, nor what is left
+    in the background by a command that has come to its end.  The stdin of
+    the command is empty.  A command that a signal ends has the status 128 and
+    the number of the signal.  It goes before a SudoWrapper, if there is one:
+    who is to end root's processes must be root.
+    """
+
+    holds_stdin = True
+
+    def __init__(self, shell=None):
+        """*shell* runs the command, by -c; None: the login shell, as ssh has
+        it run."""
+        self._shell = ('"${SHELL:-sh}"' if shell is None
+                       else shlex.quote(shell))
+
+    def wrap(self, command):
+        return _for_any_shell(
+            'CLASSH_COMMAND=%s; export CLASSH_COMMAND; exec sh -c %s' % tuple(
+                map(shlex.quote, (command, _UNTIL_STDIN_ENDS % (
+                    KILL_GRACE, self._shell)))))
 
 
 # -- Shared connections -----------------------------------------------------
@@ -10338,6 +10415,8 @@ def _make_parser():
                      help='read commands at a prompt, or from stdin')
     run.add_argument('--errexit', action='store_true',
                      help='leave the shell when a command fails')
+    run.add_argument('--end-remote', action='store_true',
+                     help='end COMMAND on the host, too, when its ssh ends')
     run.add_argument('-I', '--send-input', action='store_true',
                      help='our stdin, a file or a pipe, to every host')
 
@@ -10503,6 +10582,7 @@ def _check_exec(options):
     for given, name in ((options.askpass, '-A'),
                         (options.askpass_file is not None, '--askpass-file'),
                         (options.sudo is not None, '--sudo'),
+                        (options.end_remote, '--end-remote'),
                         (options.shell, '--shell')):
         if given:
             raise UsageError('--exec, which runs COMMAND here, goes without '
@@ -10528,6 +10608,9 @@ def _check_conflicts(options, stdin_has_hosts):
                                         or stdin_has_hosts):
         raise UsageError('--confirm goes without --list, --shell and -')
     _check_records(options)
+    if options.send_input and options.end_remote:
+        raise UsageError('-I goes without --end-remote: both need the stdin '
+                         'of COMMAND')
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
     if options.send_input or stdin_has_hosts:
@@ -10934,15 +11017,17 @@ def _check_shown(options, argv):
 
 
 def _enter_all(options, hooks, gate, kept, stack):
-    """Enter the *hooks* with *stack*, and add the jump host *gate* to them
-    and the connections that they share: those *kept*, or those of a shell.
-    Return these, or None."""
+    """Enter the *hooks* with *stack*, and add to them what ends commands on
+    the host, the jump host *gate* and the connections that they share: those
+    *kept*, or those of a shell.  Return these, or None."""
     for hook in hooks:
         stack.enter_context(hook)
     if gate is not None:
         # Its ssh has descriptors of each job, too.
         raise_descriptor_limit(options.fanout)
         hooks.append(stack.enter_context(gate))
+    if options.end_remote:          # first, so that it is inside sudo
+        hooks.insert(0, EndRemote(None if options.sudo is None else 'sh'))
     if options.shell and not kept:
         kept = stack.enter_context(SharedConnections(options.ssh))
     if kept:

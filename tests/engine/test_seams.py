@@ -116,6 +116,17 @@ class TransportTest(SeamTest):
                     self.results('a', command, transport=transport),
                     {'a': ('ok', 0, output)})
 
+    def test_hook_that_holds_stdin(self):
+        class Holder(classh.JobHooks):
+            holds_stdin = True
+        # Without it, cat finds an end at once.
+        self.assertEqual(self.results(
+            'a', 'timeout .2 cat; echo $?', transport=LocalShell(),
+            hooks=[Holder()]), {'a': ('ok', 0, '124\n')})
+        with open(os.devnull) as source, self.assertRaisesRegex(
+                ValueError, 'input goes with no hook that holds stdin'):
+            self.manager('a', 'cat', input=source, hooks=[Holder()])
+
     def test_transport_that_fails_fails_its_host_alone(self):
         class Broken(LocalShell):
             def environment(self, host):

@@ -143,9 +143,10 @@ class Accounts:
             setattr(self, role, name)
         self.directory = tempfile.mkdtemp(prefix=SHARED)
         self._etc = []              # files to remove
+        self._bin = None            # a directory that our users can read
         atexit.register(self.stop)
         for name in self._names.values():
-            self._do('useradd', '-M', '-d', '/', '-s', '/bin/sh', name)
+            self._add(name, '/bin/sh')
         self._do('chpasswd', stdin=''.join(
             '%s:%s\n' % (name, self.other if role == 'free'
                          else self.password)
@@ -165,6 +166,30 @@ class Accounts:
     def _do(self, *argv, stdin=''):
         run(argv, stdin=stdin, env={'PATH': SBIN, MARK: None}).check(
             stderr=None)
+
+    def _add(self, name, shell):
+        self._do('useradd', '-M', '-d', '/', '-s', shell, name)
+
+    def with_shell(self, shell):
+        """Return a user who has .password and the login shell *shell*, 'csh'
+        or 'busybox ash', say; None where that cannot be had."""
+        program, _, applet = shell.partition(' ')
+        if shell not in self._names:
+            if not installed(program):
+                not_run('a login shell', 'no ' + program)
+                return None
+            path = shutil.which(program)
+            if applet:              # the name says which one it is to be
+                self._bin = self._bin or tempfile.mkdtemp(prefix=SHARED,
+                                                          dir='/tmp')
+                os.chmod(self._bin, 0o755)
+                applet = os.path.join(self._bin, applet)
+                os.symlink(path, applet)
+            name = 'ct%dsh%d' % (os.getpid(), len(self._names))
+            self._names[shell] = name
+            self._add(name, applet or path)
+            self._do('chpasswd', stdin='%s:%s\n' % (name, self.password))
+        return self._names[shell]
 
     def _fill(self, template, **more):
         return template.format(dir=self.directory, name=NAME, **self._names,
@@ -213,8 +238,8 @@ class Accounts:
                      ''):
             with open(config, 'w') as file:
                 file.write(listen + self._fill(
-                    SSHD_CONFIG, users=' '.join(self._names.values()),
-                    more=more, **self.ports))
+                    SSHD_CONFIG, users='ct%d*' % os.getpid(), more=more,
+                    **self.ports))
             if run([sshd, '-t', '-f', config], env={MARK: None}).status == 0:
                 break
         else:
@@ -323,7 +348,8 @@ class Accounts:
                 for who in name, uid:
                     for path in glob.glob(pattern % who):
                         _remove(path)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for directory in filter(None, (self.directory, self._bin)):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _listeners(self):
         return [(pid, line) for pid, parent, state, line in processes()

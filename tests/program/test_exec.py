@@ -53,7 +53,7 @@ class ExecTest(WorkTest):
 
     def test_what_is_for_a_host_alone_is_refused(self):
         for words in ('-A',), ('--askpass-file', 'x'), ('--sudo',), (
-                '--shell',):
+                '--end-remote',), ('--shell',):
             run_classh('--exec', *words, 'true', 'web1').check(
                 2, '', 'classh: --exec, which runs COMMAND here, goes without '
                 '%s\n' % words[0])

@@ -313,6 +313,10 @@ class BadInputTest(TestCase):
             self.check('-J goes without -O ' + option, '-J', 'a', '-O',
                        option, 'true', 'a')
 
+    def test_end_on_the_host_with_input(self):
+        self.check('-I goes without --end-remote: both need the stdin of '
+                   'COMMAND', '-I', '--end-remote', 'cat', 'a')
+
     def test_list_with_what_is_for_a_run(self):
         for args in (['-S', self.path('x')], ['-E', self.path('x')],
                      ['--unreached', self.path('x')],
