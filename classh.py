@@ -137,6 +137,7 @@ _HINTS = (
      'a range of addresses is written 10.0.0.[1-254]'),
     (r'://', 'a host is written [user@]name[:port]'),
     (r'\{', 'choices are written [a,b] or [1-20]'),
+    (r'[*?]', 'a pattern is written web[1-9]'),
     (r'@@', 'the user for a group is written -l USER @GROUP'),
     (r'\A(?:[^/]*,)?@',
      'groups are taken as HOST, in -x, --only and files alone'),
@@ -248,6 +249,8 @@ _BAD_IN_CHOICE = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 # ProxyCommand (CVE-2023-51385).
 _SHELL_META = re.compile(r"""['`";&<>|(){}]""")
 _CHOICES = re.compile(r'\[[^][:]*\]')
+# A wildcard, the current directory, what ssh_config writes for a host's name.
+_NO_NAME = re.compile(r'[*?]|\A\.(?::|\Z)|\A[^:]*%[hnpru]\b')
 _WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
 # With '::' or of eight groups, since the last two may be as 10.0.0.1: a time
 # or the address of a network card is none.
@@ -336,7 +339,8 @@ def _check_host(host, pattern, sample):
         problem = "holds a '/'"
     elif '=' in host:
         problem = "holds '='"
-    elif _WORD_IN_BRACKETS.fullmatch(name) or not _HOST.fullmatch(sample):
+    elif (_WORD_IN_BRACKETS.fullmatch(name) or _NO_NAME.search(name)
+          or not _HOST.fullmatch(sample)):
         problem = 'is not [user@]name[:port]'
     elif _BEYOND_ASCII.search(host):
         problem = _odd_character(host)

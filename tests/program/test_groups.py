@@ -168,6 +168,19 @@ class CommandLineTest(GroupTest):
         self.assertIn('is COMMAND quoted?', said.stderr)
         self.assertIn("'ls @home' a\n", said.stderr)
 
+    def test_journal_holds_the_hosts_of_groups(self):
+        self.write('groups/web', 'web[1-4] db1\n')
+        self.write('groups/old', 'web1\n')
+        self.classh('-q', '--journal', 'j', '-x', '@old', '--only',
+                    'web[1-3],db1', 'true', '@web').check()
+        self.assertEqual(sorted(read_log(self.log)[0]),
+                         ['db1', 'web2', 'web3'])
+        os.remove(self.path('groups/web'))
+        os.remove(self.log)
+        said = self.classh('-q', '--resume', 'j', '--again', 'ok',
+                           '--only', 'web3').check(0, '', None)
+        self.assertEqual(read_log(self.log)[0], ['web3'], said)
+
     def test_groups_are_not_read_from_stdin(self):
         self.write('groups/web', 'web1\n')
         said = self.classh('--list', '-', stdin='a\n@web\n').check(

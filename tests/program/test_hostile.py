@@ -229,8 +229,8 @@ class NameTest(HostileTest):
             self.assertLess(len(name), 256)
 
     def test_files_stay_in_their_directory_whatever_the_name(self):
-        hosts = ['..', '.', '.x', 'a' * 300, '~', '%2E%2E', os.fsdecode(
-            b'\xff'), '*', '?', 'a~b', 'CON', 'x.out', 'x.ret', 'x']
+        hosts = ['..', '.x', 'a' * 300, '~', '%2E%2E', os.fsdecode(
+            b'\xff'), 'a~b', 'CON', 'x.out', 'x.ret', 'x']
         os.mkdir(self.path('in'))
         self.classh('-q', '-E', 'in/bad/', 'exit 3', *hosts).check(5)
         self.assertEqual(os.listdir(self.path('in')), ['bad'])

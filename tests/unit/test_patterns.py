@@ -147,6 +147,20 @@ class RefusedPatternTest(unittest.TestCase):
             self.check('a%sb' % gap, 'a%sb' % gap, 'holds white space')
         self.check('web1, web2', ' web2', 'white space')
 
+    def test_wildcards_and_placeholders_are_no_names(self):
+        for host in ('web*', '*', 'bob@web?:22', 'web[1-2]*', 'web[*,a]'):
+            self.check(host, host, 'is not [user@]name[:port]; a pattern is '
+                                   'written web[1-9]')
+        for host in '.', 'bob@.', '.:22', '%h', 'bob@%h:22', '%n.lan':
+            self.check(host, host, 'is not [user@]name[:port]')
+
+    def test_odd_names_that_are_names_are_taken(self):
+        for host in ('..', '.x', 'a.', '_', '%2E', 'a%b', 'a%hb', 'a+b', '~',
+                     'fe80::1%h', '[fe80::1%eth0]:22', 'bob%h@web1',
+                     'b*b@web1', 'a@b@c', '1', '10.0.0.1', '-x@web1'[1:],
+                     'b\xfccher', 'xn--bcher-kva.example', 'web-1.lan.'):
+            self.assertEqual(list(expand(host)), [host])
+
     def test_name_that_would_be_cut_short_in_a_file(self):
         self.check('a#b', 'a#b', "'#'")
 
