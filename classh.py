@@ -707,6 +707,16 @@ class HostQueue:
         else:
             heapq.heappush(self._delayed, (due, next(self._numbers), host))
 
+    def withdraw(self, hosts):
+        """Remove and return those of *hosts* that were put back, a list."""
+        back = [*self._put_back, *(host for _, host in self.delayed)]
+        self._put_back = [host for host in self._put_back
+                          if host not in hosts]
+        # What is sorted is a heap.
+        self._delayed = [entry for entry in sorted(self._delayed)
+                         if entry[2] not in hosts]
+        return [host for host in back if host in hosts]
+
     def __iter__(self):
         return self
 
@@ -4316,7 +4326,7 @@ class _Dispatcher:
         self.stopped_why = None     # ... and what it said, in a few words
         self._hooks = hooks
         self._retries = retries
-        self._tries = {}            # host that is tried again: how often yet
+        self._failures = {}         # host that is tried again: its last Result
         self._login_timeout = login_timeout     # seconds; 0: no limit
         self._deadline = deadline   # seconds, until it runs; or None
         self._transport = transport
@@ -4334,7 +4344,8 @@ class _Dispatcher:
 
     @property
     def _starts_ended(self):
-        return self.phase != _OPEN or self.hosts.exhausted
+        return (self.hosts.exhausted if self.phase == _OPEN
+                else not self._failures)
 
     def stop(self):
         self.disown_in_child()
@@ -4353,6 +4364,7 @@ class _Dispatcher:
                 self.turn(None)
         finally:                    # interrupted: no more patience
             self.pool.abort()
+            self._failures.clear()
             self.release()
             self.feeder.close()
 
@@ -4364,6 +4376,8 @@ class _Dispatcher:
                               self._end_run, 'not done after %.10g s'
                               % self._deadline)
             self._deadline = None
+        if self.phase != _OPEN:
+            self._end_retries()
         try:
             self._start_jobs()
             self._wait(timeout)
@@ -4401,9 +4415,18 @@ class _Dispatcher:
                 self._hosts_pending = now > end or (
                     takes_new and self.hosts.pending(now))
                 return
-            if not self._start(self.work.job(
-                    host, self._tries.get(host, 0) + 1)):
+            try:
+                job = self.work.job(host, self._tries_of(host) + 1)
+            except BaseException:   # no memory, say
+                self.hosts.put_back(host)
+                raise
+            if not self._start(job):
                 return
+
+    def _tries_of(self, host):
+        """Return how often *host* was tried so far."""
+        last = self._failures.get(host)
+        return last.tries if last else 0
 
     def _start(self, job):
         """Start *job*; return False where there is no room.  Whatever breaks
@@ -4438,7 +4461,11 @@ class _Dispatcher:
         """Recover from a broken start; return False where there is no room.
         Raise *error* again if it did not come from starting the process (a
         signal's handler raised)."""
-        result = self.work.failure(job, error)
+        try:
+            result = self.work.failure(job, error)
+        except BaseException:       # of a hook
+            self._put_back(job)
+            raise
         if not _is_start_error(error):
             self._put_back(job)
             raise error
@@ -4521,14 +4548,20 @@ class _Dispatcher:
             wait = self._retries.wait(result,
                                       self._transport.may_retry(result))
         if wait is None:
-            self._tries.pop(job.host, None)
             self._emit(result)
         else:
-            self._tries[job.host] = job.tries
+            self._failures[job.host] = result
             self.hosts.put_back(job.host, self.loop.now() + wait)
         return len(result.output) + len(result.errors)
 
+    def _end_retries(self):
+        """Emit the last result of each host that waits for another try: no
+        other will come."""
+        for host in self.hosts.withdraw(self._failures):
+            self._emit(self._failures[host])
+
     def _emit(self, result):
+        self._failures.pop(result.host, None)
         self.finished.append(result)
         if self._keep:
             self.results[result.host] = result
@@ -4581,6 +4614,7 @@ class _Dispatcher:
         self.pool.forget()
         self.finished.clear()
         self.watched.clear()
+        self._failures.clear()
         self.release()
 
 

@@ -168,6 +168,25 @@ class TransportTest(SeamTest):
             manager.wait()
             self.assertEqual(sorted(manager.results), ['h1', 'h2', 'h3'])
 
+    def test_host_is_not_lost_where_its_job_or_a_hook_fails(self):
+        class Raising(classh.JobHooks):
+            raised = False
+
+            def finished(self, job, result):
+                if not self.raised:
+                    self.raised = True
+                    raise RuntimeError
+                return result
+        transport = LocalShell()
+        transport.program = '/nonexistent'
+        manager = self.manager('h1', 'true', transport=transport,
+                               hooks=[Raising()])
+        with mock.patch('classh._Work.job', side_effect=MemoryError):
+            self.assertRaises(MemoryError, manager.poll)
+        self.assertRaises(RuntimeError, manager.poll)
+        self.assertEqual(manager.poll(0)[0].cause, 'start')
+        self.assertTrue(manager.done)
+
     def test_judgement_is_the_transports(self):
         class Lenient(LocalShell):
             def explain(self, job):
