@@ -2413,22 +2413,26 @@ def _parse_settings(text):
 @functools.lru_cache(maxsize=64)
 def _probe_ssh(argv, host):
     """Return the _parse_settings() of *argv*, without the command, for
-    *host*."""
+    *host*.
+
+    Raise OSError where that cannot be told now, which is not remembered;
+    TimeoutError: there was no answer in PROBE_TIMEOUT.
+    """
     settings = b''
     log = '/dev/stdout' if os.path.exists('/dev/stdout') else os.devnull
     with contextlib.ExitStack() as held:
         # Popen's own pipe would leak where there is no room for the others
         # (before Python 3.11).
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        held.callback(os.close, null)
+        reader, writer = os.pipe()
+        held.callback(os.close, reader)
+        held.callback(os.close, writer)
         try:
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-            held.callback(os.close, null)
-            reader, writer = os.pipe()
-            held.callback(os.close, reader)
-            held.callback(os.close, writer)
             process = subprocess.Popen(
                 [*argv, '-E', log, '-G', '--', host], stdin=null,
                 stdout=writer, stderr=writer, start_new_session=True)
-        except (OSError, ValueError):
+        except ValueError:          # a NUL in *argv*
             return None
         os.set_blocking(reader, False)
         end = time.monotonic() + PROBE_TIMEOUT
@@ -2439,11 +2443,15 @@ def _probe_ssh(argv, host):
                 process.poll() is None or ready.poll(0)):
             if ready.poll(1000 * PROBE_INTERVAL):
                 settings += os.read(reader, PROBE_SIZE)
+        is_late = process.poll() is None and len(settings) < PROBE_SIZE
         if process.poll() is None:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return _parse_settings(settings.decode('utf-8', 'replace'))
+    found = _parse_settings(settings.decode('utf-8', 'replace'))
+    if is_late and found is None:
+        raise TimeoutError
+    return found
 
 
 def _make_directory(fits=lambda place: True, places=None):
@@ -2521,15 +2529,15 @@ class Ssh(Transport):
     def open(self, host):
         if self._is_open:
             return
-        self._is_open = True
-        if self._sets_log_level():
-            return
-        probed = _probe_ssh(tuple(self.argv(host, '')[:-3]), host)
-        if probed is None:
-            return
-        self.log_level, self._shares = probed
-        self._directory = _make_directory()
-        self._owner = os.getpid()
+        probed = None
+        if not self._sets_log_level():
+            with contextlib.suppress(TimeoutError):
+                probed = _probe_ssh(tuple(self.argv(host, '')[:-3]), host)
+        if probed is not None:
+            self.log_level, self._shares = probed
+            self._owner = os.getpid()
+            self._directory = _make_directory()
+        self._is_open = True        # last: where it was broken off, again
 
     def _sets_log_level(self):
         """Return whether the user has a LogLevel or a log of his own."""

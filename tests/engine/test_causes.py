@@ -231,7 +231,49 @@ class CauseTest(EngineTest):
             ('silent', ('killed', 'timeout', 'unknown'))])
 
 
+class ProbeTest(WorkTest):
+    def test_probe_that_was_broken_off_is_made_again(self):
+        ssh = classh.Ssh('ssh')
+        self.addCleanup(ssh.close)
+        with mock.patch('classh._probe_ssh',
+                        side_effect=[KeyboardInterrupt, ('INFO', False)]):
+            self.assertRaises(KeyboardInterrupt, ssh.open, 'a')
+            ssh.open('a')
+        log = ssh.open_log()
+        self.addCleanup(os.close, log.fd)
+
+    def test_probe_that_took_too_long_is_not_remembered(self):
+        program = self.program('ssh', '[ ! -e "$0.slow" ] || exec sleep 60; '
+                               'echo loglevel VERBOSE')
+        self.write('ssh.slow')
+        ssh = classh.Ssh(program)
+        with mock.patch('classh.PROBE_TIMEOUT', .1):
+            ssh.open('a')
+        self.assertIsNone(ssh.open_log())
+        ssh.close()
+        os.remove(self.path('ssh.slow'))
+        ssh.open('a')
+        self.assertEqual(ssh.log_level, 'VERBOSE')
+        ssh.close()
+
+
 class RetryTest(WorkTest, EngineTest):
+    def test_host_that_waits_when_the_run_is_stopped_has_its_result(self):
+        for stop in SSHJobMan.stop, SSHJobMan.drain:
+            with self.manager('unreach,b', 'true', retries=9,
+                              fanout=1) as job, mock.patch(
+                                  'classh.Retries.wait', return_value=60):
+                self.assertEqual(self.take(job).host, 'b')
+                self.assertEqual(list(job.waiting), ['unreach'])
+                job.add('c')
+                stop(job)
+                self.assertFalse(job.done)
+                result = self.take(job)
+                self.assertTrue(job.done)
+                self.assertEqual(list(job.not_started()), ['c'])
+            self.assertEqual((result.host, result.cause, result.ran,
+                              result.tries), ('unreach', 'refused', 'no', 1))
+
     def test_nothing_starts_twice_in_2000_hosts_of_which_a_third_fail(self):
         # Each session is noted in a file.  The number of a host says how it
         # fails, whether at the first try alone or at all of them.
