@@ -5044,7 +5044,7 @@ class Console:
         """Return the bytes of *text*, which is safe, for put()."""
         if self.terminal:
             return text.encode(self._stream.encoding, 'backslashreplace')
-        return text.encode('utf-8', 'surrogateescape')
+        return _octets(text)
 
     def put(self, octets):
         """Write *octets*, at the pace of the reader."""
@@ -5209,7 +5209,7 @@ class Console:
 
     def host(self, name):
         """Return the *name* of a host, escaped, in a colour of its own."""
-        checksum = binascii.crc32(name.encode('utf-8', 'surrogateescape'))
+        checksum = binascii.crc32(_octets(name))
         return self._painted(self.escape(name), _HOST_COLORS[
             checksum % len(_HOST_COLORS)])
 
@@ -9222,7 +9222,11 @@ def _process_room():
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if limit == resource.RLIM_INFINITY or not os.geteuid():
         return sys.maxsize
-    for pid in filter(str.isdigit, os.listdir('/proc')):
+    try:
+        pids = os.listdir('/proc')
+    except OSError:                 # none: nobody knows what runs
+        pids = ()
+    for pid in filter(str.isdigit, pids):
         with contextlib.suppress(OSError):
             path = '/proc/%s/task' % pid
             if os.stat(path).st_uid == os.geteuid():
@@ -10397,6 +10401,7 @@ def _again(text):
     return states
 
 
+@functools.lru_cache(maxsize=None)
 def _make_parser():
     parser = _Parser(
         prog='classh', add_help=False,
@@ -10616,6 +10621,8 @@ def _check_records(options):
     """Raise UsageError if there is no place for the records of --json."""
     if options.json == '':
         raise UsageError('--json= needs a file')
+    if options.pickle == '-':
+        raise UsageError('--pickle needs a file; one that is called - is ./-')
     for name, target in (('-S', options.good), ('-E', options.bad),
                          ('--unreached', options.unreached)):
         if options.json == '-' and target == '-':
@@ -10633,6 +10640,19 @@ def _check_exec(options):
         if given:
             raise UsageError('--exec, which runs COMMAND here, goes without '
                              + name)
+
+
+def _check_command(command, options):
+    """Raise UsageError if *command* is none, or rather a value of --json."""
+    if not command.strip():
+        raise UsageError('no command; see classh -h')
+    records = options.json == _OPTIONAL_VALUES['--json'].partition('=')[2]
+    if command == '-':
+        raise UsageError('- is no command; ' + (
+            'records go to stdout by --json alone' if records else
+            'hosts from stdin stand behind COMMAND'))
+    if records and re.fullmatch(r'\S+\.jsonl?', command):
+        raise UsageError('the file for records is written --json=' + command)
 
 
 def _check_conflicts(options, stdin_has_hosts):
@@ -11090,8 +11110,7 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
     command = ''
     if not (options.list or options.shell):
         command = operands.pop(0) if operands else ''
-        if not command.strip():
-            raise UsageError('no command; see classh -h')
+        _check_command(command, options)
     stdin_hosts = StdinHosts(pattern_reader(not options.noexpand),
                              run.complain) if '-' in operands else None
     groups = HostGroups(None, run.warn, stops.noting)

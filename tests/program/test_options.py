@@ -267,6 +267,14 @@ class BadInputTest(TestCase):
                       ['--pickle=--'], ['--exclude=--', '-xa']):
             self.check("--", *words, 'true', 'a', 'b')
 
+    def test_value_that_is_taken_for_something_else(self):
+        self.check('one that is called - is ./-', '--pickle', '-', 'true',
+                   'a')
+        self.check('records go to stdout by --json alone', '--json', '-',
+                   'true', 'a')
+        self.check('--json=all.json', '--json', 'all.json', 'true', 'a')
+        self.check('hosts from stdin stand behind COMMAND', '-', 'true', 'a')
+
     def test_bad_host(self):
         self.check("'-oX=y' begins with '-'", 'true', 'a', '--', '-oX=y')
         self.check("'a b'", 'true', 'a b')

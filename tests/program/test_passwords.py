@@ -481,6 +481,8 @@ while True:
         with mock.patch('os.geteuid', return_value=12345), mock.patch(
                 'resource.getrlimit', return_value=(40, 40)):
             self.assertEqual(_process_room(), 40)
+            with mock.patch('os.listdir', side_effect=FileNotFoundError):
+                self.assertEqual(_process_room(), 40)
         with mock.patch('os.geteuid', return_value=12345), mock.patch(
                 'resource.getrlimit', return_value=(-1, -1)):
             self.assertGreater(_process_room(), 1 << 20)

@@ -123,6 +123,15 @@ class ConsoleTest(unittest.TestCase):
         self.assertIsInstance(console.error, OSError)
         self.assertFalse(console.terminal)
 
+    def test_text_that_stands_for_no_bytes_is_no_error(self):
+        odd = result('\ud800', output='\ud800\udcff')
+        for stream in io.StringIO(), Terminal():
+            console = Console(stream)
+            console.use_color('always')
+            console.write_folded(report(odd, console))
+            self.assertIsNone(console.error)
+            self.assertIn('1.2', stream.getvalue())
+
 
 class ViewTest(unittest.TestCase):
     def setUp(self):
