@@ -3,11 +3,39 @@
 import json
 import os
 import signal
+import sys
 import unittest
 
 from lib import (FAKE_SSH, WorkTest, classh_argv, measured, run, text, until,
                  wait_until)
+from lib.accounts import installed, not_run
 import classh
+
+# What has broken readers of other tools.
+ODD = (b'', b'\0', b'\r\n', b'\x1b[2J\x7f\x9b', b'\xff', b'\xc3',
+       b'\xed\xa0\x80', b'"\\/\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xae',
+       b'\xf0\x9f\x98\x80\xc3\xbc', bytes(range(256)), b'no end')
+# Command that has to be there: a program that prints, for each record on its
+# stdin, the event and how many characters stdout has, where there is one.
+READERS = {
+    'python3': [sys.executable, '-c', """if True:
+        import json, sys
+        for line in sys.stdin:
+            record = json.loads(line)
+            print(record['event'], len(record.get('stdout', '')))"""],
+    'jq': ['jq', '-r', '"\\(.event) \\(.stdout // "" | length)"'],
+    # It comes with JSON::PP.
+    'json_pp': ['perl', '-MJSON::PP', '-ne', """
+        my $record = decode_json($_);
+        print $record->{event}, " ", length($record->{stdout} // ""), "\n";
+        """],
+    # Its strings are in UTF-16.
+    'node': ['node', '-e', """
+        require("fs").readFileSync(0, "utf8").trim().split("\\n").forEach(
+            line => {
+                const record = JSON.parse(line);
+                console.log(record.event, [...record.stdout || ""].length);
+            });"""]}
 
 
 class JsonTest(WorkTest):
@@ -43,6 +71,22 @@ class JsonTest(WorkTest):
             'causes': {'refused': ['unreach'], 'timeout': ['slow']}})
         self.assertIn('1 of 6 exited with 7: fail7\n', said.stderr)
 
+    def test_other_programs_read_the_same_of_it(self):
+        for number, octets in enumerate(ODD):
+            self.write('h%d' % number, octets)
+        said = self.classh('--json', '-f1', 'cat $HOST; exit ${HOST#h}',
+                           *('h%d' % number for number in range(len(ODD))))
+        wanted = ''.join('%s %d\n' % (
+            record['event'], len(record.get('stdout', '')))
+            for record in self.records(said.check(5, None, None).stdout))
+        self.assertEqual(wanted.count('result'), len(ODD))
+        for command, argv in READERS.items():
+            if installed(command):
+                read = run(argv, stdin=said.stdout.encode())
+                self.assertEqual(read.check(0, None).stdout, wanted, command)
+            else:
+                not_run('--json read by ' + argv[0], 'not installed')
+
     def test_summary_is_silenced_by_q(self):
         self.classh('--json', '-q', 'exit 3', 'a').check(5, None, '')
 
@@ -75,6 +119,20 @@ class JsonTest(WorkTest):
         end = self.records(self.read('all'))[-1]
         self.assertEqual((end['status'], end['hosts'], end['not_started']),
                          (130, 7, 5))
+
+    def test_host_that_waits_for_another_try_has_its_last_result(self):
+        with self.start('--json', '--retries', '9', '-f1', 'true', 'unreach',
+                        'slow', 'never') as command:
+            wait_until(lambda: '"host":"slow"' in command.stdout)
+            command.signal(signal.SIGINT)
+            said = command.finish().check(130, None, None)
+        result = self.results(said.stdout)['unreach']
+        self.assertEqual((result['outcome'], result['cause'], result['ran']),
+                         ('ssh', 'refused', 'no'))
+        end = self.records(said.stdout)[-1]
+        self.assertEqual((end['ssh'], end['not_started']), (1, 1))
+        self.assertIn('connection refused: unreach\n', said.stderr)
+        self.assertIn('\n1 not started: never\n', said.stderr)
 
     def test_hosts_from_stdin_are_not_counted_in_advance(self):
         said = self.classh('--json', 'true', '-', stdin=b'a\nb\n').check(

@@ -4,8 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
-import subprocess
 import tempfile
 import unittest
 from types import SimpleNamespace
@@ -53,22 +51,6 @@ class LineTest(unittest.TestCase):
             line = json_line({'event': 'run', 'command': odd})
             self.assertNotRegex(line, r'\\ud[89a-f]')
             json.loads(line)
-
-    def test_other_readers_take_every_line(self):
-        lines = ''.join(json_line(result_record(SAMPLE._replace(
-            output=text(octets), errors=text(octets)))) for octets in ODD)
-        readers = {
-            'jq': ['jq', '-c', '.host'],
-            'perl': ['perl', '-MJSON::PP', '-ne',
-                     'print encode_json([decode_json($_)->{host}]), "\n"'],
-            'node': ['node', '-e', 'require("fs").readFileSync(0, "utf8")'
-                     '.trim().split("\\n").forEach(line => '
-                     'console.log(JSON.parse(line).host))']}
-        for name, argv in readers.items():
-            if shutil.which(name):
-                said = subprocess.run(argv, input=lines.encode(), check=True,
-                                      stdout=subprocess.PIPE).stdout
-                self.assertEqual(said.count(b'web1'), len(ODD), name)
 
 
 class ReadTest(unittest.TestCase):
