@@ -2285,12 +2285,15 @@ class _SshLog:
     *on_login()* is called once ssh is logged in.
     """
 
-    # The second is of a connection that is shared: the session is open.
-    _LOGIN = re.compile(rb'^(Authenticated to |debug1: mux_client_request_'
-                        rb'session: master session id)', re.MULTILINE)
-    # From here on the command may have started.
-    _SENT = re.compile(rb'^debug1: (Sending command: |mux_client_request_'
-                       rb'session: )', re.MULTILINE)
+    # Lines begin with these.  (To search for an expression takes twenty times
+    # as long, for each host.)
+    _LOGIN = b'\nAuthenticated to '
+    # The session over a connection that is shared is open.
+    _SHARED = b'\ndebug1: mux_client_request_session: master session id'
+    # From here on the command may have started: without, and with, a shared
+    # connection.
+    _SENT = b'\ndebug1: Sending command: '
+    _ASKED = b'\ndebug1: mux_client_request_session: '
     # ... unless it is refused.  ssh ends its lines with CR LF, but not those
     # of a command that it logs.
     _REFUSED = re.compile(rb'^(exec|shell) request failed on channel \d+\r\n',
@@ -2303,6 +2306,9 @@ class _SshLog:
                         rb'already exists|mux_client_request_session: session '
                         rb'request failed: Session open refused)[^\r\n]+',
                         re.MULTILINE)
+    # What most lines begin with that are none of these; the last one is blank.
+    _NO_WORDS = (b'debug1: ', b'Authenticated to ', b'Transferred: ',
+                 b'Bytes per second: ', b'\r')
 
     def __init__(self, path):
         os.mkfifo(path, 0o600)
@@ -2318,7 +2324,7 @@ class _SshLog:
         self.sent = False           # the command is
         self._removed = False
         self.on_login = None
-        self._kept = bytearray()
+        self._kept = bytearray(b'\n')   # before each line
 
     def add(self, chunk):
         self.opened = True
@@ -2327,12 +2333,15 @@ class _SshLog:
         # A line may come in pieces.
         search_from = max(0, len(kept) - 80)
         kept += chunk
-        if not self.logged_in and self._LOGIN.search(kept, search_from):
+        if not self.logged_in and (
+                kept.find(self._LOGIN, search_from) >= 0
+                or kept.find(self._SHARED, search_from) >= 0):
             self.logged_in = True
             if self.on_login:
                 self.on_login()
         if self.logged_in and not self.sent:
-            self.sent = bool(self._SENT.search(kept, search_from))
+            self.sent = (kept.find(self._SENT, search_from) >= 0
+                         or kept.find(self._ASKED, search_from) >= 0)
         if len(kept) > 3 * LOG_KEPT:
             kept[LOG_KEPT:-LOG_KEPT] = b'\n'
 
@@ -2345,8 +2354,10 @@ class _SshLog:
         """Remove the FIFO: whoever writes to it has it open by now."""
         if not self._removed:
             self._removed = True
-            with contextlib.suppress(OSError):
+            try:
                 os.unlink(self.path)
+            except OSError:
+                pass
 
     @property
     def is_untouched(self):
@@ -2377,14 +2388,15 @@ class _SshLog:
 
     def text(self):
         """Return what is kept, as str with newlines alone."""
-        return self._kept.decode(
+        return self._kept[1:].decode(
             'utf-8', 'backslashreplace').replace('\r', '')
 
     def words(self, command):
         """Return the lines that are for a person; *command*, which may be
         in the log, has none of them."""
-        if not self._WORDS.search(self._kept):
-            return ''               # most often; decoding takes a while
+        if not any([line and not line.startswith(self._NO_WORDS)
+                    for line in self._kept.split(b'\n')]):
+            return ''               # most often; an expression takes a while
         before, _, rest = self.text().partition('debug1: Sending command: ')
         # It is cut at some 1,000 bytes.
         sent = os.path.commonprefix([rest, command.replace('\r', '')])
@@ -3360,8 +3372,12 @@ class _Loop:
         No other step takes STOPPED_MIN seconds, unless this process was
         stopped (SIGTSTP).
         """
-        self.discount(self.now() - self._step_begun - waited)
-        self._step_begun = self.now()
+        now = self.now()
+        lost = now - self._step_begun - waited
+        if lost > STOPPED_MIN:
+            self.discount(lost)
+            now = self.now()
+        self._step_begun = now
 
     def run_once(self, until=None):
         """Wait until something is ready, a signal comes, a timer is due or
