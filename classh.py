@@ -2543,8 +2543,12 @@ class Ssh(Transport):
             return
         probed = None
         if not self._sets_log_level():
-            with contextlib.suppress(TimeoutError):
+            try:
                 probed = _probe_ssh(tuple(self.argv(host, '')[:-3]), host)
+            except TimeoutError:
+                pass
+            except OSError:         # the job will fare no better, and tell
+                return
         if probed is not None:
             self.log_level, self._shares = probed
             self._owner = os.getpid()
@@ -4322,6 +4326,37 @@ class _Work:
         self._transport.close()
 
 
+class _Retrying:
+    """The hosts of the queue *hosts* that are tried again.
+
+    last    host that waits for another try, or runs: its Result of the last
+    """
+
+    def __init__(self, hosts, retries, transport):
+        self.last = {}
+        self._hosts = hosts
+        self._retries = retries
+        self._transport = transport
+
+    def tries(self, host):
+        """Return how often *host* was tried so far."""
+        last = self.last.get(host)
+        return last.tries if last else 0
+
+    def put_back(self, result, now):
+        """Have the host of *result* tried again, if it may be; return
+        whether it is."""
+        wait = self._retries.wait(result, self._transport.may_retry(result))
+        if wait is not None:
+            self.last[result.host] = result
+            self._hosts.put_back(result.host, now + wait)
+        return wait is not None
+
+    def withdraw(self):
+        """Try none again that waits; return their last Results, a list."""
+        return [self.last[host] for host in self._hosts.withdraw(self.last)]
+
+
 class _Dispatcher:
     """Turns hosts into results: takes hosts from the queue, starts a job on
     each as admission and hooks allow, and makes a Result of each job that
@@ -4349,8 +4384,7 @@ class _Dispatcher:
         self.stopped_by = None      # the rule that let no more start ...
         self.stopped_why = None     # ... and what it said, in a few words
         self._hooks = hooks
-        self._retries = retries
-        self._failures = {}         # host that is tried again: its last Result
+        self._retrying = _Retrying(hosts, retries, transport)
         self._login_timeout = login_timeout     # seconds; 0: no limit
         self._deadline = deadline   # seconds, until it runs; or None
         self._transport = transport
@@ -4369,7 +4403,7 @@ class _Dispatcher:
     @property
     def _starts_ended(self):
         return (self.hosts.exhausted if self.phase == _OPEN
-                else not self._failures)
+                else not self._retrying.last)
 
     def stop(self):
         self.disown_in_child()
@@ -4388,7 +4422,7 @@ class _Dispatcher:
                 self.turn(None)
         finally:                    # interrupted: no more patience
             self.pool.abort()
-            self._failures.clear()
+            self._retrying.last.clear()
             self.release()
             self.feeder.close()
 
@@ -4401,7 +4435,8 @@ class _Dispatcher:
                               % self._deadline)
             self._deadline = None
         if self.phase != _OPEN:
-            self._end_retries()
+            for result in self._retrying.withdraw():
+                self._emit(result)
         try:
             self._start_jobs()
             self._wait(timeout)
@@ -4440,17 +4475,12 @@ class _Dispatcher:
                     takes_new and self.hosts.pending(now))
                 return
             try:
-                job = self.work.job(host, self._tries_of(host) + 1)
+                job = self.work.job(host, self._retrying.tries(host) + 1)
             except BaseException:   # no memory, say
                 self.hosts.put_back(host)
                 raise
             if not self._start(job):
                 return
-
-    def _tries_of(self, host):
-        """Return how often *host* was tried so far."""
-        last = self._failures.get(host)
-        return last.tries if last else 0
 
     def _start(self, job):
         """Start *job*; return False where there is no room.  Whatever breaks
@@ -4567,25 +4597,13 @@ class _Dispatcher:
             self.warn('connections are dropped before the login, as by '
                        'MaxStartups of sshd: at most %d logins at once now '
                        '(--logins)' % self.admission.logins.limit)
-        wait = None
-        if self.phase == _OPEN:
-            wait = self._retries.wait(result,
-                                      self._transport.may_retry(result))
-        if wait is None:
+        if self.phase != _OPEN or not self._retrying.put_back(
+                result, self.loop.now()):
             self._emit(result)
-        else:
-            self._failures[job.host] = result
-            self.hosts.put_back(job.host, self.loop.now() + wait)
         return len(result.output) + len(result.errors)
 
-    def _end_retries(self):
-        """Emit the last result of each host that waits for another try: no
-        other will come."""
-        for host in self.hosts.withdraw(self._failures):
-            self._emit(self._failures[host])
-
     def _emit(self, result):
-        self._failures.pop(result.host, None)
+        self._retrying.last.pop(result.host, None)
         self.finished.append(result)
         if self._keep:
             self.results[result.host] = result
@@ -4638,7 +4656,7 @@ class _Dispatcher:
         self.pool.forget()
         self.finished.clear()
         self.watched.clear()
-        self._failures.clear()
+        self._retrying.last.clear()
         self.release()
 
 
@@ -10417,7 +10435,6 @@ def _again(text):
     return states
 
 
-@functools.lru_cache(maxsize=None)
 def _make_parser():
     parser = _Parser(
         prog='classh', add_help=False,

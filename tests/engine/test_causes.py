@@ -262,7 +262,9 @@ class RetryTest(WorkTest, EngineTest):
         for stop in SSHJobMan.stop, SSHJobMan.drain:
             with self.manager('unreach,b', 'true', retries=9,
                               fanout=1) as job, mock.patch(
-                                  'classh.Retries.wait', return_value=60):
+                                  'classh.Retries.wait',
+                                  lambda self, result, may_retry:
+                                  60 if may_retry else None):
                 self.assertEqual(self.take(job).host, 'b')
                 self.assertEqual(list(job.waiting), ['unreach'])
                 job.add('c')

@@ -132,7 +132,7 @@ class JsonTest(WorkTest):
         end = self.records(said.stdout)[-1]
         self.assertEqual((end['ssh'], end['not_started']), (1, 1))
         self.assertIn('connection refused: unreach\n', said.stderr)
-        self.assertIn('\n1 not started: never\n', said.stderr)
+        self.assertIn('\n1 of 3 not started: never\n', said.stderr)
 
     def test_hosts_from_stdin_are_not_counted_in_advance(self):
         said = self.classh('--json', 'true', '-', stdin=b'a\nb\n').check(
