@@ -36,6 +36,11 @@ class SeamTest(TestCase):
         self.addCleanup(manager.close)
         return manager
 
+    @staticmethod
+    def poll_on(manager):
+        while not manager.done:
+            manager.poll()
+
     def results(self, hosts, command, **options):
         """Results of a run by host, as (outcome, exit status, output)."""
         manager = self.manager(hosts, command, **options)
@@ -182,10 +187,10 @@ class TransportTest(SeamTest):
         manager = self.manager('h1', 'true', transport=transport,
                                hooks=[Raising()])
         with mock.patch('classh._Work.job', side_effect=MemoryError):
-            self.assertRaises(MemoryError, manager.poll)
-        self.assertRaises(RuntimeError, manager.poll)
-        self.assertEqual(manager.poll(0)[0].cause, 'start')
-        self.assertTrue(manager.done)
+            self.assertRaises(MemoryError, self.poll_on, manager)
+        self.assertRaises(RuntimeError, self.poll_on, manager)
+        manager.wait()
+        self.assertEqual(manager.results['h1'].cause, 'start')
 
     def test_judgement_is_the_transports(self):
         class Lenient(LocalShell):
