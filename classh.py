@@ -1464,6 +1464,20 @@ def utf8_text(text):
                   octets.decode('utf-8', 'surrogateescape'))
 
 
+def _is_ascii(text):
+    try:
+        text.encode('ascii')
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=None)
+def _json_encoder():
+    import json                     # few runs need it
+    return json.JSONEncoder(separators=(',', ':')).encode
+
+
 def json_line(record):
     """Return the line of *record*, a dict, as str.
 
@@ -1471,19 +1485,17 @@ def json_line(record):
     under the key of that str with _b64 at its end.  (In lists and dicts of
     the record there is nothing to stand beside: see utf8_text().)
     """
-    import json                     # few runs need it
     fields = {}
     for key, value in record.items():
         fields[key] = value
-        if isinstance(value, str):
+        if isinstance(value, str) and not _is_ascii(value):
             fields[key] = utf8_text(value)
             octets = _octets(value)
             if octets != fields[key].encode():
                 fields[key + '_b64'] = binascii.b2a_base64(
                     octets, newline=False).decode()
     # ASCII alone, and no DEL: it is safe on a terminal, and in any locale.
-    return json.dumps(fields, separators=(',', ':')).replace(
-        '\x7f', '\\u007f') + '\n'
+    return _json_encoder()(fields).replace('\x7f', '\\u007f') + '\n'
 
 
 def _plain_number(value):
@@ -1834,8 +1846,8 @@ def _end_of_pickles(file):
 
 
 def _as_octets(text):
-    """Return the bytes that *text*, of the command line, was there: they are
-    the same in each locale."""
+    """Return the bytes that *text* was on the command line: they are the
+    same in each locale."""
     try:
         return os.fsencode(text)
     except UnicodeEncodeError:      # no program can have it as an argument
@@ -10868,10 +10880,11 @@ def _open_journal(options, operands, argv):
     known = None
     try:
         if options.resume:
-            if operands[1:] and not journal.unlisted:
-                known = HostSet(journal.patterns, not options.noexpand)
+            hosts_typed = bool(operands[1:])
             options, operands, words = _resume(journal, options, operands,
                                                words)
+            if hosts_typed and not journal.unlisted:
+                known = HostSet(journal.patterns, not options.noexpand)
     except BaseException:
         journal.close()
         raise
