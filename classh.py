@@ -4434,7 +4434,6 @@ class _Dispatcher:
                 self.turn(None)
         finally:                    # interrupted: no more patience
             self.pool.abort()
-            self._retrying.last.clear()
             self.release()
             self.feeder.close()
 
@@ -4654,6 +4653,7 @@ class _Dispatcher:
             self._launcher.close()
             self._owner = None
         self.pool.reap_given_up()
+        self._retrying.last.clear()
         self.work.release()
 
     def disown_in_child(self):
@@ -4668,7 +4668,6 @@ class _Dispatcher:
         self.pool.forget()
         self.finished.clear()
         self.watched.clear()
-        self._retrying.last.clear()
         self.release()
 
 
