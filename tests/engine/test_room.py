@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 
-from lib import (FAKE_SSH, ROOT, Command, TestCase, WorkTest, classh_argv,
+from lib import (FAKE_SSH, LOGGING_SSH, ROOT, Command, TestCase, WorkTest, classh_argv,
                  fake_argv, processes, run, run_in_pty, wait_until)
 import classh
 
@@ -59,6 +59,31 @@ class FewTest(WorkTest):
         with Command(self.argv, cwd=self.directory,
                      before='ulimit -n 64') as command:
             self.check_all_good(command)
+
+    def test_few_descriptors_for_jobs_with_a_log(self):
+        # Each has one more; what there is no room for has no log meanwhile.
+        path = self.path('records')
+        with Command(classh_argv(
+                '--ssh', LOGGING_SSH, '-f100', '-q', '--json=' + path,
+                'session; read -r line <gate; echo out of $TARGET; echo err '
+                '>&2; status ${TARGET#h}', 'h[1-150]'), cwd=self.directory,
+                     before='ulimit -n 64') as command:
+            wait_until(lambda: self.WARNING.search(command.stderr),
+                       what='a warning')
+            gate = os.open(self.path('gate'), os.O_RDWR)
+            try:
+                os.write(gate, b'\n' * 150)
+                command.finish().check(5, '', None)
+            finally:
+                os.close(gate)
+        results = {result.host: result for result in classh.load(path)}
+        self.assertEqual(len(results), 150)
+        for host, result in results.items():
+            self.assertEqual(
+                (result.outcome, result.exitcode, result.output,
+                 result.errors), ('error', int(host[1:]),
+                                  'out of %s\n' % host, 'err\n'))
+            self.assertIn(result.ran, ('yes', 'unknown'))
 
     def test_few_processes(self):
         argv = self.argv
