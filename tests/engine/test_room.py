@@ -8,8 +8,9 @@ import signal
 import sys
 import textwrap
 
-from lib import (FAKE_SSH, LOGGING_SSH, ROOT, Command, TestCase, WorkTest, classh_argv,
-                 fake_argv, processes, run, run_in_pty, wait_until)
+from lib import (FAKE_SSH, LOGGING_SSH, ROOT, Command, TestCase, WorkTest,
+                 classh_argv, fake_argv, processes, run, run_in_pty,
+                 wait_until)
 import classh
 
 HOSTS = 300
