@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import random
 import tempfile
 import unittest
 from unittest import mock
@@ -154,6 +155,25 @@ class FileTest(JournalTest):
                 ([RUN, {'event': 'start'}], 'line 2 is no record of')):
             self.write(*records)
             self.assertRefused(problem)
+
+    def test_damaged_file_is_refused_or_read(self):
+        self.write(RUN, start('a'), result('a'), start('b\xff'),
+                   dict(result('b'), host_b64='Yv8='))
+        good = self.read()
+        for seed in range(300):
+            dice = random.Random(seed)
+            octets = bytearray(good)
+            for _ in range(dice.randint(1, 3)):
+                place = dice.randrange(len(octets))
+                octets[place:place + dice.choice([0, 1, 9])] = dice.choice([
+                    b'', b'{}', b'null', b'-1', b'"', b'\n', b'\xff'])
+            self.write(bytes(octets))
+            try:
+                with Journal(self.path, resume=True) as journal:
+                    self.assertEqual(journal.runs[0]['event'], 'run', seed)
+                    journal.is_done('a'), journal.patterns, journal.words
+            except TargetError:
+                pass
 
     def test_new_journal_needs_an_empty_file(self):
         self.write(RUN)
