@@ -862,11 +862,11 @@ def group_directories():
     """Return the directories of groups, a list: those of $CLASSH_GROUPS,
     with colons between them, or else those of the user and the system.
     Raise UsageError if one of the former is not absolute."""
-    given = os.environ.get('CLASSH_GROUPS')
-    if not given:
+    directories = list(filter(None, os.environ.get('CLASSH_GROUPS',
+                                                   '').split(':')))
+    if not directories:
         return [os.path.expanduser('~/.config/classh/groups'),
                 '/etc/classh/groups']
-    directories = list(filter(None, given.split(':')))
     for directory in directories:
         if not directory.startswith('/'):
             raise UsageError('CLASSH_GROUPS: %s does not begin with a /'
@@ -1048,8 +1048,8 @@ class HostGroups:
                 status = os.stat(path)
             except OSError as error:
                 if os.path.islink(path):
-                    raise GroupError(group, _error_text(error)
-                                     + ', to which it links') from None
+                    raise GroupError(group, '%s links to %s: %s' % (
+                        path, os.readlink(path), error.strerror)) from None
                 if isinstance(error, (FileNotFoundError, NotADirectoryError)):
                     continue
                 raise GroupError(group, _error_text(error)) from None
@@ -1090,10 +1090,12 @@ class HostGroups:
                 with self._watching() as check:
                     problem, printed, said = _GroupProgram(
                         [path] + arguments).run(check)
-            except OSError as error:
+            except (OSError, ValueError) as error:      # a NUL in ARG, say
+                number = getattr(error, 'errno', None)
                 raise GroupError(group, 'cannot run %s: %s%s' % (
-                    path, error.strerror, '; a file of hosts must not be '
-                    'executable' * (error.errno == errno.ENOEXEC))) from None
+                    path, os.strerror(number) if number else error,
+                    '; a file of hosts must not be executable'
+                    * (number == errno.ENOEXEC))) from None
             said = _shorten(said.decode('utf-8', 'surrogateescape')
                             .strip().partition('\n')[0].rstrip())
             if problem:

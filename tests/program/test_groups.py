@@ -73,6 +73,9 @@ class ProgramTest(GroupTest):
         path = self.group('bad', 'echo ok; echo "x $1["')
         self.assertRegex(self.refused('@bad:y'), "^output of %s y:2: bad host "
                          r"'y\['" % path)
+        self.write('hosts', 'a\n@bad:y\0z\n')
+        self.assertIn('hosts:2: @bad:y\0z: cannot run %s: embedded null byte'
+                      % path, self.refused(self.path('hosts')))
         self.group('deep', 'echo "@deep:$1x"')
         self.assertIn('without end', self.refused('@deep:a'))
 

@@ -113,8 +113,7 @@ class GroupFilesTest(unittest.TestCase):
         for name, problem in (('fifo', 'is no regular file'),
                               ('more', 'is no regular file'),
                               ('tofifo', 'is no regular file'),
-                              ('link', 'No such file or directory, to which '
-                                       'it links')):
+                              ('link', 'links to nowhere: No such file')):
             self.assertRegex(self.refused('@' + name), r'@%s: %s.* ?%s' % (
                 name, self.directory, problem))
 
@@ -167,6 +166,7 @@ class DirectoriesTest(unittest.TestCase):
         usual = ['/home/bob/.config/classh/groups', '/etc/classh/groups']
         self.assertEqual(self.directories(None), usual)
         self.assertEqual(self.directories(''), usual)
+        self.assertEqual(self.directories(':'), usual)
         self.assertEqual(self.directories('/a:/b/:'), ['/a', '/b/'])
 
     def test_relative_one_is_refused(self):
