@@ -112,6 +112,10 @@ class HostsTest(EngineTest):
             with self.manager('exit0-[1-4]', exclude=exclude) as job:
                 self.assertEqual(sorted(result.host for result in job),
                                  ['exit0-1', 'exit0-4'])
+        with self.manager('exit0-[1-4]', only='exit0-[2-9]',
+                          exclude='exit0-3') as job:
+            self.assertEqual(sorted(result.host for result in job),
+                             ['exit0-2', 'exit0-4'])
 
     def test_bad_host_in_a_list_is_refused_at_once(self):
         for bad in ('-oProxyCommand=x', 'a[3-1]', 'a b', 'a[', ''.join('\n')):

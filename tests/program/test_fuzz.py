@@ -242,20 +242,34 @@ class PatternTest(FuzzTest):
         maker = Maker(dice, digits=1, parts=2, oddness=0)
         patterns = maker.some(maker.pattern, 0, 4)
         without = maker.some(maker.pattern, 0, 2)
+        only = maker.some(maker.pattern, 0, 3) + patterns[:dice.choice([0, 1])]
         try:
-            wanted, excluded = (
+            wanted, excluded, selected = (
                 [host for pattern in given
                  for host in classh.expand(pattern)]
-                for given in (patterns, without))
+                for given in (patterns, without, only))
         except classh.PatternError:
             return
         # Expanded, or only matched, like patterns of very many hosts.
         limit = dice.choice([1, 3, 9999])
         with mock.patch.object(classh, 'EXPANSION_LIMIT', limit):
             stream = list(classh.HostQueue(patterns, exclude=without))
+            some = list(classh.HostQueue(patterns, exclude=without,
+                                         only=only))
         self.assertEqual(stream, [
             host for host in dict.fromkeys(wanted)
             if host not in set(excluded)])
+        self.assertEqual(some, [host for host in stream
+                                if host in set(selected)])
+
+
+def checked(check):
+    """The function that gives the patterns in a word, which *check* has
+    seen."""
+    def read(word):
+        check(word)
+        return [word]
+    return read
 
 
 class HostFileTest(FuzzTest):
@@ -278,7 +292,7 @@ class HostFileTest(FuzzTest):
         for check in classh.expand, classh._split_names:
             try:
                 patterns = classh.parse_host_lines(io.BytesIO(octets), 'x',
-                                                   check)
+                                                   checked(check))
             except classh.HostFileError as error:
                 self.check_error(error)
                 self.assertTrue(1 <= error.line <= octets.count(b'\n') + 1)
@@ -307,8 +321,8 @@ class HostFileTest(FuzzTest):
         for number, line in enumerate(
                 re.split(b'\r\n?|\n', octets), 1):
             with contextlib.suppress(classh.HostFileError):
-                good += classh.parse_host_lines([line], 'x', classh.expand,
-                                                number)
+                good += classh.parse_host_lines(
+                    [line], 'x', checked(classh.expand), number)
         self.assertEqual(whole, good)
 
     def arrive(self, pieces):
