@@ -7866,8 +7866,14 @@ class SudoWrapper(_PasswordHook):
                 os.write(job.stdin, secret + b'\n')
             except OSError:
                 pass                # sudo has ended
-            if not self._manager.uses_stdin:
-                # A question for more than the password would wait for ever.
+            # A question for more than the password would wait for ever.
+            if self._manager.uses_stdin:
+                self._manager.call_later(PROOF_TIMEOUT, give_up)
+            else:
+                self._manager.end_input(job)
+
+        def give_up():
+            if dialog.state == 'answered':      # and COMMAND does not run
                 self._manager.end_input(job)
 
         if dialog.answers:

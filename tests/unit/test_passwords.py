@@ -2,8 +2,10 @@
 
 import os
 import unittest
+from unittest import mock
 
-from classh import (Result, SudoWrapper, _Dialog, _judge_login, _judge_sudo)
+from classh import (LockoutGuard, Result, SudoWrapper, _Dialog, _judge_login,
+                    _judge_sudo)
 
 DENIED = 'bob@h: Permission denied (publickey,password).\n'
 
@@ -26,6 +28,27 @@ class DialogTest(unittest.TestCase):
     def test_state_that_may_not_follow_changes_nothing(self):
         self.assertEqual(dialog(['refused']).state, 'silent')
         self.assertEqual(dialog(['passed', 'asked']).state, 'passed')
+
+
+class QuestionTest(unittest.TestCase):
+    def test_sudo_that_asks_for_more_finds_the_end_of_its_stdin(self):
+        for uses_stdin, passes, ended in (
+                (False, False, 1), (True, False, 1), (True, True, 0)):
+            reader, writer = os.pipe()
+            self.addCleanup(os.close, reader)
+            self.addCleanup(os.close, writer)
+            manager = mock.Mock(uses_stdin=uses_stdin)
+            job = mock.Mock(stdin=writer)
+            wrapper = SudoWrapper('root', LockoutGuard(b'secret'))
+            wrapper.attach(manager)
+            asked = dialog([])
+            wrapper._on_prompt(job, asked)
+            self.assertEqual(os.read(reader, 100), b'secret\n')
+            if passes:
+                asked.become('passed')
+            for call in manager.call_later.call_args_list:
+                call[0][1]()        # its time has come
+            self.assertEqual(manager.end_input.call_count, ended)
 
 
 class LoginTest(unittest.TestCase):
