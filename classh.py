@@ -7992,7 +7992,7 @@ WAY_DIGITS = 10         # ... and for the way to it
 # Bytes of a directory of sockets that are kept: a path has 107, of which %C
 # takes 40, the digits above 16, '/' one, and ssh 17 while it makes a socket.
 KEPT_PATH_LIMIT = 33
-LOOK_INTERVAL = 1.0     # seconds for which it is known which are open
+LOOK_INTERVAL = 1.0     # seconds between two looks which are open
 REOPEN_INTERVAL = 10.0  # seconds between two tries to open one again
 ALIVE_INTERVAL = 15     # whole seconds of silence until a gate is asked for
                         # an answer; with three of them missed it is lost
@@ -8493,6 +8493,7 @@ class KeptJumpHost(JumpHost):
         super().__init__(gates, *args, **kwargs)
         self._kept = kept
         self._socket = None         # the path, while the state is 'open'
+        self._next_look = 0.0       # when to look whether it is still open
 
     def _make_place(self):
         return self._kept.directory
@@ -8516,17 +8517,25 @@ class KeptJumpHost(JumpHost):
 
     def _look(self):
         if self.state == 'open':
-            if os.path.exists(self._socket):
+            now = time.monotonic()
+            if now < self._next_look:
+                return None
+            self._next_look = now + LOOK_INTERVAL
+            if _is_listening(self._socket):
                 return None
             self.become('closed')
             return 'it has ended'
-        if self._process.poll() == 0:
+        status = self._process.poll()
+        if status == 0:
             self._socket = self._kept.path(self.gate)
             if self._socket:
                 self._process.stdin.close()
                 self._process.stderr.close()
                 self.become('open')
                 return None
+        # The end of its stderr comes a little before its own, which tells.
+        if status is None and time.monotonic() <= self._deadline:
+            return None
         return super()._look()
 
 

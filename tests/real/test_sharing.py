@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from lib import (SCRATCH, Command, end_remote, processes, sshd,
+from lib import (SCRATCH, Command, end_remote, processes, run_classh, sshd,
                  wait_until)
 from lib.accounts import accounts
 from lib.shell import ShellTest, private_directories
@@ -193,3 +193,18 @@ class RealPasswordTest(ShellTest):
         log = self.users.said(begin)
         self.assertEqual((log.count('Accepted password'),
                           log.count('Failed')), (4, 0), log)
+
+    def test_connection_that_a_password_has_opened_needs_none_later(self):
+        hosts = self.users.asked + '@127.0.0.[1-3]'
+        env = {'XDG_RUNTIME_DIR': self.runtime_directory()}
+        secret = self.write('right', self.users.password + '\n', 0o600)
+        self.addCleanup(self.users.quiet)
+        begin = self.users.quiet()
+        for more in (['--askpass-file', secret], [], ['--unshare']):
+            command = [] if '--unshare' in more else ['--share', 'true', hosts]
+            run_classh('--ssh', self.users.ssh, '-q', *more, *command,
+                       env=env).check(0, '')
+        self.users.quiet()
+        log = self.users.said(begin)
+        self.assertEqual((log.count('Accepted password'),
+                          log.count('Failed')), (3, 0), log)
