@@ -7997,6 +7997,8 @@ REOPEN_INTERVAL = 10.0  # seconds between two tries to open one again
 ALIVE_INTERVAL = 15     # whole seconds of silence until a gate is asked for
                         # an answer; with three of them missed it is lost
 GATE_INTERVAL = 0.01    # seconds between two looks for the first login
+GATE_GRACE = 0.25       # seconds from SIGTERM to SIGKILL, then to giving up,
+                        # for the ssh of a gate: all jobs wait meanwhile
 GATE_WORDS = 1 << 12    # bytes kept of what the ssh of a gate says
 GATE_LINES = 5          # ... and the last lines of that in a message
 
@@ -8441,7 +8443,7 @@ class JumpHost(_Stateful, JobHooks):
 
     def _end(self, problem='ssh has ended without a word'):
         """End ssh; return its last words in a line, *problem* if none."""
-        wait_or_end(self._process, lambda: 1, 0, KILL_GRACE)
+        wait_or_end(self._process, lambda: 1, 0, GATE_GRACE)
         self._process.stdin.close()
         self._process.stderr.close()
         with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from unittest import mock
 
 from lib import (SCRATCH, Command, WorkTest, classh_argv, gate,
                  kill_leftovers, processes, run_classh, sshd, stuck_server,
@@ -111,6 +112,13 @@ class RunTest(JumpTest):
                                for result in manager),
                         sorted((host, 'in\n') for host in hosts))
         self.assertEqual(self.logins(), 1)
+
+    def test_ssh_that_hangs_is_not_waited_for_as_a_job_is(self):
+        with mock.patch('classh.KILL_GRACE', None):     # not to be used
+            with JumpHost('gate', self.ssh) as jump:
+                process = jump._process
+                os.kill(process.pid, signal.SIGSTOP)
+        self.assertLess(process.returncode, 0)  # killed, and reaped
 
 
 class NoGateTest(JumpTest):
