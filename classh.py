@@ -4931,8 +4931,9 @@ class SSHJobMan(_HookSide):
     def stop(self):
         """Start nothing more and end what runs: SIGTERM, SIGKILL, give up.
 
-        Return at once; poll() returns the results.  Called once more, kill
-        without waiting.  For the hosts not started see not_started().
+        Return at once; poll() returns the results, the last one of a host
+        that waits to be tried again, too.  Called once more, kill without
+        waiting.  For the hosts not started see not_started().
         """
         self._dispatcher.stop()
 

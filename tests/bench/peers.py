@@ -17,6 +17,8 @@ The parts:
     gate     hosts behind a jump host that drops logins
     share    a run with --share, and the next ones
     journal  what --journal costs, and how long it takes to be read
+    log      what ssh's log costs, which tells why a host failed
+    views    what each way to show results costs
 
 The stub is a static C program that prints the host's name, so that what is
 measured is what a tool adds.  Two floors stand beside the tools: a C program
@@ -52,23 +54,51 @@ START_RUNS = 7          # a round, of what takes milliseconds
 # -- Programs in C ------------------------------------------------------------
 
 # In place of ssh: "ssh [options] HOST [options] COMMAND", as ssh takes them.
-# COMMAND may be 'wait MILLISECONDS' or 'fill BYTES'.
+# COMMAND may be 'wait MILLISECONDS' or 'fill BYTES'.  With LOGS it writes a
+# log as long as that of ssh, to -E FILE or to nobody.
 STUB = r'''
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+static void say(int log, const char *line)
+{
+    if (write(log, line, strlen(line)) < 0)
+        _exit(255);
+}
+
+static void write_log(const char *name)
+{
+    int log = open(name, O_WRONLY | O_CREAT | O_APPEND, 0600), i;
+    for (i = 0; i < 45; i++)
+        say(log, "debug1: identity file /root/.ssh/id_ed25519_sk type -1, "
+            "or so\r\n");
+    say(log, "Authenticated to host ([127.0.0.1]:22) using \"none\".\r\n");
+    say(log, "debug1: Sending command: true\r\n");
+    say(log, "Transferred: sent 2640, received 2760 bytes\r\n");
+    say(log, "debug1: Exit status 0\r\n");
+}
+
 int main(int argc, char **argv)
 {
+    const char *log = "/dev/null";
     char text[4096];
     long number = 0, size;
-    while (getopt(argc, argv, "+1246AaCfGgKkMNnqsTtVvXxYy"
-                  "B:b:c:D:E:e:F:I:i:J:L:l:m:O:o:P:p:Q:R:S:W:w:") != -1)
-        ;
+    int option;
+    while ((option = getopt(argc, argv, "+1246AaCfGgKkMNnqsTtVvXxYyB:b:c:D:E:"
+                            "e:F:I:i:J:L:l:m:O:o:P:p:Q:R:S:W:w:")) != -1) {
+        if (LOGS && option == 'G')
+            return puts("loglevel INFO") < 0;
+        if (option == 'E')
+            log = optarg;
+    }
     if (optind >= argc)
         return 255;
+    if (LOGS)
+        write_log(log);
     size = snprintf(text, sizeof text, "%s\n", argv[optind]);
     if (sscanf(argv[argc - 1], "wait %ld", &number) == 1)
         usleep(number * 1000);
@@ -280,8 +310,10 @@ class Bench:
         if not self.find('cc'):
             raise SystemExit('no C compiler: nothing can be measured')
         os.mkdir(self.path('stub'))
+        os.mkdir(self.path('logging'))
         os.mkdir(self.path('real'))
-        self._compile('stub/ssh', STUB)
+        self._compile('stub/ssh', STUB, '-DLOGS=0')
+        self._compile('logging/ssh', STUB, '-DLOGS=1')
         self._compile('floor', FLOOR)
         self._compile('measure', MEASURE)
 
@@ -295,8 +327,8 @@ class Bench:
         os.chmod(self.path(name), mode)
         return self.path(name)
 
-    def _compile(self, name, source):
-        argv = ['cc', '-O2', '-o', self.path(name),
+    def _compile(self, name, source, *options):
+        argv = ['cc', '-O2', *options, '-o', self.path(name),
                 self.write('source.c', source)]
         # Some systems have no static C library.
         if lib.run(argv + ['-static']).status:
@@ -434,6 +466,14 @@ def show(title, head, rows):
             value.rjust(max(6, width) + 2)
             for value, width in zip(row[1:], widths[1:])))
     sys.stdout.flush()
+
+
+def show_ratios(title, found, base):
+    """Show the samples *found*, and how they compare to those of *base*."""
+    show(title, ['wall s', 'ratio', 'CPU s', 'ratio', 'MB'],
+         [(name, median(samples, 'wall'), ratio(samples, found[base]),
+           median(samples, 'cpu'), ratio(samples, found[base], 'cpu'),
+           median(samples, 'peak')) for name, samples in found.items()])
 
 
 def classh(*args, python=sys.executable):
@@ -823,11 +863,36 @@ def measure_journal(bench):
         'without': lambda: measure('true', path), '--journal': write})
     found.update(bench.take_turns({
         '--resume, all done': lambda: measure('--resume', journal)}))
-    show('%d hosts, a stub for ssh, fanout %d, a journal' % (count, FANOUT),
-         ['wall s', 'ratio', 'CPU s', 'ratio', 'MB'],
-         [(name, median(samples, 'wall'), ratio(samples, found['without']),
-           median(samples, 'cpu'), ratio(samples, found['without'], 'cpu'),
-           median(samples, 'peak')) for name, samples in found.items()])
+    show_ratios('%d hosts, a stub for ssh, fanout %d, a journal'
+                % (count, FANOUT), found, 'without')
+
+
+def measure_log(bench):
+    """ssh's log, which must cost less than a twentieth of the run.
+
+    The stub writes it in both cases; a LogLevel of the user leaves classh
+    without it.  Where TMPDIR is on a disk, each FIFO takes longer.
+    """
+    argv = ['env', '-u', 'TMPDIR', *classh('-q', '-f', FANOUT)]
+    path = bench.stub_hosts(bench.count)
+    found = bench.measure_all({
+        'without': [*argv, '-O', 'LogLevel=INFO', 'true', path],
+        'with': [*argv, 'true', path]}, ssh='logging')
+    show_ratios("%d hosts, a stub for ssh, fanout %d, ssh's log"
+                % (bench.count, FANOUT), found, 'without')
+
+
+def measure_views(bench):
+    """Each way to show results, which must cost less than a tenth of the
+    run."""
+    path, records = bench.stub_hosts(bench.count), bench.path('records')
+    found = bench.measure_all({
+        name: classh('-f', FANOUT, *name.split(), 'true', path)
+        for name in ('-q', '--bad', '--progress', '-b', '-P', '--json',
+                     '-q --json=%s' % records)})
+    found['-q --json=FILE'] = found.pop('-q --json=%s' % records)
+    show_ratios('%d hosts, a stub for ssh, fanout %d, by what is shown'
+                % (bench.count, FANOUT), found, '-q')
 
 
 PARTS = {'peers': measure_peers, 'sshd': measure_sshd,
@@ -835,7 +900,8 @@ PARTS = {'peers': measure_peers, 'sshd': measure_sshd,
          'start': measure_start, 'memory': measure_memory,
          'pythons': measure_pythons, 'ssh': measure_ssh,
          'gate': measure_gate, 'share': measure_share,
-         'journal': measure_journal}
+         'journal': measure_journal, 'log': measure_log,
+         'views': measure_views}
 
 
 # -- The whole ----------------------------------------------------------------

@@ -32,7 +32,9 @@ class BenchTest(TestCase):
                 '2 hosts behind a jump host with its default, '
                 'MaxStartups 10:30:100, 0.5 s each',
                 '2 hosts with --share',
-                '10 hosts, a stub for ssh, fanout 100, a journal'):
+                '10 hosts, a stub for ssh, fanout 100, a journal',
+                "1 hosts, a stub for ssh, fanout 100, ssh's log",
+                '1 hosts, a stub for ssh, fanout 100, by what is shown'):
             self.assertIn('\n%s\n\n  ' % title, ran.stdout, ran)
         self.assertIn('\nFor the README: peers and sshd, classh being 1\n',
                       ran.stdout, ran)
