@@ -53,7 +53,7 @@ setup(
     version=VERSION,
     description='Run one command on many hosts at once, through ssh',
     long_description=read('README'),
-    long_description_content_type='text/plain',
+    long_description_content_type='text/x-rst',
     author='the classh authors',
     license='MIT',
     python_requires='>=3.6',

@@ -15,9 +15,14 @@ import unittest
 from lib.named_hosts import named_hosts
 from lib import ROOT, TestCase, run, run_classh
 
+import classh
+
 LIMIT = 300             # seconds for all the commands together
 INDENT = 4 * ' '        # begins each line of a block
 MARK = '\1'             # parts the outputs of two commands
+# Options of other programs.
+OTHERS = (r'(?s)docker run --init|--limit, --list-hosts|--copy, --rcopy'
+          r'|--limit @site|\n  Ansible .*?\n\n')
 
 # Text that differs from run to run, and its replacement.
 VARYING = [
@@ -150,17 +155,30 @@ class ReadmeTest(TestCase):
     def test_every_option_is_described_and_no_other(self):
         option = r'(?<![\w-])--[a-z][a-z-]*'
         shown = run_classh('-h').check(stdout=None).stdout
-        # Other programs have options, too.
-        ours = re.sub(r'(?s)docker run --init|\n  Ansible .*?\n\n', '',
-                      read('README'))
+        ours = re.sub(OTHERS, '', read('README'))
         self.assertEqual(set(re.findall(option, ours)),
                          set(re.findall(option, shown)))
 
     def test_contents_are_the_chapters(self):
         text = read('README')
-        contents = re.search(r'(?s)^Contents: (.*?)\.$', text, re.M).group(1)
-        self.assertEqual(re.split(r',\s', contents.upper()),
-                         re.findall(r'\n\n\n([A-Z ]+)\n\n', text))
+        contents = re.search(r'(?s)^Chapters: (.*?)\.$', text, re.M).group(1)
+        self.assertEqual(' '.join(contents.upper().split()).split(', '),
+                         re.findall(r'\n\n\n([A-Z ]+)\n=+\n', text))
+
+    def test_every_word_of_the_interface_is_described(self):
+        text = read('README')
+        for where, words in (
+                ('AS A MODULE', classh.__all__),
+                ('AS A MODULE', classh.Result._fields),
+                ('AS A MODULE', classh.CAUSES),
+                ('TROUBLESHOOTING', classh.CAUSES),
+                ('THE SHELL', ['%' + name
+                               for name in classh.Shell._BUILT_INS]),
+                ('EXIT STATUS', '0 1 2 3 4 5 6 129 130 131 141 143'.split())):
+            chapter = text.split('\n%s\n' % where)[1].split('\n\n\n')[0]
+            with self.subTest(chapter=where):
+                self.assertEqual([word for word in words if not re.search(
+                    r'(?<![\w-])%s(?![\w-])' % re.escape(word), chapter)], [])
 
     def test_lines_fit_a_terminal(self):
         for number, line in enumerate(read('README').split('\n'), 1):

@@ -1,0 +1,1 @@
+../classh.py
