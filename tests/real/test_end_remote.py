@@ -145,13 +145,14 @@ class HostTest(WorkTest):
     def ways(self):
         """How commands are to end: a word for it, users, more arguments."""
         asked, free = [self.users.asked], [self.users.free]
-        found = [('timeout', self.names, '-u', '6'), ('Ctrl-C', self.names),
+        found = [('timeout', self.names, '-u', '8'), ('Ctrl-C', self.names),
                  ('kill -9 ssh', self.names), ('kill -9 classh', self.names)]
         if self.users.sudo_problem():
             not_run('--end-remote with sudo', self.users.sudo_problem())
             return found
-        return found + [
-            ('timeout', asked, '--sudo', '-u', '6'),
+        # Those with a time limit first: they do not wait for us.
+        return [
+            ('timeout', asked, '--sudo', '-u', '8'), *found,
             ('Ctrl-C', free, '--sudo', '--askpass-file', self.other),
             ('kill -9 ssh', asked, '--sudo', '-O', 'RequestTTY=force'),
             ('kill -9 classh', asked, '--sudo')]
