@@ -10401,35 +10401,20 @@ EXIT STATUS
   after Ctrl-C, SIGTERM, SIGHUP; 141 when nobody reads its output.
 
 WHILE IT RUNS
-  Enter or SIGUSR1 shows how far it is: who runs, who waits for another try,
-  and what is left of their time.  Ctrl-C ends what runs and starts no more.
+  Enter or SIGUSR1 shows who runs, who waits, and what is left of their time.
+  Ctrl-C ends what runs and starts no more; once more, it kills.
 
 EXAMPLES
   classh 'hostname; date' host1, host2, host3
-  classh -f 200 -u 30 uptime ./all-hosts 'web[01-40]' -x web13
+  classh -b -f 200 -u 30s uptime ./all-hosts 'web[01-40]' -x web13
   classh --list 'rack[1-4]n[01-32/2]'
+
+The guide is the file README: recipes, and what to do by the message seen.
 """
 
 
 CONFIRM_SHOWN = 2000    # characters of the hosts in the question of --confirm
 FOLDED_LIMIT = 10 ** 6  # hosts that --fold holds
-
-# What an option is without its value, which is optional.
-_OPTIONAL_VALUES = {'--sudo': '--sudo=root', '--json': '--json=-',
-                    '--confirm': '--confirm=0',
-                    '--share': '--share=%d' % SHARE_TIME}
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Shows the argument of an option once: -f, --fanout N."""
-
-    def _format_action_invocation(self, action):
-        names = ', '.join(action.option_strings)
-        if names in _OPTIONAL_VALUES:
-            return '%s[=%s]' % (names, action.metavar)
-        return names if action.nargs == 0 else '%s %s' % (names,
-                                                          action.metavar)
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
@@ -10466,155 +10451,153 @@ def _again(text):
     return states
 
 
+_SEVERAL = {'action': 'append', 'default': []}
+
+# The groups of options: how each is written, what -h says of it, and what else
+# argparse is told.  What is between [= and ] may be left out: 'bare' is what
+# stands for it then.
+_OPTIONS = {
+    'which hosts': [
+        ('-x, --exclude HOSTS', 'not these; as HOST; repeatable', _SEVERAL),
+        ('--only HOSTS', 'none but these of them; repeatable', _SEVERAL),
+        ('--noexpand', 'a bracket is a bracket, not a pattern'),
+        ('--list', 'print the hosts and run nothing; @: the groups'),
+        ('--fold', 'with --list: as one pattern'),
+    ],
+    'how to run': [
+        ('-f, --fanout, -p, --par N', 'jobs at once (%(default)s)',
+         {'type': _number_type(int, 1), 'default': FANOUT}),
+        ('-u, --timeout TIME',
+         'limit of a job: 90, 90s, 5m, 2h (300; 0: none)',
+         {'type': _seconds, 'default': TIMEOUT}),
+        ('-t, --connect-timeout TIME',
+         'limit of the login (%(default)s; 0: as in ssh_config)',
+         {'type': _time_type(int, 0), 'default': CONNECT_TIMEOUT}),
+        ('-l, --user USER', 'remote user, unless HOST says user@'),
+        ('-O, --ssh-option KEY=VALUE', "for ssh's -o; repeatable", _SEVERAL),
+        ('--ssh COMMAND', 'the ssh to run, with arguments (%(default)s)',
+         {'default': 'ssh'}),
+        ('-I, --send-input', 'our stdin, a file or a pipe, to every host'),
+        ('--exec', 'run COMMAND here, with $CLASSH_HOST, once a host'),
+        ('--end-remote', 'end COMMAND on the host, too, when its ssh ends'),
+        ('--shell', 'read commands at a prompt, or from stdin'),
+        ('--errexit', 'leave the shell when a command fails'),
+    ],
+    'careful runs': [
+        ('--first N', 'N hosts alone; the others if all are ok',
+         {'type': _number_type(int, 1)}),
+        ('--ramp', 'one at once, one more after each good one'),
+        ('--max-fail N', 'start no more when over N, or N%%, have failed',
+         {'type': _fail_limit}),
+        ('-k, --fail-fast', 'end the run when one host fails'),
+        ('--deadline TIME', 'end the run after TIME',
+         {'type': _seconds, 'default': 0}),
+        ('--confirm[=N]', 'ask first whether more than N (0) hosts are meant',
+         {'type': _number_type(int, 0), 'bare': '0'}),
+        ('--journal FILE', 'write down what becomes of each host'),
+        ('--resume FILE', 'go on with the run of such a FILE'),
+        ('--again WORDS', '--resume: those that failed,lost,ok, too',
+         {'type': _again, 'default': ()}),
+    ],
+    'getting in': [
+        ('-J, --jump GATE', 'reach all hosts by one connection to GATE'),
+        ('--retries N', 'tries more where COMMAND has not started',
+         {'type': _number_type(int, 0)}),
+        ('--logins N', 'logins at once (fewer if some are dropped)',
+         {'type': _number_type(int, 1)}),
+        ('--share[=TIME]', 'keep connections for later runs (%d)' % SHARE_TIME,
+         {'type': _time_type(int, 1), 'bare': '%d' % SHARE_TIME}),
+        ('--unshare', 'end those to HOST..., or all, and run nothing'),
+        ('-A, --askpass', 'ask for the password once, answer ssh (and sudo)'),
+        ('--askpass-file FILE', 'take the password from a private file'),
+        ('--askpass-key', "give it as the passphrase of ssh's key, too"),
+        ('--askpass-anyway', 'go on sending it when a host refuses it'),
+        ('--sudo[=USER]', 'run COMMAND as root, with --sudo=USER as USER',
+         {'bare': 'root'}),
+        ('--sudo-password', 'ask for another password for sudo'),
+    ],
+    'results': [
+        ('-b, --gather', 'each answer once, with the hosts that gave it'),
+        ('--diff', 'as -b, but what differs from most as a diff'),
+        ('--no-mask', "-b: a host's own name makes its answer another"),
+        ('-P, --stream', 'each line as it comes, HOST: LINE'),
+        ('--no-prefix', 'with -P: no names'),
+        ('--json[=FILE]', 'records for programs, on stdout or in FILE',
+         {'bare': '-'}),
+        ('--bad', 'the report of bad hosts alone', {'dest': 'bad_only'}),
+        ('--progress', 'marks: .=ok ?=failed ~=ssh error !=killed'),
+        ('-q, --quiet', 'no report, no summary'),
+        ('-S TARGET', 'where good hosts go as they finish: names to - '
+                      "(stdout), a file, a program or '| command'; output "
+                      'to a directory/', {'dest': 'good'}),
+        ('-E TARGET', 'where bad hosts go, likewise', {'dest': 'bad'}),
+        ('--unreached TARGET', 'in place of -E where COMMAND did not start'),
+        ('--pickle FILE', 'all results, for classh.load(FILE)'),
+        ('--max-output BYTES', 'kept per host and stream (8M; 0: no limit)',
+         {'type': _size, 'default': MAX_OUTPUT}),
+        ('--color WHEN', 'auto (on a terminal, no NO_COLOR), always, never',
+         {'choices': ('auto', 'always', 'never'), 'default': 'auto'}),
+        ('--no-status', 'no line that tells how far the run is'),
+        ('--maxrc', 'exit with the largest remote status'),
+    ],
+    'help': [
+        ('-h, --help', 'show this'),
+        ('-V, --version', 'show the version'),
+        ('--completion SHELL', 'print the completion for bash, zsh or fish',
+         {'choices': tuple(_COMPLETIONS)}),
+    ],
+}
+
+
+def _each_option():
+    """Yield the group, names, metavar (None: it is a flag), help, and a dict
+    of the rest of each option."""
+    for group, options in _OPTIONS.items():
+        for spelling, text, *rest in options:
+            names, _, metavar = re.fullmatch(
+                r'(-[\w-]+(?:, -[\w-]+)*)( |\[=|$)(.*?)\]?',
+                spelling).groups()
+            yield (group, names.split(', '), metavar or None, text,
+                   rest[0] if rest else {})
+
+
+# What an option is without its value, which is optional.
+_OPTIONAL_VALUES = {names[0]: '%s=%s' % (names[0], rest['bare'])
+                    for _, names, _, _, rest in _each_option()
+                    if 'bare' in rest}
+# The names of those that need a value.
+_WITH_VALUE = {name for _, names, metavar, _, rest in _each_option()
+               if metavar and 'bare' not in rest for name in names}
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows the argument of an option once: -f, --fanout N."""
+
+    def _format_action_invocation(self, action):
+        names = ', '.join(action.option_strings)
+        if names in _OPTIONAL_VALUES:
+            return '%s[=%s]' % (names, action.metavar)
+        return names if action.nargs == 0 else '%s %s' % (names,
+                                                          action.metavar)
+
+
 def _make_parser():
     parser = _Parser(
         prog='classh', add_help=False,
         usage='classh [options] COMMAND HOST...\n'
-              '       classh --list | --shell [options] HOST...\n'
-              '       classh --unshare [HOST...]',
+              '       classh --list | --shell | --unshare [options] HOST...',
         description='Run COMMAND on every HOST at once, through ssh.  HOST '
                     'is a name, user@name:port,\na pattern as web[01-40], '
                     'a file of them as ./hosts, @GROUP, or - for stdin.',
         epilog=_EPILOG,
         formatter_class=lambda prog: _HelpFormatter(
-            prog, max_help_position=33, width=79))
-
-    hosts = parser.add_argument_group('which hosts')
-    hosts.add_argument('-x', '--exclude', metavar='HOSTS', action='append',
-                       default=[], help='not these; as HOST; repeatable')
-    hosts.add_argument('--only', metavar='HOSTS', action='append', default=[],
-                       help='none but these of them; as HOST; repeatable')
-    hosts.add_argument('--noexpand', action='store_true',
-                       help='a bracket is a bracket, not a pattern')
-    hosts.add_argument('--list', action='store_true',
-                       help='print the hosts and run nothing; @: the groups')
-    hosts.add_argument('--fold', action='store_true',
-                       help='with --list: one pattern')
-
-    run = parser.add_argument_group('how to run')
-    run.add_argument('-f', '--fanout', '-p', '--par', metavar='N',
-                     type=_number_type(int, 1), default=FANOUT,
-                     help='jobs at once (%(default)s)')
-    run.add_argument('-u', '--timeout', metavar='TIME', default=TIMEOUT,
-                     type=_seconds,
-                     help='seconds for each job, or as 5m, 2h (300; 0: no '
-                          'limit)')
-    run.add_argument('-t', '--connect-timeout', metavar='TIME',
-                     type=_time_type(int, 0), default=CONNECT_TIMEOUT,
-                     help='seconds for ssh to log in (%(default)s; '
-                          '0: as ssh_config says)')
-    run.add_argument('-J', '--jump', metavar='GATE',
-                     help='reach all hosts by one connection to GATE')
-    run.add_argument('--share', metavar='SECS', type=_time_type(int, 1),
-                     help='keep connections for later runs (%d)' % SHARE_TIME)
-    run.add_argument('--unshare', action='store_true',
-                     help='end those to HOST..., or all, and run nothing')
-    run.add_argument('--retries', metavar='N', type=_number_type(int, 0),
-                     help='tries more where COMMAND has not started')
-    run.add_argument('--logins', metavar='N', type=_number_type(int, 1),
-                     help='logins at once (fewer if some are dropped)')
-    run.add_argument('--confirm', metavar='N', type=_number_type(int, 0),
-                     help='ask first whether more than N (0) hosts are meant')
-    run.add_argument('-l', '--user', metavar='USER',
-                     help='remote user, unless HOST says user@')
-    run.add_argument('-O', '--ssh-option', metavar='KEY=VALUE',
-                     action='append', default=[],
-                     help="for ssh's -o; repeatable")
-    run.add_argument('--ssh', metavar='COMMAND', default='ssh',
-                     help='the ssh to run, with arguments (%(default)s)')
-    run.add_argument('--exec', action='store_true',
-                     help='run COMMAND here, once a host: it finds '
-                          '$CLASSH_HOST, and in $CLASSH_SSH the ssh to it, '
-                          'for rsync -e')
-    run.add_argument('--shell', action='store_true',
-                     help='read commands at a prompt, or from stdin')
-    run.add_argument('--errexit', action='store_true',
-                     help='leave the shell when a command fails')
-    run.add_argument('--end-remote', action='store_true',
-                     help='end COMMAND on the host, too, when its ssh ends')
-    run.add_argument('-I', '--send-input', action='store_true',
-                     help='our stdin, a file or a pipe, to every host')
-
-    careful = parser.add_argument_group('careful runs')
-    careful.add_argument('--first', metavar='N', type=_number_type(int, 1),
-                         help='N hosts alone; the others if all are ok')
-    careful.add_argument('--ramp', action='store_true',
-                         help='one at once, one more after each good one')
-    careful.add_argument('--max-fail', metavar='N', type=_fail_limit,
-                         help='start no more when over N, or N%%, have failed')
-    careful.add_argument('-k', '--fail-fast', action='store_true',
-                         help='end the run when one host fails')
-    careful.add_argument('--deadline', metavar='TIME', type=_seconds,
-                         default=0, help='end the run after TIME')
-    careful.add_argument('--journal', metavar='FILE',
-                         help='write down what becomes of each host')
-    careful.add_argument('--resume', metavar='FILE',
-                         help='go on with the run of such a FILE')
-    careful.add_argument('--again', metavar='WORDS', type=_again, default=(),
-                         help='--resume: those that failed,lost,ok, too')
-
-    ask = parser.add_argument_group('passwords')
-    ask.add_argument('-A', '--askpass', action='store_true',
-                     help='ask once, answer ssh (and sudo)')
-    ask.add_argument('--askpass-file', metavar='FILE',
-                     help='take the password from a private file')
-    ask.add_argument('--askpass-key', action='store_true',
-                     help="give it as the passphrase of ssh's key, too")
-    ask.add_argument('--askpass-anyway', action='store_true',
-                     help='go on sending it when a host refuses it')
-    ask.add_argument('--sudo', metavar='USER',
-                     help='run COMMAND as root, with --sudo=USER as USER')
-    ask.add_argument('--sudo-password', action='store_true',
-                     help='ask for another password for sudo')
-
-    results = parser.add_argument_group('results')
-    results.add_argument('-q', '--quiet', action='store_true',
-                         help='no report, no summary')
-    results.add_argument('-b', '--gather', action='store_true',
-                         help='each answer once, with the hosts that gave it')
-    results.add_argument('--diff', action='store_true',
-                         help='as -b, but what differs from most as a diff')
-    results.add_argument('--no-mask', action='store_true',
-                         help="-b: a host's own name makes its answer another")
-    results.add_argument('--bad', action='store_true', dest='bad_only',
-                         help='the report of bad hosts alone')
-    results.add_argument('--progress', action='store_true',
-                         help='a mark a host on stderr, and no report: '
-                              '.=ok ?=failed ~=ssh error !=killed')
-    results.add_argument('-P', '--stream', action='store_true',
-                         help='each line as it comes, HOST: LINE')
-    results.add_argument('--no-prefix', action='store_true',
-                         help='with -P: no names')
-    results.add_argument('--json', metavar='FILE',
-                         help='records for programs, on stdout or in FILE')
-    results.add_argument('-S', metavar='TARGET', dest='good',
-                         help="where good hosts go as they finish: names to "
-                              "- (stdout), a file, a program or '| command'; "
-                              "output to a directory/")
-    results.add_argument('-E', metavar='TARGET', dest='bad',
-                         help='where bad hosts go, likewise')
-    results.add_argument('--unreached', metavar='TARGET',
-                         help='in place of -E where COMMAND did not start')
-    results.add_argument('--pickle', metavar='FILE',
-                         help='all results, for classh.load(FILE)')
-    results.add_argument('--max-output', metavar='BYTES', type=_size,
-                         default=MAX_OUTPUT,
-                         help='kept per host and stream (8M; 0: no limit)')
-    results.add_argument('--color', metavar='WHEN', default='auto',
-                         choices=('auto', 'always', 'never'),
-                         help='auto: on a terminal, unless NO_COLOR is set; '
-                              'always; never')
-    results.add_argument('--no-status', action='store_true',
-                         help='no line that tells how far the run is')
-    results.add_argument('--maxrc', action='store_true',
-                         help='exit with the largest remote status')
-    results.add_argument('--completion', metavar='SHELL',
-                         choices=tuple(_COMPLETIONS),
-                         help='print the completion for bash, zsh or fish')
-    results.add_argument('-h', '--help', action='store_true',
-                         help='show this')
-    results.add_argument('-V', '--version', action='store_true',
-                         help='show the version')
+            prog, max_help_position=30, width=79))
+    groups = {title: parser.add_argument_group(title) for title in _OPTIONS}
+    for title, names, metavar, text, rest in _each_option():
+        how = {'metavar': metavar} if metavar else {'action': 'store_true'}
+        how.update(rest)
+        how.pop('bare', None)
+        groups[title].add_argument(*names, help=text, **how)
     return parser
 
 
@@ -11092,12 +11075,9 @@ def _print_groups(groups, out):
 
 def _command_place(argv):
     """Return the index of COMMAND in *argv*, len(argv) if there is none."""
-    with_value = {name for action in _make_parser()._actions
-                  if action.nargs is None for name in action.option_strings
-                  if name not in _OPTIONAL_VALUES}
     place = 0
     while place < len(argv):
-        if argv[place] in with_value:
+        if argv[place] in _WITH_VALUE:
             place += 1
         elif argv[place] == '--':
             return place + 1

@@ -177,21 +177,22 @@ class HelpTest(TestCase):
             said.check(stdout=self.shown)
 
     def test_options_come_in_groups_with_their_defaults(self):
-        groups = re.split(r'^(which hosts|how to run|results):\n', self.shown,
-                          flags=re.MULTILINE)
-        self.assertEqual(groups[1::2],
-                         ['which hosts', 'how to run', 'results'])
+        groups = re.split(r'^([a-z ]+):\n', self.shown, flags=re.MULTILINE)
+        self.assertEqual(groups[1::2], [
+            'which hosts', 'how to run', 'careful runs', 'getting in',
+            'results', 'help'])
         for group, options in zip(groups[2::2], (
                 '-x --exclude --noexpand --list',
                 '-f --fanout -p --par -u --timeout -t --connect-timeout '
                 '-l --user -O --ssh-option --ssh',
-                '-q --quiet --progress --max-output --maxrc -h -V')):
+                '--first --max-fail --resume', '-J --share -A --sudo',
+                '-q --quiet --progress --max-output --maxrc', '-h -V')):
             for option in options.split():
                 self.assertRegex(group, r'(^|[ ,])%s\b' % option)
         words = ' '.join(self.shown.split())
         for default in (r'-f\b[^(]* jobs at once \(100\)',
-                        r'-u\b[^(]* seconds [^(]*\(300; 0',
-                        r'-t\b[^(]* seconds [^(]*\(10; 0',
+                        r'-u\b[^(]* limit of a job[^(]*\(300; 0',
+                        r'-t\b[^(]* limit of the login \(10; 0',
                         r'--ssh COMMAND [^(]*\(ssh\)',
                         r'--max-output BYTES [^(]*\(8M; 0'):
             self.assertRegex(words, default)
@@ -201,7 +202,8 @@ class HelpTest(TestCase):
             '\nEXAMPLES\n')
         for number in (0, 1, 2, 3, 4, 5, 130, 143):
             self.assertRegex(status, r'\b%d\b' % number)
-        examples = examples.strip('\n').split('\n')
+        *examples, blank, guide = examples.strip('\n').split('\n')
+        self.assertIn('README', guide)
         self.assertEqual(len(examples), 3)
         directory = self.scratch()
         write(os.path.join(directory, 'all-hosts'), 'a1\nweb13\n')
