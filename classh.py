@@ -10833,7 +10833,7 @@ def _resume(journal, options, operands, words):
     except UsageError as error:
         raise UsageError('%s: of its options, %s' % (journal.path,
                                                      error)) from None
-    options.exclude += typed.exclude
+    options.exclude = options.exclude + typed.exclude
     options.only = typed.only or options.only
     options.resume, options.again = typed.resume, typed.again
     if options.askpass or options.askpass_file is not None:

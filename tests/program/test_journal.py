@@ -152,6 +152,14 @@ class GoingOnTest(JournalTest):
         self.assertEqual([record['host'] for record in self.records()
                           if record['event'] == 'start'], ['a1', 'b'])
 
+    def test_going_on_may_exclude_hosts(self):
+        self.classh('--journal', 'j', '-q', '-k', '-f1', 'exit 1', 'a', 'b',
+                    'c').check(6, '', None)
+        self.classh('--resume', 'j', '-q', '--max-fail=9', '-x', 'b').check(
+            5, '', None)
+        self.assertEqual([record['host'] for record in self.records()
+                          if record['event'] == 'start'], ['a', 'c'])
+
 
 class FaultTest(JournalTest):
     def test_bad_input_starts_nothing(self):
