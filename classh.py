@@ -35,6 +35,7 @@ Five ideas carry the code:
 A chapter uses only the chapters above it:
 
     Defaults and errors   what a user can set; what callers can catch
+    Processes             programs that are no jobs: run, wait, end
     Host patterns         expand, fold
     Host lists            sets and the queue of hosts, files and groups
     Results               Result, the table of causes, records, load
@@ -229,6 +230,127 @@ def _signal_name(number):
         return signal.Signals(number).name
     except ValueError:
         return 'signal %d' % number
+
+
+# -- Processes --------------------------------------------------------------
+
+READ_SIZE = 1 << 16     # bytes to read at a time: the pipe of a job is read
+                        # once a turn, so that no host starves the rest
+WAIT_INTERVAL_MIN = 0.0005      # seconds between two looks at a process that
+WAIT_INTERVAL_MAX = 0.05        # is waited for; doubled from look to look
+RUN_GRACE = 1.0         # seconds from SIGTERM to SIGKILL for a program that
+                        # takes too long or writes too much
+
+
+def _kill_group(pid, signum):
+    """Send *signum* to the child *pid* and to its group; if it leads none, to
+    its descendants: a shell that is ended leaves its command.
+
+    EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
+    """
+    children = []
+    with contextlib.suppress(OSError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signum)
+            return
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGSTOP)    # else it could start one more
+        # Not every kernel has this file.
+        with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
+            children = file.read().split()
+    with contextlib.suppress(OSError):
+        os.kill(pid, signum)        # first, or it would go on to the next
+        os.kill(pid, signal.SIGCONT)
+    for child in children:
+        _kill_group(int(child), signum)
+
+
+def _has_exited(pid):
+    """Return whether the child *pid* has exited; do not reap it, so that its
+    number and that of its group are not used again.  Raise ChildProcessError
+    if another part of the program has reaped it."""
+    return os.waitid(os.P_PID, pid,
+                     os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def wait_or_end(process, stop_level, patience, grace):
+    """Wait for *process*, a Popen that is no job; return its exit status, or
+    None if it survives SIGKILL.
+
+    stop_level() is how often an end was requested.  The first request gives
+    the process *patience* seconds, another one cuts them short.  Then comes
+    SIGTERM, *grace* seconds later SIGKILL, and *grace* seconds later the wait
+    is given up.  Signals go to the whole group of a process that leads one.
+    """
+    signals = [signal.SIGTERM, signal.SIGKILL]
+    at_first = max(1, stop_level())     # earlier requests count as one
+    deadline, pause = None, WAIT_INTERVAL_MIN
+    with contextlib.suppress(ChildProcessError):
+        while not _has_exited(process.pid):
+            now, level = time.monotonic(), stop_level()
+            if level and deadline is None:
+                deadline = now + patience
+            if deadline is not None and (
+                    now >= deadline or level > at_first and len(signals) == 2):
+                if not signals:
+                    return None
+                _kill_group(process.pid, signals.pop(0))
+                deadline = now + grace
+            time.sleep(pause)
+            pause = min(2 * pause, WAIT_INTERVAL_MAX)
+        if deadline is not None:
+            _kill_group(process.pid, signal.SIGKILL)    # what it leaves behind
+    return process.wait()
+
+
+def _run_program(argv, timeout, most, check=lambda: None):
+    """Run *argv*, a program that is no job.  Return its exit status, and what
+    it has written to stdout and to stderr, two bytearrays.
+
+    The program is ended, and the status is None, if it runs for *timeout*
+    seconds or has written more than *most* bytes to one of the two.  check()
+    is called several times a second; if it raises, the program is ended, too.
+    Raise OSError if the program cannot be run, ValueError for a NUL in *argv*.
+    """
+    deadline = time.monotonic() + timeout
+    with contextlib.ExitStack() as held:
+        def hold(fd):
+            held.callback(os.close, fd)
+            return fd
+        # Popen's own pipes would leak where there is no room for all of them
+        # (before Python 3.11).
+        null = hold(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        texts, writers, ready = {}, [], select.poll()
+        for _ in range(2):
+            reader, writer = map(hold, os.pipe())
+            os.set_blocking(reader, False)
+            texts[reader] = bytearray()
+            writers.append(writer)
+            ready.register(reader, select.POLLIN)
+        # A session of its own: it cannot ask on the terminal, and what it
+        # starts can be ended with it.
+        process = subprocess.Popen(argv, stdin=null, stdout=writers[0],
+                                   stderr=writers[1], start_new_session=True)
+        status = None
+        try:
+            pause, exited = WAIT_INTERVAL_MIN, False
+            # Its exit is the end: what it has started may hold the pipes.
+            while not exited and time.monotonic() < deadline:
+                check()
+                exited = _has_exited(process.pid)
+                for reader, _ in ready.poll(0 if exited else 1000 * pause):
+                    with contextlib.suppress(BlockingIOError):
+                        while len(texts[reader]) <= most:
+                            texts[reader] += os.read(reader, READ_SIZE)
+                if max(map(len, texts.values())) > most:
+                    break
+                pause = min(2 * pause, WAIT_INTERVAL_MAX)
+            else:
+                status = process.wait() if exited else None
+        finally:
+            if status is None:
+                wait_or_end(process, lambda: 1, 0, RUN_GRACE)
+        return (status, *texts.values())
 
 
 # -- Host patterns ----------------------------------------------------------
@@ -848,9 +970,7 @@ def _file_lines(path):
 
 
 GROUP_TIMEOUT = 60.0    # seconds that the program of a group may take
-GROUP_GRACE = 1.0       # seconds from SIGTERM to SIGKILL for it
 GROUP_OUTPUT = 8 << 20  # bytes that it may print
-GROUP_CHECK = .05       # seconds at most between two looks at it
 GROUP_DEPTH = 32        # groups that may name one another
 
 _has_group = re.compile(r'(?:\A|,)@').search
@@ -895,88 +1015,13 @@ def _check_private(path):
     return ''
 
 
-class _GroupProgram:
-    """A program that prints the hosts of a group, while it runs."""
-
-    def __init__(self, argv):
-        # A session of its own: it cannot ask on the terminal, and what it
-        # starts can be ended with it.
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, bufsize=0, start_new_session=True)
-        self._pipes = self._process.stdout, self._process.stderr
-        self._texts = {pipe: bytearray() for pipe in self._pipes}
-
-    def run(self, check):
-        """Return what is wrong with it ('' if nothing), and what it has
-        written to stdout and to stderr, bytes.  Call check() all the time,
-        and end the program if that raises."""
-        try:
-            problem = self._read(check)
-            if not problem and self._process.wait():
-                problem = self._ending()
-            return (problem, *(bytes(self._texts[pipe])
-                               for pipe in self._pipes))
-        finally:
-            for pipe in self._pipes:
-                pipe.close()
-            if self._process.returncode is None:
-                self._end()
-
-    def _read(self, check):
-        """Read until the program has exited; return why not, or ''."""
-        deadline = time.monotonic() + GROUP_TIMEOUT
-        with selectors.DefaultSelector() as selector:
-            for pipe in self._pipes:
-                os.set_blocking(pipe.fileno(), False)
-                selector.register(pipe, selectors.EVENT_READ)
-            pause, exited = .001, False
-            # What it has started may hold the pipes: its exit is the end.
-            while not exited:
-                check()
-                if time.monotonic() > deadline:
-                    return 'has not ended within %g s' % GROUP_TIMEOUT
-                exited = self._has_exited()
-                for key, _ in selector.select(0 if exited else pause):
-                    if self._drain(key.fileobj):
-                        selector.unregister(key.fileobj)
-                if max(map(len, self._texts.values())) > GROUP_OUTPUT:
-                    return 'printed more than %d MB' % (GROUP_OUTPUT >> 20)
-                pause = min(2 * pause, GROUP_CHECK)
-        return ''
-
-    def _drain(self, pipe):
-        """Read what is in *pipe*; return whether it is at its end."""
-        text = self._texts[pipe]
-        while len(text) <= GROUP_OUTPUT:
-            chunk = pipe.read(1 << 16)      # None: not now
-            if not chunk:
-                return chunk is not None
-            text += chunk
-        return False
-
-    def _has_exited(self):
-        # Not reaped: the number of its process group stays its own.
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED
-                         | os.WNOHANG | os.WNOWAIT) is not None
-
-    def _ending(self):
-        status = self._process.returncode
-        return ('exited with %d' % status if status >= 0
-                else 'was ended by ' + _signal_name(-status))
-
-    def _end(self):
-        """End the whole process group."""
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GROUP_GRACE
-        with contextlib.suppress(OSError):
-            while not self._has_exited() and time.monotonic() < deadline:
-                time.sleep(.01)
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(GROUP_GRACE)
+def _group_problem(status, is_loud):
+    """Return why the program of a group is of no use."""
+    if status is None:
+        return ('printed more than %d MB' % (GROUP_OUTPUT >> 20) if is_loud
+                else 'has not ended within %g s' % GROUP_TIMEOUT)
+    return ('exited with %d' % status if status > 0
+            else 'was ended by ' + _signal_name(-status))
 
 
 @contextlib.contextmanager
@@ -1088,8 +1133,10 @@ class HostGroups:
                     if problem:
                         raise GroupError(group, problem)
                 with self._watching() as check:
-                    problem, printed, said = _GroupProgram(
-                        [path] + arguments).run(check)
+                    status, printed, said = _run_program(
+                        [path] + arguments, GROUP_TIMEOUT, GROUP_OUTPUT,
+                        check)
+                loud = max(len(printed), len(said)) > GROUP_OUTPUT
             except (OSError, ValueError) as error:      # a NUL in ARG, say
                 number = getattr(error, 'errno', None)
                 raise GroupError(group, 'cannot run %s: %s%s' % (
@@ -1098,7 +1145,8 @@ class HostGroups:
                     * (number == errno.ENOEXEC))) from None
             said = _shorten(said.decode('utf-8', 'surrogateescape')
                             .strip().partition('\n')[0].rstrip())
-            if problem:
+            if status != 0:
+                problem = _group_problem(status, loud)
                 raise GroupError(group, ': '.join(filter(None, [
                     '%s %s' % (path, problem), said])))
             if said:
@@ -2289,7 +2337,6 @@ LOG_KEPT = 1 << 15      # bytes kept of the beginning and of the end of a log
 HEAD_SIZE = 1 << 12     # bytes of stderr in which ssh's messages are sought
 PROBE_TIMEOUT = 5.0     # seconds to ask an ssh what it can do
 PROBE_SIZE = 1 << 17    # bytes of its answer
-PROBE_INTERVAL = 0.01   # seconds between two looks whether it has ended
 
 
 class _SshLog:
@@ -2442,40 +2489,17 @@ def _probe_ssh(argv, host):
     *host*.
 
     Raise OSError where that cannot be told now, which is not remembered;
-    TimeoutError: there was no answer in PROBE_TIMEOUT.
+    TimeoutError: it had to be ended, and nothing was told by then.
     """
-    settings = b''
     log = '/dev/stdout' if os.path.exists('/dev/stdout') else os.devnull
-    with contextlib.ExitStack() as held:
-        # Popen's own pipe would leak where there is no room for the others
-        # (before Python 3.11).
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        held.callback(os.close, null)
-        reader, writer = os.pipe()
-        held.callback(os.close, reader)
-        held.callback(os.close, writer)
-        try:
-            process = subprocess.Popen(
-                [*argv, '-E', log, '-G', '--', host], stdin=null,
-                stdout=writer, stderr=writer, start_new_session=True)
-        except ValueError:          # a NUL in *argv*
-            return None
-        os.set_blocking(reader, False)
-        end = time.monotonic() + PROBE_TIMEOUT
-        ready = select.poll()
-        ready.register(reader, select.POLLIN)
-        # What is no OpenSSH may take this for a host and print for ever.
-        while len(settings) < PROBE_SIZE and time.monotonic() < end and (
-                process.poll() is None or ready.poll(0)):
-            if ready.poll(1000 * PROBE_INTERVAL):
-                settings += os.read(reader, PROBE_SIZE)
-        is_late = process.poll() is None and len(settings) < PROBE_SIZE
-        if process.poll() is None:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    found = _parse_settings(settings.decode('utf-8', 'replace'))
-    if is_late and found is None:
+    try:
+        status, settings, said = _run_program(
+            [*argv, '-E', log, '-G', '--', host], PROBE_TIMEOUT, PROBE_SIZE)
+    except ValueError:              # a NUL in *argv*
+        return None
+    found = _parse_settings((settings + said).decode('utf-8', 'replace'))
+    # What is no OpenSSH may take this for a host and print for ever.
+    if status is None and found is None:
         raise TimeoutError
     return found
 
@@ -2783,11 +2807,7 @@ class Local(Transport):
 
 # -- Jobs -------------------------------------------------------------------
 
-READ_SIZE = 1 << 16     # bytes to read at a time: a pipe is read once a turn,
-                        # so that no host starves the rest
 SPOOL_SIZE = 1 << 18    # bytes of a stream in memory; more goes to disk
-WAIT_INTERVAL_MIN = 0.0005      # seconds between two looks at a process that
-WAIT_INTERVAL_MAX = 0.05        # is waited for; doubled from look to look
 FIND_LIMIT = 1.0        # seconds to look for a process whose pid is unknown
 FIND_INTERVAL = 0.001   # seconds between two looks
 
@@ -2998,29 +3018,6 @@ class _Input:
             self._copy.close()
 
 
-def _kill_group(pid, signum):
-    """Send *signum* to the child *pid* and to its group; if it leads none, to
-    its descendants: a shell that is ended leaves its command.
-
-    EPERM (a setuid child, as sudo) is ignored: the next deadline escalates.
-    """
-    children = []
-    with contextlib.suppress(OSError):
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, signum)
-            return
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGSTOP)    # else it could start one more
-        # Not every kernel has this file.
-        with open('/proc/%d/task/%d/children' % (pid, pid)) as file:
-            children = file.read().split()
-    with contextlib.suppress(OSError):
-        os.kill(pid, signum)        # first, or it would go on to the next
-        os.kill(pid, signal.SIGCONT)
-    for child in children:
-        _kill_group(int(child), signum)
-
-
 class _Job:
     """One process and what came out of it.
 
@@ -3148,8 +3145,7 @@ class _Job:
     def reap(self):
         """Reap the process if it has ended; return whether it has."""
         try:
-            if self.cause and os.waitid(
-                    os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if self.cause and _has_exited(self.pid):
                 # We terminated this job, so kill what is left of its process
                 # group.  That is safe only before waitpid(): until then the
                 # number of the group cannot be used again.
@@ -3161,45 +3157,6 @@ class _Job:
             self.exitcode = (-os.WTERMSIG(status) if os.WIFSIGNALED(status)
                              else os.WEXITSTATUS(status))
         return bool(asked)
-
-
-def _has_exited(pid):
-    """Return whether the child *pid* has exited; do not reap it, so that its
-    number and that of its group are not used again."""
-    try:
-        return os.waitid(os.P_PID, pid,
-                         os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:       # another part of the program reaped it
-        return True
-
-
-def wait_or_end(process, stop_level, patience, grace):
-    """Wait for *process*, a Popen that is no job; return its exit status, or
-    None if it survives SIGKILL.
-
-    stop_level() is how often an end was requested.  The first request gives
-    the process *patience* seconds, another one cuts them short.  Then comes
-    SIGTERM, *grace* seconds later SIGKILL, and *grace* seconds later the wait
-    is given up.  Signals go to the whole group of a process that leads one.
-    """
-    signals = [signal.SIGTERM, signal.SIGKILL]
-    at_first = max(1, stop_level())     # earlier requests count as one
-    deadline, pause = None, WAIT_INTERVAL_MIN
-    while not _has_exited(process.pid):
-        now, level = time.monotonic(), stop_level()
-        if level and deadline is None:
-            deadline = now + patience
-        if deadline is not None and (
-                now >= deadline or level > at_first and len(signals) == 2):
-            if not signals:
-                return None
-            _kill_group(process.pid, signals.pop(0))
-            deadline = now + grace
-        time.sleep(pause)
-        pause = min(2 * pause, WAIT_INTERVAL_MAX)
-    if deadline is not None:
-        _kill_group(process.pid, signal.SIGKILL)    # what it leaves behind
-    return process.wait()
 
 
 # -- Event loop -------------------------------------------------------------

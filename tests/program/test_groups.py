@@ -84,7 +84,7 @@ class ProgramTest(GroupTest):
         self.group('loud', 'yes')
         self.group('shrill', 'yes >&2')
         with mock.patch('classh.GROUP_TIMEOUT', .1), \
-                mock.patch('classh.GROUP_GRACE', .1):
+                mock.patch('classh.RUN_GRACE', .1):
             self.assertIn('has not ended within 0.1 s',
                           self.refused('@hang'))
         for name in 'loud', 'shrill':
