@@ -8939,20 +8939,6 @@ def _record_files(options, complain):
     return [RecordsFile(options.json, options, complain)]
 
 
-def _check_files(paths):
-    """Raise UsageError if two of *paths*, None among them, are one file."""
-    seen = set()
-    for path in paths:
-        try:
-            real = path and os.path.realpath(path)
-        except OSError:             # our directory is gone: open() tells
-            continue
-        if real in seen:
-            raise UsageError('%s: names, --json, --pickle and --journal '
-                             'need a file each' % path)
-        seen.update(filter(None, [real]))
-
-
 class _RunSinks:
     """The sinks of -S, -E, --unreached and --pickle, as one listener."""
 
@@ -8969,10 +8955,6 @@ class _RunSinks:
         self._bad = by_target.get(options.bad)
         self._unreached = by_target.get(options.unreached, self._bad)
         self._pickle = None
-        names = [sink.label for sink in by_target.values()
-                 if isinstance(sink, FileSink)]
-        _check_files([*names, options.json, options.pickle, options.journal,
-                      options.resume])
         if options.pickle is not None:
             self._pickle = PickleSink(options.pickle, complain,
                                       options.resume is not None)
@@ -10373,6 +10355,7 @@ The guide is the file README: recipes, and what to do by the message seen.
 CONFIRM_SHOWN = 2000    # characters of the hosts in the question of --confirm
 FOLDED_LIMIT = 10 ** 6  # hosts that --fold holds
 
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(message + '; see classh -h')
@@ -10538,7 +10521,10 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
                                                           action.metavar)
 
 
-def _make_parser():
+@functools.lru_cache(None)
+def _make_parser(raw=False):
+    """Return the parser; if *raw*, it leaves the values of options as they
+    were typed."""
     parser = _Parser(
         prog='classh', add_help=False,
         usage='classh [options] COMMAND HOST...\n'
@@ -10554,6 +10540,8 @@ def _make_parser():
         how = {'metavar': metavar} if metavar else {'action': 'store_true'}
         how.update(rest)
         how.pop('bare', None)
+        if raw:
+            how.pop('type', None)
         groups[title].add_argument(*names, help=text, **how)
     return parser
 
@@ -10563,10 +10551,7 @@ def _parse_arguments(argv, raw=False):
     If *raw*, the values of options stay as they were typed."""
     end = argv.index('--') if '--' in argv else len(argv)
     # Given no positionals, argparse returns them all, wherever they stand.
-    parser = _make_parser()
-    if raw:
-        for action in parser._actions:
-            action.type = None
+    parser = _make_parser(raw)
     for word in argv[:end]:
         # argparse would take --jso for --json, and COMMAND for its value.
         name = word.partition('=')[0]
@@ -10621,31 +10606,6 @@ def _ssh_words(options):
     return words
 
 
-def _check_records(options):
-    """Raise UsageError if there is no place for the records of --json."""
-    if options.json == '':
-        raise UsageError('--json= needs a file')
-    if options.pickle == '-':
-        raise UsageError('--pickle needs a file; one that is called - is ./-')
-    for name, target in (('-S', options.good), ('-E', options.bad),
-                         ('--unreached', options.unreached)):
-        if options.json == '-' and target == '-':
-            raise UsageError('%s - and --json both write to stdout; name a '
-                             'file: --json=FILE' % name)
-
-
-def _check_exec(options):
-    """Raise UsageError if an option means nothing to a command here."""
-    for given, name in ((options.askpass, '-A'),
-                        (options.askpass_file is not None, '--askpass-file'),
-                        (options.sudo is not None, '--sudo'),
-                        (options.end_remote, '--end-remote'),
-                        (options.shell, '--shell')):
-        if given:
-            raise UsageError('--exec, which runs COMMAND here, goes without '
-                             + name)
-
-
 def _check_command(command, options):
     """Raise UsageError if *command* is none, or rather a value of --json."""
     if not command.strip():
@@ -10659,28 +10619,108 @@ def _check_command(command, options):
         raise UsageError('the file for records is written --json=' + command)
 
 
-def _check_conflicts(options, stdin_has_hosts):
-    """Raise UsageError if *options* exclude each other, or stdin, which they
-    need, cannot be read."""
-    if options.exec:
-        _check_exec(options)
-    if stdin_has_hosts and options.send_input:
-        raise UsageError('stdin cannot be both hosts, -, and input, -I')
-    stores = (options.good or options.bad or options.unreached
-              or options.pickle or options.json)
-    if options.shell and (stdin_has_hosts or options.send_input or stores):
-        raise UsageError('--shell goes without -, -I, -S, -E, --unreached, '
-                         '--pickle and --json')
-    if options.list and (options.shell or options.send_input or stores):
-        raise UsageError('--list goes without --shell, -I, -S, -E, '
-                         '--unreached, --pickle and --json')
-    if options.confirm is not None and (options.list or options.shell
-                                        or stdin_has_hosts):
-        raise UsageError('--confirm goes without --list, --shell and -')
-    _check_records(options)
-    if options.send_input and options.end_remote:
-        raise UsageError('-I goes without --end-remote: both need the stdin '
-                         'of COMMAND')
+_STORES = ('-S', '-E', '--unreached', '--pickle', '--json')
+# An option, those that it goes without, '-' being hosts from stdin, and what
+# to say instead of that.
+_CONFLICTS = (
+    ('--unshare', ('--share', '--list', '--shell', '-'), ''),
+    ('--journal', ('--list', '--shell'), ''),
+    ('--resume', ('--list', '--shell'), ''),
+    ('--resume', ('--journal',), '--journal begins a journal, and --resume '
+                                 'goes on in one: choose one'),
+    *(('--exec', (name,), '--exec, which runs COMMAND here, goes without '
+       + name)
+      for name in ('-A', '--askpass-file', '--sudo', '--end-remote',
+                   '--shell')),
+    ('-I', ('-',), 'stdin cannot be both hosts, -, and input, -I'),
+    ('-I', ('--end-remote',), '-I goes without --end-remote: both need the '
+                              'stdin of COMMAND'),
+    ('--shell', ('-', '-I', *_STORES), ''),
+    ('--list', ('--shell', '-I', *_STORES), ''),
+    ('--confirm', ('--list', '--shell', '-'), ''),
+    ('-k', ('--max-fail',), '-k is --max-fail 0, and ends what runs: it goes '
+                            'without --max-fail %(max_fail)s'),
+)
+# An option that is useless without any of those behind it.
+_NEEDS = (
+    ('--sudo-password', ('--sudo',)),
+    ('--askpass-key', ('-A', '--askpass-file')),
+    ('--askpass-anyway', ('-A', '--askpass-file', '--sudo-password')),
+    ('--no-prefix', ('-P',)),
+    ('--errexit', ('--shell',)),
+    ('--again', ('--resume',)),
+    ('--fold', ('--list',)),
+    ('--no-mask', ('-b', '--diff', '--shell')),
+)
+# Where the value of an option is kept, what it cannot be, and what to say.
+_NO_VALUES = (
+    ('json', ('',), '--json= needs a file'),
+    ('pickle', ('-',), '--pickle needs a file; one that is called - is ./-'),
+    ('journal', ('', '-'), '--journal needs a file'),
+    ('resume', ('', '-'), '--resume needs a file'),
+    ('sudo', ('',), '--sudo= needs a user'),
+)
+
+
+def _given(options):
+    """Return the names of the *options* that differ from their defaults."""
+    return {name for action in _make_parser()._actions
+            if getattr(options, action.dest) != action.default
+            for name in action.option_strings}
+
+
+def _check_conflicts(options, operands):
+    """Raise UsageError if *options* and *operands* exclude each other, or a
+    value is of no use."""
+    given = _given(options)
+    without_command = given.intersection(['--list', '--shell', '--unshare'])
+    if '-' in operands[0 if without_command else 1:]:
+        given.add('-')
+    for name, others, problem in _CONFLICTS:
+        if name in given and given.intersection(others):
+            raise UsageError(problem % vars(options) or '%s goes without %s '
+                             'and %s' % (name, ', '.join(others[:-1]),
+                                         others[-1]))
+    for name, values, problem in _NO_VALUES:
+        if getattr(options, name) in values:
+            raise UsageError(problem)
+    for name, target in (('-S', options.good), ('-E', options.bad),
+                         ('--unreached', options.unreached)):
+        if options.json == '-' and target == '-':
+            raise UsageError('%s - and --json both write to stdout; name a '
+                             'file: --json=FILE' % name)
+
+
+def _check_files(options):
+    """Raise UsageError if two targets of *options* are one file."""
+    seen = set()
+    for path in (*{options.good, options.bad, options.unreached},
+                 options.json, options.pickle, options.journal,
+                 options.resume):
+        if path in (None, '-') or os.path.isdir(os.path.expanduser(path)):
+            continue
+        path = os.path.expanduser(path)
+        try:
+            real = os.path.realpath(path)
+        except OSError:             # our directory is gone: open() tells
+            continue
+        if real in seen:
+            raise UsageError('%s: names, --json, --pickle and --journal '
+                             'need a file each' % path)
+        seen.add(real)
+
+
+def _check_needs(options):
+    """Raise UsageError if an option is useless without another."""
+    given = _given(options)
+    for name, others in _NEEDS:
+        if name in given and not given.intersection(others):
+            raise UsageError('%s needs %s' % (name, others[0]))
+
+
+def _check_stdin(options, stdin_has_hosts):
+    """Raise UsageError if stdin, which *options* or hosts need, cannot be
+    read."""
     if options.send_input and os.isatty(0):
         raise UsageError('-I needs a file or a pipe on stdin')
     if options.send_input or stdin_has_hosts:
@@ -10688,26 +10728,6 @@ def _check_conflicts(options, stdin_has_hosts):
             os.read(0, 0)
         except OSError as error:
             raise UsageError('stdin: ' + _error_text(error)) from None
-
-
-def _check_needs(options):
-    """Raise UsageError if an option is useless without another."""
-    askpass = options.askpass or options.askpass_file is not None
-    for given, needed, names in (
-            (options.sudo_password, options.sudo, '--sudo-password: --sudo'),
-            (options.askpass_key, askpass, '--askpass-key: -A'),
-            (options.askpass_anyway, askpass or options.sudo_password,
-             '--askpass-anyway: -A'),
-            (options.no_prefix, options.stream, '--no-prefix: -P'),
-            (options.errexit, options.shell, '--errexit: --shell'),
-            (options.again, options.resume, '--again: --resume'),
-            (options.fold, options.list, '--fold: --list'),
-            (options.no_mask, options.gather or options.diff or options.shell,
-             '--no-mask: -b')):
-        if given and not needed:
-            raise UsageError('%s needs %s' % tuple(names.split(': ')))
-    if options.sudo == '':
-        raise UsageError('--sudo= needs a user')
 
 
 def _host_queue(options, operands, groups, journal):
@@ -10755,10 +10775,8 @@ def _option_words(argv):
         values = getattr(options, action.dest)
         if action.dest in _NOT_RECORDED or values == action.default:
             continue
-        name = action.option_strings[0]
-        for name in action.option_strings:
-            if name.startswith('--'):
-                break
+        name = max(action.option_strings,       # the first long one, if any
+                   key=lambda name: name.startswith('--'))
         for value in values if isinstance(values, list) else [values]:
             words += ([name] if value is True else
                       [name + '=' + value] if name.startswith('--') else
@@ -10809,28 +10827,14 @@ def _resume(journal, options, operands, words):
                 'them: classh --resume %s' % (journal.path, ' '.join(map(
                     shlex.quote, [journal.path, journal.command, '-']))))
         operands = operands + journal.patterns
+    _check_conflicts(options, operands)
+    _check_files(options)
     return options, operands, words
-
-
-def _check_journal(options):
-    """Raise UsageError if *options* exclude --journal or --resume."""
-    for name, path in (('--journal', options.journal),
-                       ('--resume', options.resume)):
-        if path in ('', '-'):
-            raise UsageError('%s needs a file' % name)
-        if path and (options.list or options.shell):
-            raise UsageError('%s goes without --list and --shell' % name)
-    if options.journal and options.resume:
-        raise UsageError('--journal begins a journal, and --resume goes on '
-                         'in one: choose one')
-    _check_files([options.json, options.pickle,
-                  options.journal or options.resume])
 
 
 def _open_journal(options, operands, argv):
     """Return (options, operands, journal): a RunJournal, or None, and, where
     it is resumed, what its run was given."""
-    _check_journal(options)
     if not (options.journal or options.resume):
         return options, operands, None
     words = _option_words(argv)
@@ -10879,11 +10883,8 @@ def _confirm(options, hosts, command, stops):
 
 
 def _check_pace(options, hosts, stdin_has_hosts):
-    """Raise UsageError if the rules for the pace exclude each other, or ask
-    for more than there is of *hosts*, a HostQueue."""
-    if options.fail_fast and options.max_fail:
-        raise UsageError('-k is --max-fail 0, and ends what runs: it goes '
-                         'without --max-fail %s' % options.max_fail)
+    """Raise UsageError if the rules for the pace ask for more than there is
+    of *hosts*, a HostQueue."""
     is_part = (options.max_fail or '').endswith('%')
     if not (options.first or is_part):
         return
@@ -10946,9 +10947,6 @@ def _kept_connections(options, warn):
 def _unshare(options, operands, out, err, stops):
     """End the connections that are kept to the hosts in *operands*, if none
     all of them; return the exit status."""
-    if options.share or options.list or options.shell or '-' in operands:
-        raise UsageError('--unshare goes without --share, --list, --shell '
-                         'and -')
     if (options.exclude or options.only) and not operands:
         raise UsageError('-x and --only need hosts')
     kept = KeptConnections(ssh=_ssh_words(options))
@@ -11119,7 +11117,7 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
     if options.list and operands == ['@']:
         return _print_groups(groups, out)
     with _asking_for_quotes(argv):
-        _check_conflicts(options, stdin_hosts is not None)
+        _check_stdin(options, stdin_hosts is not None)
         hosts = _host_queue(options, operands, groups, journal)
     if not options.resume:          # most of them were not typed
         _warn_of_files(operands + options.exclude + options.only, run.warn)
@@ -11151,6 +11149,9 @@ def _main(argv, out, err, stops):
     with _asking_for_quotes(argv):
         options, operands = _parse_arguments(argv)
         _check_shown(options, argv)
+        if not options.show:
+            _check_conflicts(options, operands)
+            _check_files(options)
     if options.show:
         out.write(options.show)
         return 0
