@@ -2525,19 +2525,49 @@ def _make_directory(fits=lambda place: True, places=None):
     return None
 
 
-def _remove_files(directory):
-    """Remove *directory* and the files in it, as far as that is possible."""
-    with contextlib.suppress(OSError):
-        for name in os.listdir(directory):
-            os.unlink(os.path.join(directory, name))
-        os.rmdir(directory)
+def runs_programs(place):
+    return not os.statvfs(place).f_flag & os.ST_NOEXEC
+
+
+def fits_in_option(place):
+    """Return whether ssh takes *place* in an option as it stands: no blank,
+    quote, % or ${, because the last cannot be quoted.  So does a shell."""
+    return re.fullmatch(r'[\w/.+-]+', place, re.ASCII) is not None
 
 
 def _fits_programs(place):
-    """Return whether programs may be run in *place*, and a shell takes its
-    path as one word without quotes."""
-    return (re.fullmatch(r'[\w/.+-]+', place, re.ASCII) is not None
-            and not os.statvfs(place).f_flag & os.ST_NOEXEC)
+    return fits_in_option(place) and runs_programs(place)
+
+
+class _PrivateFiles:
+    """New files in a directory that only we can use, one that
+    _make_directory() makes where *fits* says.  A forked child leaves them
+    alone."""
+
+    def __init__(self, fits=lambda place: True):
+        self._fits = fits
+        self._directory = None
+        self._owner = None          # the pid of the process that made it
+        self._numbers = itertools.count()
+
+    def open(self):
+        self._owner = os.getpid()
+        self._directory = _make_directory(self._fits)
+
+    def new_path(self, name):
+        """Return the path of a file that is not there yet; None where there
+        is no directory."""
+        return self._directory and '%s/%s-%d' % (self._directory, name,
+                                                 next(self._numbers))
+
+    def close(self):
+        """Remove the directory and all in it, as far as that is possible."""
+        directory, self._directory = self._directory, None
+        if directory is not None and self._owner == os.getpid():
+            with contextlib.suppress(OSError):
+                for name in os.listdir(directory):
+                    os.unlink(os.path.join(directory, name))
+                os.rmdir(directory)
 
 
 class Ssh(Transport):
@@ -2570,9 +2600,7 @@ class Ssh(Transport):
         if not _ASKPASS_TRIGGERS.isdisjoint(os.environ):
             self._environment = dict(os.environ, SSH_ASKPASS_REQUIRE='never')
         self._is_open = False
-        self._directory = None      # of the logs; None: there are none
-        self._owner = None          # the pid of the process that made it
-        self._numbers = itertools.count()
+        self._logs = _PrivateFiles()
         self.log_level = None       # as ssh_config has it
         self._shares = False        # a connection, by ControlPath
 
@@ -2582,15 +2610,14 @@ class Ssh(Transport):
         probed = None
         if not self._sets_log_level():
             try:
-                probed = _probe_ssh(tuple(self.argv(host, '')[:-3]), host)
+                probed = _probe_ssh(tuple(self.base_argv(host)), host)
             except TimeoutError:
                 pass
             except OSError:         # the job will fare no better, and tell
                 return
         if probed is not None:
             self.log_level, self._shares = probed
-            self._owner = os.getpid()
-            self._directory = _make_directory()
+            self._logs.open()
         self._is_open = True        # last: where it was broken off, again
 
     def _sets_log_level(self):
@@ -2601,9 +2628,11 @@ class Ssh(Transport):
 
     def close(self):
         self._is_open = False
-        directory, self._directory = self._directory, None
-        if directory is not None and self._owner == os.getpid():
-            _remove_files(directory)
+        self._logs.close()
+
+    def base_argv(self, host):
+        """Return the argument list without *host* and a command."""
+        return self.argv(host, '')[:-3]
 
     def argv(self, host, command, log=None):
         return ssh_argv(
@@ -2618,10 +2647,9 @@ class Ssh(Transport):
         return self._environment
 
     def open_log(self):
-        if self._directory is None:
-            return None
+        path = self._logs.new_path('log')
         try:
-            return _SshLog('%s/%d' % (self._directory, next(self._numbers)))
+            return path and _SshLog(path)
         except OSError:             # no room: then ssh's words must do
             return None
 
@@ -2746,25 +2774,20 @@ class Local(Transport):
         self._ssh = Ssh(ssh, **settings)
         self._user = settings.get('user')
         self._is_open = False
-        self._directory = None      # of the programs; None: there are none
-        self._owner = None          # the pid of the process that made it
+        self._files = _PrivateFiles(_fits_programs)
         self._programs = {}         # words of ssh: path
-        self._numbers = itertools.count()       # of these
         self._started = None        # the host that was started last
         self._number = -1           # its number
 
     def open(self, host):
         if not self._is_open:
             self._is_open = True
-            self._directory = _make_directory(_fits_programs)
-            self._owner = os.getpid()
+            self._files.open()
 
     def close(self):
         self._is_open = False
         self._programs.clear()
-        directory, self._directory = self._directory, None
-        if directory is not None and self._owner == os.getpid():
-            _remove_files(directory)
+        self._files.close()
 
     def argv(self, host, command, log=None):
         return [self.program, '-c', '--', command]
@@ -2789,11 +2812,11 @@ class Local(Transport):
         heed quotes in the value of $CLASSH_SSH, and scp -S takes no
         arguments.  Hosts without a user and a port share one.
         """
-        words = ' '.join(map(shlex.quote, self._ssh.argv(host, '')[:-3]))
-        if self._directory is None:
-            return words
+        words = ' '.join(map(shlex.quote, self._ssh.base_argv(host)))
         if words not in self._programs:
-            path = '%s/ssh-%d' % (self._directory, next(self._numbers))
+            path = self._files.new_path('ssh')
+            if path is None:
+                return words
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL
                               | os.O_CLOEXEC, 0o700), 'wb') as file:
                 file.write(os.fsencode('#!/bin/sh\nexec %s "$@"\n' % words))
@@ -7380,16 +7403,6 @@ def private_directory(fits):
                          'XDG_RUNTIME_DIR, /tmp and /dev/shm are too long, '
                          'oddly named, not there or noexec')
     return path
-
-
-def runs_programs(place):
-    return not os.statvfs(place).f_flag & os.ST_NOEXEC
-
-
-def fits_in_option(place):
-    """Return whether ssh takes *place* in an option as it stands: no blank,
-    quote, % or ${, because the last cannot be quoted."""
-    return re.fullmatch(r'[\w/.+-]+', place, re.ASCII) is not None
 
 
 def remove_directory(path):
