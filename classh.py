@@ -2339,11 +2339,17 @@ PROBE_TIMEOUT = 5.0     # seconds to ask an ssh what it can do
 PROBE_SIZE = 1 << 17    # bytes of its answer
 
 
+# How far an ssh has come, by its log.
+_LOST, _UNOPENED, _CONNECTING, _LOGGED_IN, _SESSION = range(-1, 4)
+
+
 class _SshLog:
     """What one ssh writes to its log, a FIFO; in a job it is a pipe like
     those of stdout and stderr.
 
-    *on_login()* is called once ssh is logged in.
+    .stage is _UNOPENED until ssh is through with its options, _SESSION when it
+    has sent the command, and _LOST where the log cannot tell.  .on_login() is
+    called once ssh is logged in.
     """
 
     # Lines begin with these.  (To search for an expression takes twenty times
@@ -2359,15 +2365,15 @@ class _SshLog:
     # of a command that it logs.
     _REFUSED = re.compile(rb'^(exec|shell) request failed on channel \d+\r\n',
                           re.MULTILINE)
-    # A line for a person.
-    # Nor is what it says of a connection of ours that it cannot share, and so
-    # makes one of its own: another run makes it, or has ten sessions there.
-    _WORDS = re.compile(rb'^(?!debug\d: |Authenticated to |Transferred: |'
-                        rb'Bytes per second: |ControlSocket \S*/classh\S* '
-                        rb'already exists|mux_client_request_session: session '
-                        rb'request failed: Session open refused)[^\r\n]+',
+    # A line for a person.  None is a line on a connection of ours that ssh
+    # cannot share, so that it makes one of its own: another run makes that
+    # one, or has ten sessions there.
+    _WORDS = re.compile(r'^(?!debug\d: |Authenticated to |Transferred: |'
+                        r'Bytes per second: |ControlSocket \S*/classh\S* '
+                        r'already exists|mux_client_request_session: session '
+                        r'request failed: Session open refused)[^\r\n]+',
                         re.MULTILINE)
-    # What most lines begin with that are none of these; the last one is blank.
+    # How most of the other lines begin; the last one is blank.
     _NO_WORDS = (b'debug1: ', b'Authenticated to ', b'Transferred: ',
                  b'Bytes per second: ', b'\r')
 
@@ -2380,57 +2386,54 @@ class _SshLog:
             os.unlink(path)
             raise
         self.path = path
-        self.opened = False         # by ssh, which has written to it
-        self.logged_in = False
-        self.sent = False           # the command is
-        self._removed = False
+        self.stage = _UNOPENED
         self.on_login = None
         self._kept = bytearray(b'\n')   # before each line
 
     def add(self, chunk):
-        self.opened = True
-        self.remove()
+        if self.stage == _LOST:
+            return
+        if self.stage == _UNOPENED:
+            self.stage = _CONNECTING
+            self.remove()
         kept = self._kept
         # A line may come in pieces.
         search_from = max(0, len(kept) - 80)
         kept += chunk
-        if not self.logged_in and (
+        if self.stage == _CONNECTING and (
                 kept.find(self._LOGIN, search_from) >= 0
                 or kept.find(self._SHARED, search_from) >= 0):
-            self.logged_in = True
+            self.stage = _LOGGED_IN
             if self.on_login:
                 self.on_login()
-        if self.logged_in and not self.sent:
-            self.sent = (kept.find(self._SENT, search_from) >= 0
-                         or kept.find(self._ASKED, search_from) >= 0)
+        if self.stage == _LOGGED_IN and (
+                kept.find(self._SENT, search_from) >= 0
+                or kept.find(self._ASKED, search_from) >= 0):
+            self.stage = _SESSION
         if len(kept) > 3 * LOG_KEPT:
             kept[LOG_KEPT:-LOG_KEPT] = b'\n'
 
     def lose(self, error):
-        """The log cannot be read on: it tells nothing for certain."""
-        self.opened = False
+        """A part of the log cannot be read: it tells nothing for certain."""
+        self.stage = _LOST
         self.remove()
 
     def remove(self):
-        """Remove the FIFO: whoever writes to it has it open by now."""
-        if not self._removed:
-            self._removed = True
-            try:
-                os.unlink(self.path)
-            except OSError:
-                pass
+        """Remove the FIFO: ssh has it open, or will not open it any more."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
 
     @property
     def is_untouched(self):
         """Whether no ssh has opened it: ssh does when it is through with its
         options, and before it connects."""
-        return not self.opened and os.path.lexists(self.path)
+        return self.stage == _UNOPENED and os.path.lexists(self.path)
 
     @property
     def is_whole(self):
         """Whether all of it came to us.  A second ssh, as of a script that
         tries twice, finds no FIFO and makes a file of its own."""
-        return self.opened and not os.path.lexists(self.path)
+        return self.stage >= _CONNECTING and not os.path.lexists(self.path)
 
     @property
     def refused(self):
@@ -2443,7 +2446,7 @@ class _SshLog:
         to share, or did so when it was ended."""
         _, found, rest = self._kept.rpartition(
             b'debug1: auto-mux: Trying existing master')
-        return bool(found) and not (self.logged_in or re.search(
+        return bool(found) and not (self.stage >= _LOGGED_IN or re.search(
             rb'^debug1: (Connecting to|Executing proxy command)', rest,
             re.MULTILINE))
 
@@ -2461,9 +2464,8 @@ class _SshLog:
         before, _, rest = self.text().partition('debug1: Sending command: ')
         # It is cut at some 1,000 bytes.
         sent = os.path.commonprefix([rest, command.replace('\r', '')])
-        return ''.join(found.group() + '\n' for found in re.finditer(
-            self._WORDS.pattern.decode(), before + rest[len(sent):],
-            re.MULTILINE))
+        return ''.join(found.group() + '\n' for found in self._WORDS.finditer(
+            before + rest[len(sent):]))
 
 
 def _message_cause(text):
@@ -2655,22 +2657,24 @@ class Ssh(Transport):
 
     def explain(self, job):
         log = job.log
-        if log is None or not log.opened:
+        if log is None or log.stage < _CONNECTING:
             return self._explain_by_words(job)
         outcome, cause, ran, reason = explain_exit(job)
         if outcome in ('ok', 'error') and job.exitcode != 255:
-            return outcome, cause, ran if log.sent else 'unknown', reason
+            if log.stage < _SESSION:
+                ran = 'unknown'
+            return outcome, cause, ran, reason
         if not log.is_whole:
             return self._explain_by_words(job)
         if cause:                   # we, or a signal, have ended ssh
-            if not log.sent:
+            if log.stage < _SESSION:
                 ran = 'no'
             elif job.output.head(1) or job.errors.head(1):
                 ran = 'yes'
             return ('ssh' if cause == 'no-answer' else outcome, cause, ran,
                     reason)
         text = log.text()
-        if not log.logged_in:
+        if log.stage < _LOGGED_IN:
             return self._not_started(text, job)
         if re.search(r'^debug1: (client_input_channel_req: .* rtype '
                      r'exit-status |Exit status 255$)|^debug2: Received exit '
@@ -2680,7 +2684,7 @@ class Ssh(Transport):
                      r'exit-signal ', text, re.MULTILINE):
             return ('error', 'signal', 'yes',
                     CAUSES['signal'] + ' on the host')
-        if not log.sent or log.refused:
+        if log.stage < _SESSION or log.refused:
             return 'ssh', 'no-session', 'no', CAUSES['no-session']
         if re.search('^debug1: mux_client_request_session: ', text,
                      re.MULTILINE):
@@ -3698,7 +3702,7 @@ class _Pool:
             return
         if job.time_left is not None:       # it waits for a password
             self.limit_login(job, seconds)
-        elif job.log.opened:        # else nothing says that it is not in
+        elif job.log.stage == _CONNECTING:  # else nothing says that it is out
             self.terminate(job, 'no-answer',
                            'no login within %.3g s' % seconds)
 

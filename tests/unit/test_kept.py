@@ -172,6 +172,13 @@ class LogTest(TestCase):
                      b'session id: 2\r\n'):
             self.assertFalse(self.log(text).awaits_master, text)
 
+    def test_log_of_which_a_part_is_lost_is_never_whole(self):
+        log = self.log(b'debug1: Connecting to h [::1] port 22.\r\n')
+        self.assertTrue(log.is_whole)
+        log.lose(MemoryError())
+        log.add(b'Permission denied (publickey).\r\n')
+        self.assertFalse(log.is_whole)
+
     def test_host_of_a_master_that_hangs_is_tried_again_on_another(self):
         with mock.patch.dict(os.environ,
                              XDG_RUNTIME_DIR=self.runtime_directory()):
