@@ -41,7 +41,7 @@ A chapter uses only the chapters above it:
     Results               Result, the table of causes, records, load
     Journals              files of records, whole whatever happens
     Transports            ssh: its arguments, what its exit status means; a
-                          command here
+                          command here; others who run it
     Jobs                  _Job and its states, captured output, input
     Event loop            what wakes us: descriptors, children, timers; stdin
     Pool                  jobs that run: start, reap, TERM, KILL, give up
@@ -95,9 +95,9 @@ __all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'EndRemote',
            'FailLimit', 'GroupError', 'HostFileError', 'HostGroups',
            'HostQueue', 'JobHooks', 'Journal', 'JumpError', 'JumpHost',
            'KeptConnections', 'KeptJumpHost', 'Local', 'LockoutGuard', 'Pace',
-           'PatternError', 'Ramp', 'RecordError', 'Result', 'SSHJobMan',
-           'ShareError', 'Ssh', 'SudoWrapper', 'TargetError', 'Transport',
-           'UsageError', 'expand', 'fold', 'load', 'main',
+           'PatternError', 'Ramp', 'RecordError', 'Relay', 'Result',
+           'SSHJobMan', 'ShareError', 'Ssh', 'SudoWrapper', 'TargetError',
+           'Transport', 'UsageError', 'expand', 'fold', 'load', 'main',
            'parse_host_arguments', 'read_records', 'report', 'run_script',
            'ssh_argv']
 
@@ -2260,11 +2260,18 @@ class Transport:
 
     name = 'the program'
 
+    def attach(self, manager):
+        """*manager*, which is being built, will use this transport."""
+
     def open(self, host):
         """Get ready to run on *host* and on others."""
 
     def close(self):
-        """Let go of what open() holds."""
+        """Let go of what attach() and open() hold."""
+
+    def room(self):
+        """Return how many more jobs may start now."""
+        return sys.maxsize
 
     def environment(self, host):
         """Return the environment of the program, a dict; None: ours."""
@@ -2832,6 +2839,35 @@ class Local(Transport):
         return outcome, cause, 'yes', reason
 
 
+class Relay(Transport):
+    """Has others run the command, each with a manager of its own: workers on
+    several machines, say.
+
+    A subclass has start() and end(), and calls manager.deliver(result) from
+    the manager's thread, with what came of each host that it was given.  It
+    may have attach(), room() and close().  Limits of time, and further tries,
+    are up to those others.
+
+    options     what main() was given that holds for each host, a list of
+                words for another classh: ['--timeout=30', '--user=bob']
+    """
+
+    name = 'the relay'
+    program = '/bin/sh'             # of none of its jobs
+    options = ()
+
+    def start(self, host):
+        """Have the command run on *host*, from now on; return at once."""
+        raise NotImplementedError
+
+    def end(self, host, hard):
+        """End what runs for *host*; if *hard*, that was asked for before.  Its
+        result is still to be delivered."""
+
+    def argv(self, host, command, log=None):
+        return []
+
+
 # -- Jobs -------------------------------------------------------------------
 
 SPOOL_SIZE = 1 << 18    # bytes of a stream in memory; more goes to disk
@@ -3052,6 +3088,7 @@ class _Job:
     it is over.
     """
 
+    result = None                   # what others have made of it, a Result
     __slots__ = ('host', 'state', 'deadline', 'timeout', 'time_left', 'cause',
                  'reason', 'pid', 'exitcode', 'pipes', 'output', 'errors',
                  'started', 'clock_start', 'stdin', 'sent', 'environment',
@@ -3184,6 +3221,25 @@ class _Job:
             self.exitcode = (-os.WTERMSIG(status) if os.WIFSIGNALED(status)
                              else os.WEXITSTATUS(status))
         return bool(asked)
+
+
+class _RelayedJob(_Job):
+    """A job that a Relay has others do, without a process here."""
+
+    def __init__(self, relay, host, max_output, spool, now):
+        super().__init__(host, max_output, spool, now)
+        self._relay = relay
+
+    def start(self, launcher, argv, with_stdin, watch):
+        self._relay.start(self.host)
+        self.pid = self.host        # by which the pool knows it
+
+    def kill(self, signum):
+        if signum != signal.SIGCONT:
+            self._relay.end(self.host, signum == signal.SIGKILL)
+
+    def reap(self):
+        return self.result is not None
 
 
 # -- Event loop -------------------------------------------------------------
@@ -3748,6 +3804,14 @@ class _Pool:
             if job.reap():
                 self._given_up.discard(job)
 
+    def deliver(self, result):
+        """Take *result*, with which a relayed job has ended."""
+        job = self.running.get(result.host)
+        if job is not None:
+            job.result = result
+            self._awaiting_exit.add(job)
+            self._backoff = REAP_BACKOFF
+
     def stop(self, hard):
         """End what runs: SIGTERM first; if *hard*, kill what had that."""
         for job in list(self.running.values()):
@@ -4254,7 +4318,9 @@ class _Work:
     def job(self, host, tries):
         """Return a job for *host*, which is not started; *tries* counts this
         one, too."""
-        job = _Job(host, self._max_output, self._spool, self._clock())
+        make = (functools.partial(_RelayedJob, self._transport)
+                if isinstance(self._transport, Relay) else _Job)
+        job = make(host, self._max_output, self._spool, self._clock())
         job.tries = tries
         return job
 
@@ -4273,7 +4339,8 @@ class _Work:
             job, launcher,
             self._transport.argv(job.host, self._hooks.wrap(self.command),
                                  job.log and job.log.path),
-            timeout, self._feeder.uses_stdin or self._hooks.defers_stdin)
+            0 if isinstance(job, _RelayedJob) else timeout,
+            self._feeder.uses_stdin or self._hooks.defers_stdin)
 
     def started(self, job):
         self._hooks.started(job)
@@ -4293,6 +4360,8 @@ class _Work:
 
     def result(self, job):
         """Return the Result of *job*, which has ended."""
+        if job.result is not None:
+            return self.record(self._hooks.finished(job, job.result))
         self._feeder.end(job)
         outcome, cause, ran, reason = self._transport.explain(job)
         diagnostics = self._transport.diagnostics(job, outcome, self.command)
@@ -4356,9 +4425,8 @@ class _Retrying:
 
 
 class _Dispatcher:
-    """Turns hosts into results: takes hosts from the queue, starts a job on
-    each as admission and hooks allow, and makes a Result of each job that
-    is over.
+    """Turns hosts into results: starts a job on each of the queue as admission
+    and hooks allow, and makes a Result of each job that is over.
 
     Descriptors are held only while there is work.
     """
@@ -4458,7 +4526,8 @@ class _Dispatcher:
             # Results not yet returned count as running, or one turn could
             # take every host when all starts fail.
             if min(self.admission.room(running + len(self.finished), now),
-                   self._hooks.room(running, now)) <= 0:
+                   self._hooks.room(running, now),
+                   self._transport.room()) <= 0:
                 return
             # A large fanout must not keep the running jobs and the signals
             # waiting: the others are for the next turn.
@@ -4726,7 +4795,7 @@ class SSHJobMan(_HookSide):
                      and no more hosts are started; None: no limit
     transport        Ssh, or Local, for a command here: a class, which gets
                      user, ssh, options and connect_timeout, or a Transport,
-                     which has its own
+                     such as a Relay, which has its own
     retries          how often a host is tried again whose command has
                      certainly not started; None: 5 times where the
                      connection was dropped before the login, or a shared
@@ -4785,6 +4854,7 @@ class SSHJobMan(_HookSide):
         if journal is not None:
             journal.open(command, self.fanout, self.timeout)
         hooks.attach(self)
+        transport.attach(self)
         for rule in rules:
             rule.attach(self)
 
@@ -4882,6 +4952,11 @@ class SSHJobMan(_HookSide):
         finished = list(self._dispatcher.finished)
         self._dispatcher.finished.clear()
         return finished
+
+    def deliver(self, result):
+        """Take *result*, of a host that a Relay was given; the next poll()
+        returns it.  That of a host which does not run is dropped."""
+        self._dispatcher.pool.deliver(result)
 
     def wait(self, timeout=None):
         """Go on to the end; return False if *timeout* seconds passed first.
@@ -9383,7 +9458,8 @@ class Run:
                 input=0 if options.send_input else None,
                 max_output=options.max_output,
                 retries=options.retries, logins=options.logins,
-                transport=Local if options.exec else Ssh,
+                transport=options.relay or (
+                    Local if options.exec else Ssh),
                 pace=self._early_end.rules,
                 hooks=[ViewHooks(self._views), *self.hooks,
                        *limit_warnings(options)],
@@ -10783,22 +10859,47 @@ _VIEW_WORDS = {'--gather', '--diff', '--no-mask', '--bad', '--progress',
                '--stream', '--no-prefix', '--json=-', '--quiet'}
 
 
-def _option_words(argv):
-    """Return the options in *argv*, each as one word where it has a long
-    name; those without that are not recorded are left out."""
-    options, _ = _parse_arguments(argv, raw=True)
+def _words_of(options, is_wanted):
+    """Return those of the *options* whose values have names that are wanted,
+    each as one word where it has a long name."""
     words = []
     for action in _make_parser()._actions:
         values = getattr(options, action.dest)
-        if action.dest in _NOT_RECORDED or values == action.default:
+        if not is_wanted(action.dest) or values == action.default:
             continue
         name = max(action.option_strings,       # the first long one, if any
                    key=lambda name: name.startswith('--'))
         for value in values if isinstance(values, list) else [values]:
             words += ([name] if value is True else
-                      [name + '=' + value] if name.startswith('--') else
-                      [name, value])
+                      ['%s=%s' % (name, value)] if name.startswith('--') else
+                      [name, str(value)])
     return words
+
+
+def _option_words(argv):
+    """Return the options in *argv* as words, without those that are not
+    recorded."""
+    options, _ = _parse_arguments(argv, raw=True)
+    return _words_of(options, lambda name: name not in _NOT_RECORDED)
+
+
+# Options that hold for each host, by the names of their values, and those
+# that hold for the processes of this machine alone.
+_RELAYED = {'timeout', 'connect_timeout', 'retries', 'logins', 'user',
+            'ssh_option', 'ssh', 'exec', 'end_remote', 'max_output'}
+_NOT_RELAYED = ('-A', '--askpass-file', '--sudo', '-I', '-P', '-J', '--share',
+                '--shell')
+
+
+def _check_relay(options):
+    """Raise UsageError if an option is of no use to a Relay; else tell it of
+    those that hold for each host."""
+    given = _given(options)
+    for name in _NOT_RELAYED:
+        if name in given:
+            raise UsageError('%s does not reach those who run COMMAND here'
+                             % name)
+    options.relay.options = _words_of(options, _RELAYED.__contains__)
 
 
 def _resumed_words(journal, typed, words):
@@ -11109,7 +11210,8 @@ def _enter_all(options, hooks, gate, kept, stack):
         # Its ssh has descriptors of each job, too.
         raise_descriptor_limit(options.fanout)
         hooks.append(stack.enter_context(gate))
-    if options.end_remote:          # first, so that it is inside sudo
+    if options.end_remote and not options.relay:
+        # First, so that it is inside sudo.
         hooks.insert(0, EndRemote(None if options.sudo is None else 'sh'))
     if options.shell and not kept:
         kept = stack.enter_context(SharedConnections(options.ssh))
@@ -11119,6 +11221,8 @@ def _enter_all(options, hooks, gate, kept, stack):
 
 
 def _carry_out(options, operands, argv, journal, out, err, stops):
+    if options.relay:
+        _check_relay(options)
     for console in out, err:
         console.use_color(options.color)
     run = Run(options, out, err, stops)
@@ -11162,7 +11266,7 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
         return shell.run()
 
 
-def _main(argv, out, err, stops):
+def _main(argv, relay, out, err, stops):
     with _asking_for_quotes(argv):
         options, operands = _parse_arguments(argv)
         _check_shown(options, argv)
@@ -11175,12 +11279,17 @@ def _main(argv, out, err, stops):
     if options.unshare:
         return _unshare(options, operands, out, err, stops)
     options, operands, journal = _open_journal(options, operands, argv)
+    options.relay = relay
     with journal.file if journal else contextlib.ExitStack():
         return _carry_out(options, operands, argv, journal, out, err, stops)
 
 
-def main(argv=None):
-    """Run classh on *argv* (None: sys.argv[1:]); return its exit status."""
+def main(argv=None, relay=None):
+    """Run classh on *argv* (None: sys.argv[1:]); return its exit status.
+
+    With a *relay*, a Relay, others run COMMAND; hosts, views, targets, careful
+    runs and journals are as without.
+    """
     try:
         _ensure_standard_descriptors()
     except OSError as error:        # no /dev/null
@@ -11191,7 +11300,7 @@ def main(argv=None):
     try:
         with exit_on_signals(program=argv is None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
-                           out, err, stops)
+                           relay, out, err, stops)
     except (ClasshError, OSError, MemoryError) as error:
         err.print_line('classh: %s' % _error_text(error))
         return 2 if isinstance(error, ClasshError) else 1
