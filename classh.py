@@ -3809,8 +3809,12 @@ class _Pool:
         job = self.running.get(result.host)
         if job is not None:
             job.result = result
-            self._awaiting_exit.add(job)
-            self._backoff = REAP_BACKOFF
+            # Not now: the pool may be about to end it.
+            self._loop.call_at(self._loop.now(), self._reap_delivered, job)
+
+    def _reap_delivered(self, job):
+        if self.running.get(job.pid) is job:
+            self._reap_job(job)
 
     def stop(self, hard):
         """End what runs: SIGTERM first; if *hard*, kill what had that."""

@@ -15,7 +15,9 @@ from classh import Result
 
 EXAMPLES = os.path.join(ROOT, 'examples')
 LIMIT = 110             # lines that are still worth copying
-PAGES = ('report.py',)  # these have the style and the script of a page, too
+# One has the style and the script of a page, the other a second program.
+LONG = ('report.py', 'on_dask.py')
+AS_CLASSH = ('on_dask.py',)     # these speak as classh does: see test_on_dask
 
 # What a host must not do to a page or to XML, and the same as it is shown.
 HOSTILE = (r"printf '</pre></script><script>hostile()</script>\000\033[2J"
@@ -61,7 +63,7 @@ class ExamplesTest(TestCase):
     def test_every_script_is_short_and_shows_its_usage(self):
         for name in examples():
             with open(os.path.join(EXAMPLES, name)) as file:
-                if name not in PAGES:
+                if name not in LONG:
                     self.assertLess(len(file.readlines()), LIMIT, name)
             if name.endswith('.py'):
                 ran = self.run_example(name)
@@ -74,7 +76,8 @@ class ExamplesTest(TestCase):
         for name in examples():
             with open(os.path.join(EXAMPLES, name)) as file:
                 takes_hosts = 'HOST...' in file.read()
-            if name.endswith('.py') and takes_hosts:
+            if (name.endswith('.py') and takes_hosts
+                    and name not in AS_CLASSH):
                 self.run_example(name, 'web1', 'web[3-1]').check(
                     2, '', "%s: bad host 'web[3-1]': '3-1' runs backwards\n"
                     % name)
@@ -87,7 +90,8 @@ class ExamplesTest(TestCase):
                 'disk_full.py': ['web5'], 'junit.py': [path],
                 'report.py': [path], 'slowest.py': [path]}
         self.assertEqual(list(runs), [name for name in examples()
-                                      if name.endswith('.py')])
+                                      if name.endswith('.py')
+                                      and name not in AS_CLASSH])
         for name, args in runs.items():
             with open('/dev/full', 'w') as full:
                 ran = self.run_example(name, *args, stdout=full)
@@ -134,6 +138,21 @@ class ExamplesTest(TestCase):
             self.run_example('disk_full.py', 'web[1-5]', 'db1'), 1,
             'db1: connection refused',
             'web4: df: /mnt: Stale file handle', 'web5: 97% /srv/big files')
+
+    def test_on_dask(self):
+        """Without Dask; with it: test_on_dask.py."""
+        usage = self.run_example('on_dask.py').stderr
+        for args in (['--workers=0', 'true', 'web1'], ['--workers', 'two'],
+                     ['--scheduler=', 'true', 'web1'], ['--workers=3'],
+                     ['--workers=1', '--scheduler=x', 'true', 'web1']):
+            self.run_example('on_dask.py', *args).check(2, '', usage)
+        scratch = self.scratch()
+        write(os.path.join(scratch, 'distributed.py'), 'raise ImportError')
+        ran = run([sys.executable, os.path.join(EXAMPLES, 'on_dask.py'),
+                   'true', 'web1'], env={
+                       'PYTHONPATH': os.pathsep.join([scratch, ROOT])})
+        ran.check(2, '', 'on_dask.py needs Python 3.10 or newer and Dask: '
+                  'pip install distributed\n')
 
     TRUNCATED = """if 1:
         import classh, contextlib, runpy, sys
