@@ -11,9 +11,18 @@ classh.py is sent to it.
 
 Hosts are handed out as slots come free.  Where a worker is lost, COMMAND may
 have run on its hosts: they are shown as lost and not run again, and all the
-other hosts go to the other workers.  What runs is ended within seconds after
-a worker or this program is gone, by kill -9 too; on the hosts themselves, as
-ever, only with --end-remote.
+other hosts go to the other workers.  What runs here is ended within seconds
+after a worker or this program is gone, by kill -9 too, unless the classh of
+the worker is killed as well; on the hosts, as ever, only with --end-remote.
+
+Seconds for 400 hosts, 'sleep 1' in place of ssh, -f 20, all on one machine
+with two cores; Dask itself takes 4 to 6 seconds more to start and to end:
+
+    classh alone   1 worker   2 workers   4 workers
+            21.5       22.8        12.3         7.3
+
+The waiting is shared by the workers.  With ssh itself, 0.1 s of a core for
+each host, the cores decide: more workers help where they bring cores.
 """
 
 import asyncio
