@@ -791,8 +791,7 @@ class HostQueue:
     @property
     def exhausted(self):
         """True if no host is left, until more are added or put back."""
-        return (self._sources_ended and not self._ahead
-                and not self._put_back and not self._delayed)
+        return not self.pending()
 
     def pending(self, now=math.inf):
         """After take() returned None: may another call at *now* give a
@@ -994,12 +993,12 @@ def group_directories():
     return directories
 
 
-def _user_name(number):
+def _user_name(number, unknown='uid %d'):
     import pwd                      # few runs need it
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
-        return 'uid %d' % number
+        return unknown % number
 
 
 def _check_private(path):
@@ -1568,20 +1567,13 @@ def result_record(result):
 
 
 def run_record(command, fanout, timeout, **more):
-    """Return the record with which a run begins, a dict for json_line().
-    *more* has what there is to say under the other keys."""
-    import pwd                      # few runs need it
-    try:
-        by = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        by = str(os.getuid())
-    record = {'classh': 1, 'event': 'run', 'command': command, 'exec': False,
-              'hosts': None, 'fanout': fanout,
-              'timeout': _plain_number(max(0, timeout)), 'user': None,
-              'options': [], 'by': by, 'on': os.uname().nodename,
-              'time': round(time.time(), 3)}
-    record.update(more)
-    return record
+    """Return the record with which a run begins, a dict for json_line();
+    *more* holds values of other keys."""
+    return {'classh': 1, 'event': 'run', 'command': command, 'exec': False,
+            'hosts': None, 'fanout': fanout,
+            'timeout': _plain_number(max(0, timeout)), 'user': None,
+            'options': [], 'by': _user_name(os.getuid(), '%d'),
+            'on': os.uname().nodename, 'time': round(time.time(), 3), **more}
 
 
 def read_records(lines):
@@ -1612,17 +1604,21 @@ def read_records(lines):
         yield record
 
 
+def _decode_base64(text):
+    """Return the bytes of *text*; raise ValueError or TypeError."""
+    import base64                   # few programs need it
+    return base64.b64decode(text, validate=True)
+
+
 def _json_result(record):
     """Return the Result that *record*, a dict, holds; raise ValueError,
     TypeError or LookupError if there is none."""
-    import base64                   # few programs need it
     values = {}
-    for field, types in _FIELDS.items():
+    for field in _FIELDS:
         key = _JSON_KEYS.get(field, field)
         if key + '_b64' in record:
-            values[field] = base64.b64decode(
-                record[key + '_b64'], validate=True).decode(
-                    'utf-8', 'surrogateescape')
+            values[field] = _decode_base64(record[key + '_b64']).decode(
+                'utf-8', 'surrogateescape')
         elif key in record:
             values[field] = record[key]
     values.setdefault('output', '')
@@ -1913,7 +1909,7 @@ def _recorded_octets(record, key):
     """Return the bytes that *record* has under *key*.  Raise ValueError,
     TypeError or LookupError if there are none."""
     if key + '_b64' in record:
-        return binascii.a2b_base64(record[key + '_b64'])
+        return _decode_base64(record[key + '_b64'])
     if not isinstance(record[key], str):
         raise TypeError
     return record[key].encode()
@@ -3349,8 +3345,7 @@ class _Loop:
         return self._watcher.fd is not None
 
     def open(self):
-        """Take hold of the descriptors, or, where OSError is raised, of
-        none."""
+        """Open the descriptors; where OSError is raised, none stays open."""
         self._watcher = _ChildWatcher()
         try:
             self._selector = selectors.DefaultSelector()
@@ -3362,7 +3357,7 @@ class _Loop:
             raise
 
     def close(self):
-        """Let go of them, and forget all that was registered."""
+        """Close them, and forget all that was registered."""
         if self._watcher is not None:
             self._watcher.close()
         if self._selector is not None:
@@ -3397,8 +3392,8 @@ class _Loop:
         return timer
 
     def cancel(self, timer):
-        """Do not call *timer*, if it has not been called yet."""
-        if timer[2] is None:
+        """Do not call *timer*, if there is one that was not called yet."""
+        if timer is None or timer[2] is None:
             return
         timer[2] = None
         self._cancelled += 1
@@ -3430,12 +3425,8 @@ class _Loop:
         No other step takes STOPPED_MIN seconds, unless this process was
         stopped (SIGTSTP).
         """
-        now = self.now()
-        lost = now - self._step_begun - waited
-        if lost > STOPPED_MIN:
-            self.discount(lost)
-            now = self.now()
-        self._step_begun = now
+        self.discount(self.now() - self._step_begun - waited)
+        self._step_begun = self.now()
 
     def run_once(self, until=None):
         """Wait until something is ready, a signal comes, a timer is due or
@@ -3728,6 +3719,11 @@ class _Pool:
             self._loop.cancel(job.deadline)
             job.deadline = None
 
+    def resume(self, job):
+        if job.state == RUNNING and job.time_left is not None:
+            self._set_deadline(job, self._loop.now() + job.time_left)
+            job.time_left = None
+
     def time_left(self, job):
         """Return the seconds until *job* is ended, 0 if that has begun; None
         if it has no limit."""
@@ -3736,11 +3732,6 @@ class _Pool:
         return (job.deadline[0] - self._loop.now() if job.deadline
                 else job.time_left)
 
-    def resume(self, job):
-        if job.state == RUNNING and job.time_left is not None:
-            self._set_deadline(job, self._loop.now() + job.time_left)
-            job.time_left = None
-
     def limit_login(self, job, seconds):
         """End *job* if it is not logged in after *seconds*."""
         job.login_deadline = self._loop.call_at(
@@ -3748,9 +3739,7 @@ class _Pool:
 
     def logged_in(self, job):
         """Cancel the login deadline of *job*."""
-        if job.login_deadline:
-            self._loop.cancel(job.login_deadline)
-            job.login_deadline = None
+        self._loop.cancel(job.login_deadline)
 
     def _expire_login(self, job_and_seconds):
         job, seconds = job_and_seconds
@@ -3850,15 +3839,17 @@ class _Pool:
         self._given_up.update(jobs)
 
     def forget(self):
-        """Let go of everything, and leave the processes alone."""
+        """Close all pipes, and leave the processes alone."""
         jobs = list(self.running.values())
         self.running.clear()
         self._awaiting_exit.clear()
         for job in jobs:
             job.close_pipes()
-            self.logged_in(job)
-            if job.deadline:
-                self._loop.cancel(job.deadline)
+            self._cancel_timers(job)
+
+    def _cancel_timers(self, job):
+        self._loop.cancel(job.deadline)
+        self._loop.cancel(job.login_deadline)
 
     def _kill(self, job):
         job.become(KILLING)
@@ -3866,8 +3857,7 @@ class _Pool:
         self._set_deadline(job, self._loop.now() + self._grace)
 
     def _set_deadline(self, job, deadline):
-        if job.deadline:
-            self._loop.cancel(job.deadline)
+        self._loop.cancel(job.deadline)
         job.deadline = self._loop.call_at(deadline, self._expire, job)
 
     def _expire(self, job):
@@ -3927,9 +3917,7 @@ class _Pool:
             self._close_pipe(job, pipe)
         del self.running[job.pid]
         self._awaiting_exit.discard(job)
-        self.logged_in(job)         # or never
-        if job.deadline:
-            self._loop.cancel(job.deadline)
+        self._cancel_timers(job)
         job.become(FINISHED)
         self._turn_chars += self._on_exit(job)
 
@@ -4117,9 +4105,8 @@ class Retries:
     have started is never tried again.
     """
 
-    def __init__(self, times=None, random=None):
+    def __init__(self, times=None):
         self._times = times
-        self._random = random       # returns 0 to 1; None: random.random
 
     def wait(self, result, may_retry):
         """Return the seconds until the host of *result* is tried again, or
@@ -4131,11 +4118,10 @@ class Retries:
             times, first, most = self._times, 2, 60
         if not may_retry or result.tries > times:
             return None
-        if self._random is None:
-            import random           # few runs need it
-            self._random = random.random
+        import random               # few runs need it
         # Not all at once: they would be dropped together again.
-        return min(most, self._random() * first * 2 ** (result.tries - 1))
+        return min(most, random.random() * first * 2 ** min(result.tries - 1,
+                                                            10))
 
 
 class Pace:
@@ -4247,13 +4233,21 @@ class _Admission:
     """
 
     def __init__(self, fanout, logins, rules=()):
-        if fanout < 1:
-            raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self.fanout = fanout
         self.logins = logins
         self._rules = rules
         self._unfinished = set()    # hosts begun, whose last result is to come
         self._no_room_since = None  # a point on the manager's clock
+
+    @property
+    def fanout(self):
+        return self._fanout
+
+    @fanout.setter
+    def fanout(self, fanout):
+        if fanout < 1:
+            raise ValueError('fanout must be 1 or more, not %r' % fanout)
+        self._fanout = fanout
 
     def room(self, running, now):
         """Return how many jobs may start beside the *running* ones."""
@@ -4571,12 +4565,12 @@ class _Dispatcher:
 
     def _started(self, job):
         self.admission.started(job)
-        self.work.started(job)
         if job.log:
             job.log.on_login = functools.partial(self._logged_in, job)
             if self._login_timeout:
                 # A little later than ssh itself, whose words are better.
                 self.pool.limit_login(job, self._login_timeout + LOGIN_GRACE)
+        self.work.started(job)
         if self.phase == _STOPPING and job.state == RUNNING:
             # A signal's handler called stop() during the start.
             self.pool.terminate(job, 'stopped', 'stopped')
@@ -4587,12 +4581,11 @@ class _Dispatcher:
         signal's handler raised)."""
         try:
             result = self.work.failure(job, error)
-        except BaseException:       # of a hook
+            if not _is_start_error(error):
+                raise error
+        except BaseException:       # that, or of a hook
             self._put_back(job)
             raise
-        if not _is_start_error(error):
-            self._put_back(job)
-            raise error
         if (getattr(error, 'errno', None) in _OUT_OF_RESOURCES
                 and self.admission.no_room(len(self.pool.running),
                                            self.loop.now())):
@@ -4600,7 +4593,7 @@ class _Dispatcher:
             if not self._warned_of_room:
                 self._warned_of_room = True
                 self.warn('no room for %d jobs at once, running fewer: %s'
-                           % (self.admission.fanout, error.strerror))
+                          % (self.admission.fanout, error.strerror))
             return False
         self._emit(result)
         return True
@@ -4658,6 +4651,7 @@ class _Dispatcher:
         try:
             result = self.work.result(job)
         except BaseException:       # of a hook, or for want of memory
+            self.admission.logins.ended(job, 'output-lost')
             self._emit(self.work.record(Result(
                 job.host, 255, '', '', job.started, job.started, 'killed',
                 CAUSES['output-lost'], True, 'output-lost', 'unknown',
@@ -4665,8 +4659,8 @@ class _Dispatcher:
             raise
         if self.admission.logins.ended(job, result.cause):
             self.warn('connections are dropped before the login, as by '
-                       'MaxStartups of sshd: at most %d logins at once now '
-                       '(--logins)' % self.admission.logins.limit)
+                      'MaxStartups of sshd: at most %d logins at once now '
+                      '(--logins)' % self.admission.logins.limit)
         if self.phase != _OPEN or not self._retrying.put_back(
                 result, self.loop.now()):
             self._emit(result)
@@ -4728,14 +4722,6 @@ class _Dispatcher:
         self.finished.clear()
         self.watched.clear()
         self.release()
-
-
-def _call_watcher(fileobj, events, callback):
-    callback(fileobj, events)
-
-
-def _call_back(callback):
-    callback()
 
 
 class _HookSide:
@@ -4874,8 +4860,6 @@ class SSHJobMan(_HookSide):
 
     @fanout.setter
     def fanout(self, fanout):
-        if fanout < 1:
-            raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self._dispatcher.admission.fanout = fanout
 
     @property
@@ -5028,7 +5012,7 @@ class SSHJobMan(_HookSide):
         """Call callback() once, from poll(), after *seconds*, unless there
         is nothing to wait for by then."""
         loop = self._dispatcher.loop
-        loop.call_at(loop.now() + seconds, _call_back, callback)
+        loop.call_at(loop.now() + seconds, lambda data: callback())
 
     def extend_deadlines(self, seconds, least=STOPPED_MIN):
         """Charge no job for *seconds* in which the caller was busy, if they
@@ -5048,8 +5032,9 @@ class SSHJobMan(_HookSide):
         """
         self.unwatch(fileobj)
         self._dispatcher.acquire()
-        self._dispatcher.loop.register(fileobj, events, _call_watcher,
-                                       callback)
+        self._dispatcher.loop.register(
+            fileobj, events,
+            lambda fileobj, events, data: callback(fileobj, events))
         self._dispatcher.watched[fileobj] = hold
 
     def unwatch(self, fileobj):

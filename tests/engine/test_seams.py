@@ -191,6 +191,12 @@ class TransportTest(SeamTest):
         self.assertRaises(RuntimeError, self.poll_on, manager)
         manager.wait()
         self.assertEqual(manager.results['h1'].cause, 'start')
+        # ... nor is the place of a login.
+        manager = self.manager('h[1-2]', 'true', hooks=[Raising()], logins=1)
+        self.assertRaises(RuntimeError, self.poll_on, manager)
+        self.assertTrue(manager.wait(20))
+        self.assertEqual([result.cause for result in manager.results.values()],
+                         ['output-lost', ''])
 
     def test_judgement_is_the_transports(self):
         class Lenient(LocalShell):
