@@ -138,7 +138,10 @@ _HINTS = (
      'a range of addresses is written 10.0.0.[1-254]'),
     (r'://', 'a host is written [user@]name[:port]'),
     (r'\{', 'choices are written [a,b] or [1-20]'),
+    (r'\[(?:[^]]*,)?[A-Za-z]-[A-Za-z][],]', 'letters are written [a,b,c]'),
     (r'[*?]', 'a pattern is written web[1-9]'),
+    (r'\A[^][\s]+(?:\s+[^][\s]+)+\Z',
+     'hosts are words of their own, or have commas between'),
     (r'@@', 'the user for a group is written -l USER @GROUP'),
     (r'\A(?:[^/]*,)?@',
      'groups are taken as HOST, in -x, --only and files alone'),
@@ -7006,7 +7009,8 @@ def choose_sink(target, complain, stdout=None, hint=''):
     started.
     """
     if not target.strip(' |'):
-        raise TargetError(repr(target), 'it is empty')
+        raise TargetError(repr(target), "it is empty; a target is a file, a "
+                          "directory/, - or '| program'")
     if target == '-':
         return StdoutSink(complain)
     path = os.path.expanduser(target)
@@ -7023,7 +7027,8 @@ def choose_sink(target, complain, stdout=None, hint=''):
             return ProgramSink(shlex.quote(os.path.abspath(path)), complain,
                                stdout)
         if _is_script(path):
-            raise TargetError(target, 'a program, but not executable')
+            raise TargetError(target, 'a program, but not executable: '
+                              'chmod +x ' + target)
     elif word != target and program:
         return ProgramSink(target, complain, stdout)
     elif path.endswith('/'):
@@ -7072,7 +7077,10 @@ def _secret_in(path):
         with open(path, 'rb') as file:
             status = os.fstat(file.fileno())
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise UsageError('%s: not private; try chmod 600' % path)
+                raise UsageError(
+                    '%s: not private: chmod 600 %s' % (path, path)
+                    if status.st_uid == os.geteuid() else
+                    '%s: not yours, but of another user' % path)
             return _checked_secret(file.readline(), path)
     except OSError as error:
         raise UsageError('%s: %s' % (path, error.strerror)) from None
@@ -9864,7 +9872,7 @@ class Shell:
     def _run(self, hosts, line):
         """Run *line* on *hosts*; return whether nobody reads the results."""
         if not hosts:
-            raise UsageError('no hosts are selected')
+            raise UsageError('no hosts are selected; %all selects all')
         self._command = line
         self._results.close()
         self._results = _KeptResults()
@@ -9916,7 +9924,7 @@ class Shell:
                 raise UsageError('not one of the hosts: %s' % word)
             wanted.update(matched)
         if not wanted:
-            raise UsageError('name some hosts')
+            raise UsageError('no hosts are named; see %help')
         return [host for host in among if host in wanted]
 
     # Built-ins return true to leave the shell.
@@ -9972,7 +9980,7 @@ class Shell:
         if rest:
             hosts = self._select(rest, hosts)
         if not hosts:
-            raise UsageError('no results')
+            raise UsageError('no results yet: run a command first')
         for host in hosts:
             if self._stops.caught:
                 break
@@ -9990,7 +9998,7 @@ class Shell:
 
     def do_save(self, rest):
         if not rest or rest[0] in '-|':
-            raise UsageError('name a directory/ or a file')
+            raise UsageError('%save needs a directory/ or a file')
         path = os.path.expanduser(rest)
         kind = (DirectorySink if path.endswith('/') or os.path.isdir(path)
                 else PickleSink)
@@ -10437,10 +10445,84 @@ The guide is the file README: recipes, and what to do by the message seen.
 CONFIRM_SHOWN = 2000    # characters of the hosts in the question of --confirm
 FOLDED_LIMIT = 10 ** 6  # hosts that --fold holds
 
+# Options that other tools have: what to type here.
+_ELSEWHERE = {name: hint for names, hint in (
+    ('-w -H --host --hosts --hostfile', 'hosts, or a ./FILE of them, stand '
+     'behind COMMAND'),
+    ('-g --group', 'a group stands behind COMMAND, as @GROUP'),
+    ('-X', 'a group is left out by -x @GROUP'),
+    ('-a --all', 'all hosts are a group of your own, as @all, or a ./FILE'),
+    ('-i --inventory', 'hosts, or a ./FILE of them, stand behind COMMAND; the '
+     'report comes without an option'),
+    ('-m --args', 'COMMAND is typed as in a shell, and quoted'),
+    ('-c -r --copy --rcopy', 'files are copied by examples/push and '
+     'examples/pull'),
+    ('-o -e --outdir --errdir', 'output goes to a directory by -S DIR/ and '
+     '-E DIR/; options of ssh are -O KEY=VALUE'),
+    ('-R --worker', '--ssh names the ssh to run; --exec runs COMMAND here'),
+    ('-B --dshbak', 'equal answers are shown once by -b'),
+    ('-L --print', 'lines with names are -P; --list prints the hosts'),
+    ('-N --nolabel', 'lines without names are -P --no-prefix'),
+    ('-n --serial', 'jobs at once are -f N; --first N tries N hosts first'),
+    ('--forks', 'jobs at once are -f N'),
+    ('--limit', 'a part of the hosts is --only HOSTS'),
+    ('-T', 'the limit of a job is -u TIME, that of the login -t TIME'),
+    ('-K --ask-become-pass', 'type --sudo with -A, or --sudo-password'),
+    ('--become', 'type --sudo, or --sudo=USER'),
+    ('-C --check --dry-run', '--list prints the hosts and runs nothing'),
+    ('-D', 'type --diff'),
+    ('-v -d --verbose --debug', "ssh tells more with --ssh 'ssh -v'; the "
+     'version is -V'),
+) for name in names.split()}
+
+
+def _near_option(word, known):
+    """Return that of the long options in *known* which *word*, an option
+    that is none of them, is most like, or None."""
+    import difflib                  # few runs need it
+    names = [name[2:] for name in known if name.startswith('--')]
+    word = word.lstrip('-')
+    near = ([name for name in names if word and name.startswith(word)]
+            or difflib.get_close_matches(word, names, 1))
+    return '--' + near[0] if near else None
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UsageError(message + '; see classh -h')
+        """Raise UsageError with *message*, but in our words where it is one
+        of argparse."""
+        names, found, problem = message.partition(': ')
+        if not (found and names.startswith('argument ')):
+            raise UsageError(message + '; see classh -h')
+        names = names[len('argument '):]
+        action = self._option_string_actions[names.split('/')[0]]
+        choices = ', '.join(action.choices or ())
+        unknown = re.match('ignored explicit argument [\'"](.)', problem)
+        if unknown:                 # as the w of -qw
+            self.unknown('-' + unknown.group(1))
+        if problem == 'expected one argument':
+            self.error('%s needs a value: %s' % (names, choices or ' '.join([
+                action.option_strings[0], action.metavar])))
+        self.error('%s: %s' % (names, re.sub(
+            r'invalid choice: (.*) \(choose.*', r'\1 is not one of ' + choices,
+            problem, flags=re.DOTALL)))
+
+    def unknown(self, word):
+        """Raise UsageError for *word*, which begins as an option does."""
+        name = word.partition('=')[0]
+        known = self._option_string_actions
+        near = '-' + name if '-' + name in known else None      # -gather
+        if not (near or name.startswith('--')):
+            name = name[:2]
+        if not near and name in _ELSEWHERE:
+            raise UsageError('unknown option %s: %s' % (name,
+                                                        _ELSEWHERE[name]))
+        if len(name) > 2:
+            near = near or _near_option(name, known)
+        if near:
+            raise UsageError('unknown option %s; did you mean %s?'
+                             % (name, near))
+        self.error('unknown option %s' % name)
 
 
 def _fail_limit(text):
@@ -10634,17 +10716,23 @@ def _parse_arguments(argv, raw=False):
     end = argv.index('--') if '--' in argv else len(argv)
     # Given no positionals, argparse returns them all, wherever they stand.
     parser = _make_parser(raw)
+    known = parser._option_string_actions
     for word in argv[:end]:
         # argparse would take --jso for --json, and COMMAND for its value.
-        name = word.partition('=')[0]
-        if name.startswith('--') and name not in parser._option_string_actions:
-            parser.error('unknown option %s' % name)
+        name, equals, _ = word.partition('=')
+        action = known.get(name)
+        # Nor -list for -l ist.
+        if action is None and name.startswith('-') and (
+                name.startswith('--') or '-' + name in known):
+            parser.unknown(word)
+        if equals and action is not None and action.nargs == 0:
+            parser.error('%s takes no value' % name)
     options, operands = parser.parse_known_args(
         # What is optional behind an option must not be taken from COMMAND.
         [_OPTIONAL_VALUES.get(word, word) for word in argv[:end]])
     for operand in operands:
         if operand.startswith('-') and operand != '-':
-            parser.error('unknown option %s' % operand)
+            parser.unknown(operand)
     for name, value in vars(options).items():
         several = isinstance(parser.get_default(name), list)
         for one in value if several else [value]:
@@ -10684,14 +10772,41 @@ def _ssh_words(options):
     # A command here may do without the ssh that nobody has named.
     if find_program(words[0]) is None and not (options.exec
                                                and text == 'ssh'):
-        raise UsageError('%s: not found, or not executable' % words[0])
+        raise UsageError('%s: not found, or not executable; --ssh names the '
+                         'ssh to run' % words[0])
     return words
 
 
-def _check_command(command, options):
-    """Raise UsageError if *command* is none, or rather a value of --json."""
+def _command_place(argv):
+    """Return the index of COMMAND in *argv*, len(argv) if there is none."""
+    place = 0
+    while place < len(argv):
+        if argv[place] in _WITH_VALUE:
+            place += 1
+        elif argv[place] == '--':
+            return place + 1
+        elif not argv[place].startswith('-'):
+            return place
+        place += 1
+    return place
+
+
+def _check_command(command, options, argv):
+    """Raise UsageError if *command* is none, but rather a group or the value
+    of the option before it in *argv*."""
     if not command.strip():
-        raise UsageError('no command; see classh -h')
+        raise UsageError("no command; type classh COMMAND HOST..., such as "
+                         "classh uptime 'web[1-9]'; see classh -h")
+    if re.fullmatch('@[^ ]+', command):
+        raise UsageError('%s is no command; a group stands behind COMMAND'
+                         % command)
+    before = ['', *argv][_command_place(argv)]
+    if (re.fullmatch('[0-9]+[smh%]?', command)
+            or (before, command) == ('--sudo', 'root')):
+        raise UsageError('%s is no command%s' % (command, (
+            '; a value of %s is written %s=%s' % (before, before, command)
+            if before in _OPTIONAL_VALUES else
+            '; %s takes no value' % before if before.startswith('-') else '')))
     records = options.json == _OPTIONAL_VALUES['--json'].partition('=')[2]
     if command == '-':
         raise UsageError('- is no command; ' + (
@@ -10736,11 +10851,12 @@ _NEEDS = (
 )
 # Where the value of an option is kept, what it cannot be, and what to say.
 _NO_VALUES = (
-    ('json', ('',), '--json= needs a file'),
+    ('json', ('',), '--json= needs a file; stdout is --json alone'),
     ('pickle', ('-',), '--pickle needs a file; one that is called - is ./-'),
     ('journal', ('', '-'), '--journal needs a file'),
     ('resume', ('', '-'), '--resume needs a file'),
     ('sudo', ('',), '--sudo= needs a user'),
+    ('user', ('',), '-l needs a user'),
 )
 
 
@@ -10834,8 +10950,12 @@ def _host_queue(options, operands, groups, journal):
     if first is not None:
         hosts.put_back(first)
     elif named == operands and not (journal and journal.passed_over):
-        raise UsageError('no hosts' + ' are left by ' * bool(given)
-                         + ' and '.join(given))
+        place = ('--list' if options.list else '--shell' if options.shell
+                 else 'COMMAND')
+        raise UsageError('no hosts ' + (
+            'are left by ' + ' and '.join(given) if given else
+            'in %s' % _shorten(' '.join(map(shlex.quote, named))) if named
+            else 'are named; type them behind ' + place))
     return hosts
 
 
@@ -11083,6 +11203,16 @@ def _warn_of_files(words, warn):
                      % (name, name))
 
 
+def _warn_if_swapped(command, words, warn):
+    """Warn if the first host in *words* is a program here, and *command* is
+    none, as in classh web1 uptime."""
+    if (words and _is_plain_name(words[0]) and find_program(words[0])
+            and re.fullmatch(r'\S+', command) and not find_program(command)
+            and not _is_shell_word(command)):
+        warn('%s is taken for a host, but is a program; COMMAND stands first: '
+             'classh %s %s' % (words[0], words[0], shlex.quote(command)))
+
+
 def _listed_hosts(hosts, stdin_hosts):
     """Yield the HostQueue *hosts*, and the *stdin_hosts* as they arrive;
     None before a wait."""
@@ -11128,25 +11258,12 @@ def _print_groups(groups, out):
     """Print the names of the *groups*; return the exit status."""
     names = groups.names()
     if not names:
-        raise UsageError('no groups in ' + ' or '.join(groups.directories))
+        raise UsageError('no groups in %s; each file there is a group'
+                         % ' or '.join(groups.directories))
     for name in names:
         _print_host('@' + name, out)
     out.write('')
     return 0
-
-
-def _command_place(argv):
-    """Return the index of COMMAND in *argv*, len(argv) if there is none."""
-    place = 0
-    while place < len(argv):
-        if argv[place] in _WITH_VALUE:
-            place += 1
-        elif argv[place] == '--':
-            return place + 1
-        elif not argv[place].startswith('-'):
-            return place
-        place += 1
-    return place
 
 
 def _quoting_question(argv):
@@ -11155,7 +11272,8 @@ def _quoting_question(argv):
     place = _command_place(argv)
     behind = argv[place + 1:]
     if not behind or re.search(r'\s', argv[place]) or (
-            {'--list', '--shell', '--unshare', '--'} & set(argv)):
+            {'--list', '--shell', '--unshare', '--'} & set(argv)
+            or '-h' in argv[:place]):
         return ''
     try:
         _parse_arguments(argv[:place])
@@ -11184,6 +11302,10 @@ def _check_shown(options, argv):
     if not options.show:
         return
     place = _command_place(argv)
+    for option, word in zip(argv[:place], argv[1:]):
+        if option == '-h' and os.path.isfile(word):
+            raise UsageError('-h is for help; a file of hosts stands behind '
+                             'COMMAND: ' + os.path.join('.', word))
     for word in '-h', '-V':
         if word in argv[place + 1:-1]:      # at the end it is ours
             raise UsageError('%s stands behind COMMAND' % word)
@@ -11217,10 +11339,11 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
     run = Run(options, out, err, stops)
     if journal:
         run.keep_journal(journal)
+    _check_needs(options)
     command = ''
     if not (options.list or options.shell):
         command = operands.pop(0) if operands else ''
-        _check_command(command, options)
+        _check_command(command, options, argv)
     stdin_hosts = StdinHosts(pattern_reader(not options.noexpand),
                              run.complain) if '-' in operands else None
     groups = HostGroups(None, run.warn, stops.noting)
@@ -11231,12 +11354,12 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
         hosts = _host_queue(options, operands, groups, journal)
     if not options.resume:          # most of them were not typed
         _warn_of_files(operands + options.exclude + options.only, run.warn)
+        _warn_if_swapped(command, operands, run.warn)
     if options.list:
         _print_hosts(_listed_hosts(hosts, stdin_hosts), options.fold, out)
         _tell_idle_names(hosts, run.warn)
         return int(run.had_errors)
     options.ssh = _ssh_words(options)
-    _check_needs(options)
     if journal and hosts.exhausted and not stdin_hosts:
         return run.nothing_left()
     _check_pace(options, hosts, stdin_hosts is not None)

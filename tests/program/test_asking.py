@@ -255,13 +255,14 @@ class FileTest(PasswordTest):
         for mode in 0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o777:
             with self.subTest(mode=oct(mode)):
                 path = self.write('open', 'secret\n', mode)
-                self.refused(path, '%s: not private; try chmod 600' % path)
+                self.refused(path, '%s: not private: chmod 600 %s'
+                             % (path, path))
 
     def test_is_refused_through_a_link_too(self):
         path = self.write('open', 'secret\n', 0o644)
         os.symlink(path, self.path('link'))
-        self.refused(self.path('link'), '%s: not private; try chmod 600'
-                     % self.path('link'))
+        self.refused(self.path('link'), '%s: not private: chmod 600 %s'
+                     % (self.path('link'), self.path('link')))
 
     @unittest.skipIf(os.geteuid(), 'only root can give a file away')
     def test_is_refused_if_it_is_not_ours(self):

@@ -64,7 +64,8 @@ class ExecTest(WorkTest):
         said = run([python, *argv], env=env).check(0, None)
         self.assertIn('  up\n', said.stdout)
         run([python, *argv, '--ssh', 'my-ssh'], env=env).check(
-            2, '', 'classh: my-ssh: not found, or not executable\n')
+            2, '', 'classh: my-ssh: not found, or not executable; '
+            '--ssh names the ssh to run\n')
 
     def test_nothing_is_left_in_the_temporary_directory(self):
         env = {'TMPDIR': self.directory}

@@ -203,7 +203,8 @@ class CommandLineTest(GroupTest):
             said.check(2, '', None)
             self.assertIn("CLASSH_GROUPS: 'x", said.stderr)
         self.classh('--list', '@', env={'CLASSH_GROUPS': '/none:/no'}).check(
-            2, '', 'classh: no groups in /none or /no\n')
+            2, '', 'classh: no groups in /none or /no; each file there '
+            'is a group\n')
         os.makedirs(self.path('.config/classh'))
         os.rename(self.path('groups'), self.path('.config/classh/groups'))
         self.classh('--list', '@web', env={

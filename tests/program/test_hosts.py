@@ -151,8 +151,10 @@ class WhereFromTest(WorkTest):
             os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
             self.write(name, 'evil\n')
         env = dict(self.REMEMBERED, HOME=self.directory)
-        self.classh('--list', env=env).check(2, '', 'classh: no hosts\n')
-        self.classh('true', env=env).check(2, '', 'classh: no hosts\n')
+        for word, place in ('--list', '--list'), ('true', 'COMMAND'):
+            self.classh(word, env=env).check(
+                2, '', 'classh: no hosts are named; type them behind %s\n'
+                % place)
         said = self.classh('echo as ${SSH_USER:-me}', 'a', env=env).check(
             0, None)
         self.assertIn('  as me\n', said.stdout)

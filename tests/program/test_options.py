@@ -276,6 +276,17 @@ class BadInputTest(TestCase):
                    'true', 'a')
         self.check('--json=all.json', '--json', 'all.json', 'true', 'a')
         self.check('hosts from stdin stand behind COMMAND', '-', 'true', 'a')
+        self.check('10 is no command; -P takes no value', '-P', '10', 'true',
+                   'a')
+        self.check('5m is no command; a value of --share is written '
+                   '--share=5m', '--share', '5m', 'true', 'a')
+        self.check('a value of --sudo is written --sudo=root', '--sudo',
+                   'root', 'true', 'a')
+        self.check('a group stands behind COMMAND', '@web', 'true')
+        self.check('-l needs a user', '-l', '', 'true', 'a')
+        hosts = write(self.path('hosts'), 'a\n')
+        self.check('-h is for help; a file of hosts stands behind COMMAND: '
+                   + hosts, '-h', hosts, 'true')
 
     def test_bad_host(self):
         self.check("'-oX=y' begins with '-'", 'true', 'a', '--', '-oX=y')
@@ -300,10 +311,12 @@ class BadInputTest(TestCase):
 
     def test_no_hosts(self):
         empty = write(self.path('empty'), '# none yet\n\n')
-        for args in ([], [''], [','], [empty], ['a', '-x', 'a'],
+        self.check('no hosts in ' + empty, 'true', empty)
+        self.check('no hosts are named; type them behind COMMAND', 'true')
+        for args in ([''], [','], ['a', '-x', 'a'],
                      ['a[1-3],b', '-x', 'b,a[0-9]'], ['--', '']):
             self.check('no hosts', 'true', *args)
-        self.check('no hosts', '--list')
+        self.check('type them behind --list', '--list')
         self.check('no hosts', '--list', 'a', '-xa')
 
     def test_no_command(self):
@@ -366,7 +379,8 @@ class BadInputTest(TestCase):
         self.check('not executable', 'true', 'a',
                    ssh=write(self.path('plain'), '#!/bin/sh\n'))
         run_classh('true', 'a', env={'PATH': self.scratch()}).check(
-            2, '', 'classh: ssh: not found, or not executable\n')
+            2, '', 'classh: ssh: not found, or not executable; --ssh names '
+            'the ssh to run\n')
 
     def test_odd_character_makes_no_second_line(self):
         self.check('not found', 'true', 'a', ssh='a\\\nb')

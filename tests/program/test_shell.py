@@ -90,7 +90,8 @@ class PromptTest(ShellTest):
             self.assertIn('  still here\n', self.say(shell, 'echo still here'))
 
     def test_it_needs_hosts_and_no_command(self):
-        run_classh('--shell').check(2, '', 'classh: no hosts\n')
+        run_classh('--shell').check(
+            2, '', 'classh: no hosts are named; type them behind --shell\n')
         self.piped('', 'h[3-1]').check(2, '', "classh: bad host 'h[3-1]': "
                                        "'3-1' runs backwards\n")
 
@@ -152,7 +153,7 @@ class BuiltInTest(ShellTest):
         self.ask('%only web1')
         for what, message in (
                 ('web9', 'not one of the hosts: web9'),
-                ('', 'name some hosts'),
+                ('', 'no hosts are named'),
                 ('web2 x*', 'not one of the hosts: x*'),
                 ('web[10-12]*', 'not one of the hosts: web[10-12]*'),
                 ('web[3-1]*', 'not one of the hosts: web[3-1]*'),
@@ -292,7 +293,7 @@ class BuiltInTest(ShellTest):
 
     def test_save_says_what_is_wrong(self):
         for line in '%save', '%save |cat', '%save -':
-            self.assertIn('name a directory/ or a file', self.ask(line))
+            self.assertIn('%save needs a directory/ or a file', self.ask(line))
         self.ask('true')
         self.assertIn('classh: cannot use none/results: ',
                       self.ask('%save none/results'))

@@ -247,13 +247,14 @@ class RefusedPatternTest(unittest.TestCase):
                 ('10.0.0.0/24', 'addresses is written 10.0.0.[1-254]'),
                 ('fe80::/64', 'addresses is written 10.0.0.[1-254]'),
                 ('ssh://web1', 'a host is written [user@]name[:port]'),
+                ('a b', 'words of their own'), ('n[1,a-c]', 'letters'),
                 ('[web]', 'inventory'), ('[web:vars]', 'inventory'),
                 ('[web-db]', 'inventory'), ('port=80', 'inventory'),
                 ('=', 'inventory'), ('all:', 'inventory')):
             with self.assertRaises(PatternError, msg=pattern) as caught:
                 expand(pattern)
             self.assertIn(hint, str(caught.exception).split('; ', 1)[1])
-        for pattern in ('web[3-1]', 'web[1-3/0]', 'a/b', '-oX=y', 'a b',
+        for pattern in ('web[3-1]', 'web[1-3/0]', 'a/b', '-oX=y', 'a b ',
                         '[3-1]', 'web1:', '[::1]:x'):
             with self.assertRaises(PatternError, msg=pattern) as caught:
                 expand(pattern)

@@ -114,7 +114,8 @@ class ChoiceTest(unittest.TestCase):
 
     def test_nothing_is_no_target(self):
         for target in '', ' ', '|', ' | ':
-            self.refused(target, 'it is empty')
+            self.refused(target, "it is empty; a target is a file, a "
+                         "directory/, - or '| program'")
 
     def test_word_that_is_a_program_needs_to_say_so(self):
         problem = "is it the program, '|take', or a file, ./take?"
@@ -127,7 +128,8 @@ class ChoiceTest(unittest.TestCase):
 
     def test_script_that_may_not_be_executed_is_no_file_of_names(self):
         for target in 'script', './script':
-            self.refused(target, 'a program, but not executable')
+            self.refused(target, 'a program, but not executable: chmod +x '
+                         + target)
 
     def test_what_cannot_be_made_is_refused_at_once(self):
         self.refused('none/new', 'there is no none')

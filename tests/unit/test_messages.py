@@ -1,0 +1,73 @@
+"""What is said of a command line that was typed wrong."""
+
+import os
+import re
+import unittest
+
+import classh
+from classh import UsageError
+
+
+class OptionMessageTest(unittest.TestCase):
+    def said(self, *argv):
+        with self.assertRaises(UsageError, msg=argv) as caught:
+            classh._parse_arguments(list(argv))
+        return str(caught.exception)
+
+    def test_options_that_the_hints_name_exist(self):
+        known = {name for _, names, *_ in classh._each_option()
+                 for name in names}
+        for name, hint in classh._ELSEWHERE.items():
+            self.assertNotIn(name, known)
+            hint = hint.replace("'ssh -v'", '')
+            self.assertLessEqual(
+                set(re.findall(r'(?<!\w)--?[A-Za-z][\w-]*', hint)), known)
+
+    def test_option_of_another_tool_has_a_hint(self):
+        for word in '-w', '-wweb1', '-qw', '-H', '--hosts=web1':
+            name = '-w' if 'w' in word[:3] else word.partition('=')[0]
+            self.assertEqual(
+                self.said(word, 'web1', 'uptime'), 'unknown option %s: '
+                'hosts, or a ./FILE of them, stand behind COMMAND' % name)
+
+    def test_option_that_is_like_another_has_its_name(self):
+        for word, near in (
+                ('--jornal', '--journal'), ('--retry=3', '--retries'),
+                ('--time-out', '--timeout'), ('--colour', '--color'),
+                ('--conn', '--connect-timeout'), ('-gather', '--gather'),
+                ('-list', '--list'), ('-user', '--user')):
+            self.assertEqual(
+                self.said(word, 'x', 'web1'), 'unknown option %s; did you '
+                'mean %s?' % (word.partition('=')[0], near))
+        for word in '-5', '--qqqq', '--', '-Z':
+            word += '=' * (word == '--')
+            self.assertEqual(self.said(word), 'unknown option %s; see '
+                             'classh -h' % word.rstrip('='))
+
+    def test_value_of_an_option(self):
+        for argv, message in (
+                (['--first'], '--first needs a value: --first N'),
+                (['x', '-f'], '-f/--fanout/-p/--par needs a value: -f N'),
+                (['--completion'], '--completion needs a value: bash, zsh, '
+                                   'fish'),
+                (['--color=yes'], "--color: 'yes' is not one of auto, always, "
+                                  'never'),
+                (['-t', 'x'], "-t/--connect-timeout: 'x' is not a whole "
+                              'number of seconds, or a time such as 90s, 5m '
+                              'or 2h'),
+                (['--diff=x'], '--diff takes no value'),
+                (['-q=1'], '-q takes no value')):
+            self.assertEqual(self.said(*argv), message + '; see classh -h')
+
+    def test_host_and_command_that_are_swapped(self):
+        for command, hosts, is_told in (
+                ('web1', ['ls'], True), ('./none', ['ls', 'b'], True),
+                ('ls', ['web1'], False), ('web1', ['web2', 'ls'], False),
+                ('ls', ['env'], False), ('cd', ['ls'], False),
+                ('web1 x', ['ls'], False), ('web1', [os.devnull], False)):
+            warnings = []
+            classh._warn_if_swapped(command, hosts, warnings.append)
+            self.assertEqual(warnings, [
+                '%s is taken for a host, but is a program; COMMAND stands '
+                'first: classh %s %s' % (hosts[0], hosts[0], command)
+            ] * is_told)
