@@ -6974,6 +6974,10 @@ class RecordsFile(Records):
 
     def ended(self, status, not_started):
         super().ended(status, not_started)
+        self.release()
+
+    def release(self):
+        """Close the file, if that was not done."""
         try:
             self._file.close()
         except OSError as error:
@@ -8660,17 +8664,18 @@ class StopRequests:
             self.overdue = True
         return level + self.overdue
 
-    def begin_run(self, seconds):
-        """A run begins that may take *seconds*; 0 or less: as long as it
-        takes."""
+    @contextlib.contextmanager
+    def limited(self, seconds):
+        """In this block a run may take *seconds*; 0 or less: as long as it
+        takes.  What was asked of that run alone is forgotten at its end."""
         if seconds > 0:
             self._deadline = time.monotonic() + seconds
-
-    def end_run(self):
-        """Forget what was asked of that run alone."""
-        self.faults = 0
-        self.overdue = False
-        self._deadline = None
+        try:
+            yield
+        finally:
+            self.faults = 0
+            self.overdue = False
+            self._deadline = None
 
     def time_left(self):
         """Return the seconds until the deadline of the run, 0 if it is over;
@@ -9021,38 +9026,45 @@ class StdinHosts:
             self._manager.unwatch(0)
 
 
-def _record_files(options, complain):
-    """Return a list of the views of *options* that write to a file."""
+def _record_files(options, complain, files):
+    """Return a list of the views of *options* that write to a file, which
+    the ExitStack *files* will close."""
     if options.json in (None, '-'):
         return []
-    return [RecordsFile(options.json, options, complain)]
+    view = RecordsFile(options.json, options, complain)
+    files.callback(view.release)
+    return [view]
 
 
 class _RunSinks:
     """The sinks of -S, -E, --unreached and --pickle, as one listener."""
 
-    def __init__(self, options, complain, stdout):
-        """*stdout* is for what programs print, as Popen takes it."""
+    def __init__(self, options, complain, stdout, files):
+        """*stdout* is for what programs print, as Popen takes it; the
+        ExitStack *files* will close the sinks."""
+        self._complain = complain
+        self._sinks = []
+        self._closed = False
+        files.callback(self.close, lambda: 0)
         # Other tools call that -S.
         hints = {options.good: '  (for the largest remote status: --maxrc)'}
-        by_target = {target: choose_sink(target, complain, stdout,
-                                         hints.get(target, ''))
-                     for target in {options.good, options.bad,
-                                    options.unreached} - {None}}
-        self._complain = complain
-        self._good = by_target.get(options.good)
-        self._bad = by_target.get(options.bad)
-        self._unreached = by_target.get(options.unreached, self._bad)
+        by_target = {None: None}
+        for target in options.good, options.bad, options.unreached:
+            if target not in by_target:
+                by_target[target] = choose_sink(target, complain, stdout,
+                                                hints.get(target, ''))
+                self._sinks.append(by_target[target])
+        self._good = by_target[options.good]
+        self._bad = by_target[options.bad]
+        self._unreached = by_target[options.unreached] or self._bad
         self._pickle = None
         if options.pickle is not None:
             self._pickle = PickleSink(options.pickle, complain,
                                       options.resume is not None)
+            self._sinks.append(self._pickle)
         # Programs come last, so that none is started where another sink
         # cannot be opened.
-        self._sinks = sorted(
-            filter(None, {self._good, self._bad, self._unreached,
-                          self._pickle}),
-            key=lambda sink: isinstance(sink, ProgramSink))
+        self._sinks.sort(key=lambda sink: isinstance(sink, ProgramSink))
 
     @property
     def reader_left(self):
@@ -9080,8 +9092,10 @@ class _RunSinks:
             sink.finished(result)
 
     def close(self, stop_level):
-        for sink in self._sinks:
-            sink.close(stop_level)
+        if not self._closed:
+            self._closed = True
+            for sink in self._sinks:
+                sink.close(stop_level)
 
     def tell_undelivered(self):
         for sink in self._sinks:
@@ -9369,86 +9383,158 @@ def _name_hint(command, hosts):
     return ''
 
 
-class Run:
-    """One command on many hosts: introduces the manager and its listeners to
-    each other, and stops the manager when *stops* asks for an end.
+class Outlets:
+    """Where a run goes: the views, the sinks and the *journal*, a RunJournal
+    or None, that *options* want, with the Consoles *out* and *err*; and what
+    counts its results.
 
-    Each of the *listeners* has finished(result), as the tally, the sinks and
-    the views of the *options* have.
+    Each of them, and of *listeners*, has finished(result).  Leaving the with
+    block closes files, also where no run has used them.
     """
 
-    def __init__(self, options, out, err, stops, hooks=(), listeners=()):
-        self.hooks = hooks          # passwords, a jump host, connections
-        self.had_errors = False     # of our own, for the exit status
-        self._options = options
-        self._stops = stops
-        self._err = err
+    def __init__(self, options, out, err, journal=None, listeners=()):
         to_stdout = '-' in (options.good, options.bad, options.unreached)
-        self._out = err if to_stdout else out
+        self.had_errors = False     # of our own, for the exit status
+        self.out = err if to_stdout else out    # where results are shown
+        self.err = err
+        self.journal = journal
+        self.tally = Tally()
+        self.progress = Progress()
+        self._options = options
         self._stdout = out
-        self._tally = Tally()
-        self._progress = Progress()
-        self._views = [*choose_views(options, self._out, err),
-                       *_record_files(options, self.complain)]
-        self._uses_stdout = to_stdout or any(
-            view.console is out for view in self._views)
-        # What a program prints must not come between results or names.
-        self._sinks = _RunSinks(options, self.complain,
-                                2 if self._uses_stdout else None)
-        self._listeners = [self._tally, self._progress, *listeners,
-                           self._sinks, *self._views]
-        self._stops_heeded = 0      # the level that was acted on
-        self._sink_deadline = None  # when to leave unfinished sinks alone
-        self._manager = None
-        self._journal = None        # a RunJournal
-        self._command = None
-        self._stdin_hosts = None
-        self._hosts = None          # until all were taken
-        self._left = None           # the hosts that were not started
-        self._early_end = None
-        self._terminal = None
-        self._opened = []           # what is closed after the run
+        self.views = choose_views(options, self.out, err)
+        self.uses_stdout = to_stdout or any(
+            view.console is out for view in self.views)
+        with contextlib.ExitStack() as files:
+            self.views += _record_files(options, self.complain, files)
+            # What a program prints must not come between results or names.
+            self.sinks = _RunSinks(options, self.complain,
+                                   2 if self.uses_stdout else None, files)
+            self._files = files.pop_all()
+        self.views += filter(None, [journal])
+        self._listeners = [self.tally, self.progress, *listeners, self.sinks,
+                           *self.views]
+        if journal:
+            journal.attach(self.tally, self.warn, self.complain)
 
-    def keep_journal(self, journal):
-        """Have the run keep *journal*, a RunJournal."""
-        self._journal = journal
-        journal.attach(self._tally, self.warn, self.complain)
-        self._views.append(journal)
-        self._listeners.append(journal)
+    def __enter__(self):
+        return self
 
-    def nothing_left(self):
-        """Tell that the journal leaves no host to run; return the exit status
-        that its hosts make."""
-        for line in self._journal.nothing_left():
-            self._err.print_line(line)
-        return self._status()
+    def __exit__(self, *exc_info):
+        self._files.close()
 
     def warn(self, text, *more):
         """Tell *text*, and *more* lines that belong to it."""
-        for view in self._views:
+        for view in self.views:
             view.interrupted()
-        self._err.print_line('classh: ' + text, *more)
+        self.err.print_line('classh: ' + text, *more)
 
     def complain(self, text):
         self.warn(text)
         self.had_errors = True
 
-    def run(self, hosts, command, stdin_hosts=None):
-        """Run *command* on *hosts*, and on *stdin_hosts* as they arrive, to
-        the end; return the exit status."""
-        options = self._options
-        self._command = command
-        self._stdin_hosts = stdin_hosts
+    def add_status_line(self, manager):
+        """Add the StatusLine that the options want; return a list of it."""
+        lines = choose_status_line(self._options, self.views, self._stdout,
+                                   self.err, self.progress, manager)
+        self.views += lines
+        return lines
+
+    def finished(self, result):
+        for listener in self._listeners:
+            try:
+                listener.finished(result)
+            except (OSError, MemoryError) as error:
+                self.complain('cannot show %s: %s' % (result.host,
+                                                      _error_text(error)))
+
+    def close(self, stop_level):
+        """The run is over; stop_level() is how often that was asked for."""
+        self.sinks.close(stop_level)
+        for view in self.views:
+            try:
+                view.close()
+            except (OSError, MemoryError) as error:
+                self.complain('cannot show all: ' + _error_text(error))
+
+    def status(self, stops, stopped_early=False):
+        return exit_status(
+            stops, self.out, self.had_errors, stopped_early,
+            self.tally.max_status if self._options.maxrc
+            else self.tally.status())
+
+    def print_progress(self):
+        self.warn(*self.progress.lines())
+
+    def tell_losses(self, named):
+        """Tell what did not come to a target, or not whole; *named*: a
+        summary will name the hosts whose results hold that."""
+        self.sinks.tell_undelivered()
+        lost, cut = self.tally.lost, self.cut
+        # Output that did not come whole to a target makes the status 1.
+        self.had_errors |= bool(cut or lost)
+        if cut and not named:
+            self.warn(self._cut_line(cut))
+        if lost and not named:
+            self.warn('%d of %d output lost: %s' % (
+                len(lost), self.tally.total, fold(lost)))
+        if self.journal and self.journal.file.missing:
+            self.warn(self.journal.missing())
+
+    def print_summary(self, hint):
+        """Print what failed; *hint* as Tally.summary() takes it."""
+        times = self.progress.summary()
+        if times and self.err.terminal and not self._options.no_status:
+            self.err.print_line(times)
+        self.err.write(self.err.escape(self.tally.summary(hint)))
+        # What a view shows as it comes is not cut.
+        cut = (self.cut if any(view.data for view in self.views)
+               else self.tally.cut)
+        if cut:
+            self.err.print_line(self._cut_line(cut))
+
+    @property
+    def cut(self):
+        """The hosts whose output went somewhere, but not whole: a set."""
+        return self.sinks.cut.union(*(view.cut for view in self.views))
+
+    def _cut_line(self, hosts):
+        return _cut_line(hosts, self.tally.total, self._options.max_output)
+
+
+class Run:
+    """*command* on *hosts*, a HostQueue, and on *stdin_hosts* as they arrive:
+    introduces the manager and the *outlets* to each other, and stops the
+    manager when *stops* asks for an end."""
+
+    def __init__(self, options, hosts, command, outlets, stops, hooks,
+                 stdin_hosts=None):
+        self._options = options
         self._hosts = hosts
+        self._command = command
+        self._outlets = outlets
+        self._stops = stops
+        self._hooks = hooks         # passwords, a jump host, connections
+        self._stdin_hosts = stdin_hosts
         self._left = _Leftovers(hosts, stdin_hosts)
-        self._early_end = _EarlyEnd(options, hosts, self._left, self._stops)
-        self._stops.begin_run(options.deadline)
+        self._early_end = _EarlyEnd(options, hosts, self._left, stops)
+        self._stops_heeded = 0      # the level that was acted on
+        self._sink_deadline = None  # when to leave unfinished sinks alone
+        self._names_checked = False     # of -x and --only
+        self._manager = None
+        self._terminal = None
+        self._watches = contextlib.ExitStack()
+
+    def run(self):
+        """Run to the end; return the exit status."""
+        options, outlets = self._options, self._outlets
         fanout = options.fanout
-        if any(hook.may_prompt for hook in self.hooks):
-            fanout = _limit_fanout(fanout, self.warn)
+        if any(hook.may_prompt for hook in self._hooks):
+            fanout = _limit_fanout(fanout, outlets.warn)
         raise_descriptor_limit(fanout)
-        with SSHJobMan(
-                hosts, command, fanout=fanout,
+        journal = outlets.journal
+        with self._stops.limited(options.deadline), SSHJobMan(
+                self._hosts, self._command, fanout=fanout,
                 timeout=options.timeout, user=options.user,
                 connect_timeout=options.connect_timeout, ssh=options.ssh,
                 options=options.ssh_option, keep=False,
@@ -9458,10 +9544,22 @@ class Run:
                 transport=options.relay or (
                     Local if options.exec else Ssh),
                 pace=self._early_end.rules,
-                hooks=[ViewHooks(self._views), *self.hooks,
+                hooks=[ViewHooks(outlets.views), *self._hooks,
                        *limit_warnings(options)],
-                journal=self._journal and self._journal.file,
-                warn=self.warn) as self._manager:
+                journal=journal and journal.file,
+                warn=outlets.warn) as self._manager:
+            self._drive()
+            self._print_summary()
+            for view in outlets.views:
+                view.ended(self._status(), self._left.count)
+            return self._status()
+
+    def _status(self):
+        return self._outlets.status(self._stops, self._early_end.took_effect(
+            self._manager, self._outlets.tally.stopped))
+
+    def _drive(self):
+        with self._watches:
             try:
                 self._guard(self._open)
                 # At once, to say soon which -x and --only are idle.
@@ -9471,32 +9569,17 @@ class Run:
                 # What ended while we stopped the rest is a result, too.
                 self._guard(self._poll, 0)
             finally:
-                self._sinks.close(self._stops.level)
-                for opened in self._opened:
-                    opened.close()
-                self._close_views()
-            self._print_summary()
-            for view in self._views:
-                view.ended(self._status(), self._left.count)
-        self._stops.end_run()
-        return self._status()
-
-    def _status(self):
-        end = self._early_end       # none where the journal left no host
-        stopped_early = end is not None and end.took_effect(
-            self._manager, self._tally.stopped)
-        return exit_status(
-            self._stops, self._out, self.had_errors, stopped_early,
-            self._tally.max_status if self._options.maxrc
-            else self._tally.status())
+                self._outlets.close(self._stops.level)
+        self._note_reader()
 
     def _open(self):
-        self._sinks.open(self._manager)
-        for view in self._views:
+        outlets = self._outlets
+        outlets.sinks.open(self._manager)
+        for view in outlets.views:
             view.open(self._manager,
                       None if self._stdin_hosts else self._hosts)
-        if self._uses_stdout:
-            self._keep_open(_ReaderWatch(self._manager, self._stops))
+        if outlets.uses_stdout:
+            self._watch(_ReaderWatch(self._manager, self._stops))
         # The terminal belongs to the source of hosts, or to a pager, which
         # may be what reads our pipe.
         piped = _is_pipe(1) or stat.S_ISSOCK(os.fstat(1).st_mode)
@@ -9504,21 +9587,18 @@ class Run:
             self._manager,
             None if piped or self._stdin_hosts else self._on_enter,
             self._stops.hang_up)
-        self._keep_open(self._terminal)
-        self._progress.begin(self._manager, lambda: (
-            self._stdin_hosts is None or self._stdin_hosts.ended))
+        self._watch(self._terminal)
+        outlets.progress.begin(self._manager,
+                               lambda: not self._left.may_come)
         typed = self._stdin_hosts and os.isatty(0)
-        if not (piped or typed or self._sinks.use_terminal):
-            for line in choose_status_line(
-                    self._options, self._views, self._stdout, self._err,
-                    self._progress, self._manager):
-                self._views.append(line)
-                self._keep_open(_Suspension(line.hide))
+        if not (piped or typed or outlets.sinks.use_terminal):
+            for line in outlets.add_status_line(self._manager):
+                self._watch(_Suspension(line.hide))
         if self._stdin_hosts:
             self._stdin_hosts.open(self._manager)
 
-    def _keep_open(self, watch):
-        self._opened.append(watch)
+    def _watch(self, watch):
+        self._watches.callback(watch.close)
         watch.open()
 
     def _guard(self, step, *args):
@@ -9531,21 +9611,23 @@ class Run:
             step(*args)
         except (OSError, MemoryError) as error:
             if not self._stops.faults:
-                self.complain('stopping: %s'
-                              % (_error_text(error) or 'out of memory'))
+                self._outlets.complain('stopping: ' + _error_text(error))
             self._stops.faults += 1
-        if self._out.reader_left or self._sinks.reader_left:
-            self._stops.reader_left = True
+        self._note_reader()
         level = self._stops.level()
         news = self._early_end.news(self._manager)
         if news:
-            self.warn(news)
+            self._outlets.warn(news)
         for _ in range(self._stops_heeded, level):
             self._sink_deadline = time.monotonic() + DELIVERY_GRACE
             if self._stdin_hosts:
                 self._stdin_hosts.close()
             self._manager.stop()
         self._stops_heeded = level
+
+    def _note_reader(self):
+        if self._outlets.out.reader_left or self._outlets.sinks.reader_left:
+            self._stops.reader_left = True
 
     def _sinks_overdue(self):
         return (self._sink_deadline is not None and not self._manager.running
@@ -9559,7 +9641,7 @@ class Run:
             timeout = (DELIVERY_CHECK if self._sink_deadline
                        else self._stops.time_left())
         self._poll(timeout)
-        for view in self._views:
+        for view in self._outlets.views:
             view.tick()
         if self._stdin_hosts:
             self._stdin_hosts.resume()
@@ -9568,107 +9650,65 @@ class Run:
         self._check_idle_names()
         if self._stops.status_wanted:
             self._stops.status_wanted = False
-            self._print_status()
+            self._outlets.print_progress()
 
     def _poll(self, timeout):
         """Pass on what finishes in one turn of the manager."""
         results = self._manager.poll(timeout)
         begun = time.monotonic()
         for result in results:
-            for listener in self._listeners:
-                try:
-                    listener.finished(result)
-                except (OSError, MemoryError) as error:
-                    self.complain('cannot show %s: %s' % (
-                        result.host, _error_text(error) or 'out of memory'))
+            self._outlets.finished(result)
         # Time spent waiting for a pager must not time jobs out.
         self._manager.extend_deadlines(time.monotonic() - begun)
-
-    def _close_views(self):
-        for view in self._views:
-            try:
-                view.close()
-            except (OSError, MemoryError) as error:
-                self.complain('cannot show all: ' + _error_text(error))
-        if self._out.reader_left:
-            self._stops.reader_left = True
 
     def _check_idle_names(self):
         """When all hosts were taken, tell which names of -x and --only
         none of them matched."""
-        if self._hosts is not None and self._hosts.exhausted and not (
-                self._stdin_hosts and not self._stdin_hosts.ended):
-            _tell_idle_names(self._hosts, self.warn)
-            self._hosts = None
+        if not (self._names_checked or self._left.may_come
+                ) and self._hosts.exhausted:
+            self._names_checked = True
+            _tell_idle_names(self._hosts, self._outlets.warn)
 
     def _on_enter(self):
-        for view in self._views:
+        for view in self._outlets.views:
             view.entered()
-        self._print_status()
-
-    def _print_status(self):
-        self.warn(*self._progress.lines())
-
-    def _refusal(self):
-        return next(filter(None, (hook.refusal() for hook in self.hooks)), '')
+        self._outlets.print_progress()
 
     def _print_summary(self):
         """Tell what failed, what was lost and what was not started."""
+        outlets, print_line = self._outlets, self._outlets.err.print_line
         quiet, reader_left = self._options.quiet, self._stops.reader_left
-        lost = self._tally.lost
-        self._sinks.tell_undelivered()
-        # Output that did not come whole to a target makes the status 1.
-        cut = self._sinks.cut.union(*(view.cut for view in self._views))
-        self.had_errors |= bool(cut or lost)
-        if quiet or reader_left:    # no summary will name them
-            if cut:
-                self.warn(self._cut_line(cut))
-            if lost:
-                self.warn('%d of %d output lost: %s' % (
-                    len(lost), self._tally.total, fold(lost)))
-        refusal = self._refusal()
+        outlets.tell_losses(named=not (quiet or reader_left))
+        refusal = next(filter(None, (hook.refusal() for hook in self._hooks)),
+                       '')
         if refusal:
-            self.warn(refusal + ': it is sent no more')
-        if self._journal and self._journal.file.missing:
-            self.warn(self._journal.missing())
+            outlets.warn(refusal + ': it is sent no more')
         if reader_left:
             return
         if not quiet:
-            times = self._progress.summary()
-            if times and self._err.terminal and not self._options.no_status:
-                self._err.print_line(times)
-            self._err.write(self._err.escape(
-                self._tally.summary(self._hint)))
-            if not any(view.data for view in self._views):
-                cut = self._tally.cut   # else all of it was shown as it came
-            if cut:
-                self._err.print_line(self._cut_line(cut))
+            outlets.print_summary(self._hint)
         # After a signal the status says that there may be some.
         tells = (not quiet or refusal or self._stops.faults
                  or self._manager.input_lost or self._early_end.told)
         if tells:
             line = self._left.line('tried' if refusal else 'started',
-                                   self._tally.total)
+                                   outlets.tally.total)
             self._check_idle_names()
             if line:
-                self._err.print_line(line)
+                print_line(line)
             if self._early_end.told and self._left.may_come:
-                self._err.print_line('hosts on stdin were not read to the '
-                                     'end')
-        if self._journal:
+                print_line('hosts on stdin were not read to the end')
+        if outlets.journal:
             self._left.count()      # those that are passed over, too
-            for line in self._journal.lines(bool(self._left), tells):
-                self._err.print_line(line)
+            for line in outlets.journal.lines(bool(self._left), tells):
+                print_line(line)
 
     def _hint(self, cause, hosts):
         if cause == 'unresolved':
             return _name_hint(self._command, hosts)
-        if cause == 'denied' and any(hook.may_prompt for hook in self.hooks):
+        if cause == 'denied' and any(hook.may_prompt for hook in self._hooks):
             return ''               # the password was not what it lacked
         return default_hint(cause, hosts)
-
-    def _cut_line(self, hosts):
-        return _cut_line(hosts, self._tally.total, self._options.max_output)
 
 
 # -- The shell --------------------------------------------------------------
@@ -9876,9 +9916,10 @@ class Shell:
         self._command = line
         self._results.close()
         self._results = _KeptResults()
-        run = Run(self._options, self._out, self._err, self._stops,
-                  self._hooks, [self._results])
-        self.status = run.run(HostQueue(hosts, expand=False), line)
+        with Outlets(self._options, self._out, self._err,
+                     listeners=[self._results]) as outlets:
+            self.status = Run(self._options, HostQueue(hosts, expand=False),
+                              line, outlets, self._stops, self._hooks).run()
         # Each command over a dead connection would time out as well.
         self._connections.end([
             host for host, result in self._results.heads.items()
@@ -11331,39 +11372,36 @@ def _enter_all(options, hooks, gate, kept, stack):
     return kept
 
 
-def _carry_out(options, operands, argv, journal, out, err, stops):
-    if options.relay:
-        _check_relay(options)
-    for console in out, err:
-        console.use_color(options.color)
-    run = Run(options, out, err, stops)
-    if journal:
-        run.keep_journal(journal)
+def _carry_out(options, operands, argv, outlets, stops):
+    """Do what *options* and *operands* say; return the exit status."""
     _check_needs(options)
+    out, journal = outlets.out, outlets.journal
     command = ''
     if not (options.list or options.shell):
         command = operands.pop(0) if operands else ''
         _check_command(command, options, argv)
     stdin_hosts = StdinHosts(pattern_reader(not options.noexpand),
-                             run.complain) if '-' in operands else None
-    groups = HostGroups(None, run.warn, stops.noting)
+                             outlets.complain) if '-' in operands else None
+    groups = HostGroups(None, outlets.warn, stops.noting)
     if options.list and operands == ['@']:
         return _print_groups(groups, out)
     with _asking_for_quotes(argv):
         _check_stdin(options, stdin_hosts is not None)
         hosts = _host_queue(options, operands, groups, journal)
     if not options.resume:          # most of them were not typed
-        _warn_of_files(operands + options.exclude + options.only, run.warn)
-        _warn_if_swapped(command, operands, run.warn)
+        _warn_of_files(operands + options.exclude + options.only,
+                       outlets.warn)
+        _warn_if_swapped(command, operands, outlets.warn)
     if options.list:
         _print_hosts(_listed_hosts(hosts, stdin_hosts), options.fold, out)
-        _tell_idle_names(hosts, run.warn)
-        return int(run.had_errors)
+        _tell_idle_names(hosts, outlets.warn)
+        return outlets.status(stops)
     options.ssh = _ssh_words(options)
     if journal and hosts.exhausted and not stdin_hosts:
-        return run.nothing_left()
+        outlets.err.print_line(*journal.nothing_left())
+        return outlets.status(stops)
     _check_pace(options, hosts, stdin_hosts is not None)
-    kept = _kept_connections(options, run.warn)
+    kept = _kept_connections(options, outlets.warn)
     gate = _jump_host(options, kept, stops)
     asking = StopRequests()
     _confirm(options, hosts, command, asking)
@@ -11371,10 +11409,11 @@ def _carry_out(options, operands, argv, journal, out, err, stops):
     with stops, contextlib.ExitStack() as stack:
         connections = _enter_all(options, hooks, gate, kept, stack)
         if not options.shell:
-            run.hooks = hooks
-            return run.run(hosts, command, stdin_hosts)
-        shell = Shell(options, hosts, out, err, hooks, stops, connections)
-        _tell_idle_names(hosts, run.warn)
+            return Run(options, hosts, command, outlets, stops, hooks,
+                       stdin_hosts).run()
+        shell = Shell(options, hosts, out, outlets.err, hooks, stops,
+                      connections)
+        _tell_idle_names(hosts, outlets.warn)
         return shell.run()
 
 
@@ -11392,8 +11431,15 @@ def _main(argv, relay, out, err, stops):
         return _unshare(options, operands, out, err, stops)
     options, operands, journal = _open_journal(options, operands, argv)
     options.relay = relay
-    with journal.file if journal else contextlib.ExitStack():
-        return _carry_out(options, operands, argv, journal, out, err, stops)
+    if relay:
+        _check_relay(options)
+    for console in out, err:
+        console.use_color(options.color)
+    with contextlib.ExitStack() as stack:
+        if journal:
+            stack.enter_context(journal.file)
+        outlets = stack.enter_context(Outlets(options, out, err, journal))
+        return _carry_out(options, operands, argv, outlets, stops)
 
 
 def main(argv=None, relay=None):

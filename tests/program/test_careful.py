@@ -279,27 +279,28 @@ class RequestsTest(unittest.TestCase):
     def test_deadline_is_one_request_and_none_beside_another(self):
         for caught, level in ([], 1), ([signal.SIGINT], 1), ([15, 15], 2):
             stops = classh.StopRequests()
-            stops.begin_run(1e-9)
-            stops.caught += caught
-            while stops.time_left():
-                pass
-            self.assertEqual([stops.level(), stops.level()], [level, level])
-            self.assertEqual(stops.overdue, not caught)
-            stops.caught.append(signal.SIGINT)
-            self.assertEqual(stops.level(), level + 1)
+            with stops.limited(1e-9):
+                stops.caught += caught
+                while stops.time_left():
+                    pass
+                self.assertEqual([stops.level(), stops.level()],
+                                 [level, level])
+                self.assertEqual(stops.overdue, not caught)
+                stops.caught.append(signal.SIGINT)
+                self.assertEqual(stops.level(), level + 1)
 
     def test_it_holds_for_one_run(self):
         stops = classh.StopRequests()
         for _ in range(2):
-            stops.begin_run(1e-9)
-            while stops.time_left():
-                pass
-            self.assertEqual(stops.level(), 1)
-            stops.end_run()
+            with self.assertRaises(OSError), stops.limited(1e-9):
+                while stops.time_left():
+                    pass
+                self.assertEqual(stops.level(), 1)
+                raise OSError       # whatever ends it
             self.assertEqual((stops.level(), stops.time_left()), (0, None))
         for seconds in 0, -1, 1e9:
-            stops.begin_run(seconds)
-            self.assertEqual(stops.level(), 0)
+            with stops.limited(seconds):
+                self.assertEqual(stops.level(), 0)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """Which sink a target of -S or -E stands for, and the names of its files.
 Nothing is started."""
 
+import contextlib
+import io
 import itertools
 import os
 import random
@@ -145,6 +147,20 @@ class ChoiceTest(unittest.TestCase):
     def test_what_a_program_prints_goes_where_it_is_told(self):
         for target in '|take', './mine', 'take one':
             self.assertEqual(self.choose(target, stdout=7)._stdout, 7)
+
+
+    def test_main_that_refuses_its_arguments_leaves_none_open(self):
+        for name in 'p', 'j':
+            open(name, 'w').close()
+            self.addCleanup(os.remove, os.path.abspath(name))
+        before = os.listdir('/proc/self/fd')
+        for args in ['h[3-1]'], ['-E', 'script', 'h'], ['--sudo-password', 'h']:
+            with contextlib.redirect_stderr(io.StringIO()) as shown:
+                self.assertEqual(classh.main(
+                    ['-S', 'names', '--pickle', 'p', '--json=j', '--ssh=take',
+                     'true', *args]), 2)
+            self.assertNotIn('another run', shown.getvalue())
+        self.assertEqual(os.listdir('/proc/self/fd'), before)
 
 
 class FileNameTest(unittest.TestCase):
