@@ -2578,6 +2578,11 @@ class _PrivateFiles:
                 os.rmdir(directory)
 
 
+def split_ssh(ssh):
+    """Return the words of *ssh*, a list of them or a str as of a shell."""
+    return shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+
+
 class Ssh(Transport):
     """The system's ssh as the way to a host.
 
@@ -2597,7 +2602,7 @@ class Ssh(Transport):
         self._options = tuple(options)
         self._host_options = host_options or (lambda host: ())
         self._settings = settings
-        self._words = shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+        self._words = split_ssh(ssh)
         if not self._words:
             raise ValueError('ssh is empty')
         self.program = self._words[0]
@@ -5412,8 +5417,8 @@ def _block(head, *parts):
 
 
 def _notes(result, *notes):
-    """Return what the head of a report of *result* ends with, as str;
-    *notes* may be empty."""
+    """Return the end of the head of a report of *result*: those of *notes*
+    that are not empty, and whether its output is cut; a str."""
     notes += (_is_cut(result) and 'output cut at its limit',)
     return ('   ' + ', '.join(filter(None, notes))).rstrip()
 
@@ -5526,8 +5531,8 @@ class Marks(View):
 
 
 class _LineQueue:
-    """Lines on their way to *console*.  WAITING_MAX bytes of them may wait
-    for its reader and keep nobody; beyond that add() waits, too."""
+    """Lines for *console*, written as fast as its reader takes them.  While
+    more than WAITING_MAX bytes of them wait, add() blocks."""
 
     def __init__(self, console):
         self._console = console
@@ -5619,7 +5624,7 @@ class Stream(View):
         if len(self._partial[host, stream]) > self._line_size:
             self._partial[host, stream] = self._add_pieces(
                 host, stream, self._partial[host, stream])
-        # Nobody reads the hosts while we wait.
+        # While this waited, no output of a job was read.
         self._manager.extend_deadlines(console.waited - before, 0)
 
     def _add_pieces(self, host, stream, line):
@@ -6158,8 +6163,8 @@ class Progress:
             ['slowest: ' + slowest] if slowest else []))
 
     def lines(self):
-        """Return the same and, a line for all who are as far, who runs and
-        who waits, and how long still; a list of str."""
+        """Return a list of str: the counts, and a line for the hosts that
+        have run, or will wait, for the same number of seconds."""
         left = self._manager.time_left
         alike = collections.defaultdict(list)
         for host, seconds in self._manager.running.items():
@@ -6194,20 +6199,20 @@ class Progress:
         return counts + self._estimate(running, left, rate)
 
     def _rate(self):
-        """Return how many results come in a second, 0: nobody can tell."""
+        """Return the results a second, 0 where they are too few to tell."""
         if self._done < min(self._manager.fanout, RATE_RESULTS // 2):
             return 0                # those who are fast come first
         return (len(self._times) - 1) / max(
             self._clock() - self._times[0], STATUS_INTERVAL)
 
     def _estimate(self, running, left, rate):
-        """Return how long the run will still take, a list of one str, or
-        empty: nobody can tell."""
+        """Return how long the run will still take, a list of one str; empty
+        where that is not known."""
         if left and not self._manager.stopping:
             return ['%s left' % _duration((running + left) / rate)
                     ] if rate else []
         limits = list(self._manager.time_left.values())
-        # Nobody else is started: it ends with the last of their limits.
+        # No other job starts, so the run ends with the last of the limits.
         if left is None or not limits or None in limits or not any(limits):
             return []
         return ['at most %s left' % _duration(max(limits))]
@@ -6287,7 +6292,8 @@ class StatusLine(View):
             b'\r' + line + b'\x1b[J\r') or before
 
     def give_way(self):
-        """Return the bytes that erase the line, for who writes now."""
+        """Return the bytes that erase the line, to be written before what
+        is written now."""
         if self._live:
             self._written = time.monotonic()
         shown, self._shown = self._shown, False
@@ -6467,10 +6473,7 @@ class Tally:
         return sum(self.outcomes.values())
 
     def finished(self, result):
-        self.outcomes[result.outcome] += 1
-        self.max_status = max(
-            self.max_status,
-            255 if result.outcome in ('ssh', 'killed') else result.exitcode)
+        self._count(self.outcomes, result)
         self.stopped += result.cause == 'stopped'
         if _is_cut(result):
             self.cut.append(result.host)
@@ -6480,12 +6483,15 @@ class Tally:
             self._causes[_is_kept_out(result), result.cause,
                          cause_text(result)].append(result.host)
 
-    def pass_over(self, outcome, exitcode):
-        """Count a host that is not run again: for the exit status alone."""
-        self._passed_over[outcome] += 1
-        self.max_status = max(
-            self.max_status,
-            255 if outcome in ('ssh', 'killed') else exitcode)
+    def pass_over(self, ending):
+        """Count a host that is not run again, for the exit status alone;
+        *ending* has its outcome and exitcode."""
+        self._count(self._passed_over, ending)
+
+    def _count(self, outcomes, ending):
+        outcomes[ending.outcome] += 1
+        self.max_status = max(self.max_status, 255 if ending.outcome
+                              in ('ssh', 'killed') else ending.exitcode)
 
     def summary(self, hint=default_hint):
         """Return a line a cause of failure, as str, most hosts first.
@@ -8015,7 +8021,7 @@ class EndRemote(JobHooks):
     in the background by a command that has come to its end.  The stdin of
     the command is empty.  A command that a signal ends has the status 128 and
     the number of the signal.  It goes before a SudoWrapper, if there is one:
-    who is to end root's processes must be root.
+    only root can end root's processes.
     """
 
     holds_stdin = True
@@ -8056,8 +8062,8 @@ GATE_LINES = 5          # ... and the last lines of that in a message
 # Options of the user for his hosts alone; the others are for a gate, too.
 _OF_HOSTS = re.compile(r'\s*(port|user|hostname|hostkeyalias|proxy\w+|'
                        r'control\w+|remotecommand)[\s=]', re.IGNORECASE)
-# Runs ssh until our end of its stdin is closed, if only because we were
-# killed: a connection without a command has no end of its own.
+# Runs ssh until our end of its stdin is closed, which SIGKILL does, too: ssh
+# without a command does not end by itself.
 _UNTIL_WE_END = '"$@" </dev/null & exec 2>/dev/null; read -r line; kill $!'
 _FORWARD = '[%h]:%p'    # the argument of -W, in which ssh puts each host
 
@@ -8103,7 +8109,7 @@ class _Connections(JobHooks):
     """
 
     def __init__(self, ssh, directory, seconds):
-        self._ssh = shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+        self._ssh = split_ssh(ssh)
         self.directory = directory
         self._seconds = seconds
 
@@ -8191,7 +8197,7 @@ class ShareError(ClasshError):
 def _why_unsafe(path):
     """Return why *path*, which exists, is no directory for us alone, or None.
 
-    Whoever can change it could have our commands go to a host of his.
+    Another user who can write there could send our commands to his host.
     """
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):
@@ -8378,7 +8384,7 @@ class JumpHost(_Stateful, JobHooks):
             if next(expand(gate)) != gate:
                 raise PatternError(gates, gate, 'is a pattern; name each '
                                    'jump host')
-        self._words = shlex.split(ssh) if isinstance(ssh, str) else list(ssh)
+        self._words = split_ssh(ssh)
         self._timeout = connect_timeout
         self._check = check
         self._options = [option for option in options
@@ -8695,7 +8701,7 @@ class StopRequests:
         self._break_off(signum, frame)
 
     def hang_up(self):
-        """Note a SIGHUP that nobody has sent, unless it is ignored."""
+        """Act as if SIGHUP came, unless it is ignored."""
         if signal.SIGHUP in self._before:
             self._note(signal.SIGHUP, None)
 
@@ -8891,7 +8897,7 @@ def _is_pipe(fd):
 
 
 class _ReaderWatch:
-    """Notes in *stops* when nobody reads what we write to a pipe any more."""
+    """Notes in *stops* that the reader of our stdout, a pipe, has ended."""
 
     def __init__(self, manager, stops):
         self._manager = manager
@@ -9154,7 +9160,7 @@ class RunJournal(Records):
         done = self.file.is_done(host, self._options.again)
         if done:
             self.passed_over[ending.state].append(host)
-            self._tally.pass_over(ending.outcome, ending.exitcode)
+            self._tally.pass_over(ending)
         return done
 
     def open(self, manager, hosts):
@@ -9331,7 +9337,7 @@ def _process_room():
         return sys.maxsize
     try:
         pids = os.listdir('/proc')
-    except OSError:                 # none: nobody knows what runs
+    except OSError:                 # no /proc: none can be counted
         pids = ()
     for pid in filter(str.isdigit, pids):
         with contextlib.suppress(OSError):
@@ -9370,7 +9376,8 @@ def raise_descriptor_limit(fanout):
 
 
 def _name_hint(command, hosts):
-    """Return what may be wrong with *hosts*, whose names nobody knows."""
+    """Return what may be wrong with *hosts*, names that were not resolved; ''
+    if that is not known."""
     if re.search(r'\s', command):
         return ''                   # it is quoted
     programs = [host for host in hosts if find_program(host)]
@@ -9518,7 +9525,7 @@ class Run:
         self._stdin_hosts = stdin_hosts
         self._left = _Leftovers(hosts, stdin_hosts)
         self._early_end = _EarlyEnd(options, hosts, self._left, stops)
-        self._stops_heeded = 0      # the level that was acted on
+        self._stops_handled = 0      # the level that was acted on
         self._sink_deadline = None  # when to leave unfinished sinks alone
         self._names_checked = False     # of -x and --only
         self._manager = None
@@ -9618,12 +9625,12 @@ class Run:
         news = self._early_end.news(self._manager)
         if news:
             self._outlets.warn(news)
-        for _ in range(self._stops_heeded, level):
+        for _ in range(self._stops_handled, level):
             self._sink_deadline = time.monotonic() + DELIVERY_GRACE
             if self._stdin_hosts:
                 self._stdin_hosts.close()
             self._manager.stop()
-        self._stops_heeded = level
+        self._stops_handled = level
 
     def _note_reader(self):
         if self._outlets.out.reader_left or self._outlets.sinks.reader_left:
@@ -9687,7 +9694,7 @@ class Run:
             return
         if not quiet:
             outlets.print_summary(self._hint)
-        # After a signal the status says that there may be some.
+        # With -q, the exit status of a signal tells that some may be left.
         tells = (not quiet or refusal or self._stops.faults
                  or self._manager.input_lost or self._early_end.told)
         if tells:
@@ -9716,18 +9723,21 @@ class Run:
 HISTORY_LENGTH = 1000   # lines
 
 
-def _number_type(kind, low):
-    """Return an argparse type: a *kind* of number, *low* or more."""
+def _at_least(low, parse, wanted):
+    """Return an argparse type: the number that parse(text) makes, *low* or
+    more; the message calls that *wanted*."""
     def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value < math.inf:
-            raise argparse.ArgumentTypeError(
-                '%r is not a whole number of at least %d' % (text, low))
-        return value
+        with contextlib.suppress(ValueError):
+            value = parse(text)
+            if low <= value < math.inf:
+                return value
+        raise argparse.ArgumentTypeError('%r is not %s' % (text, wanted))
     return convert
+
+
+def _count_type(low):
+    """Return an argparse type: a whole number, *low* or more."""
+    return _at_least(low, int, 'a whole number of at least %d' % low)
 
 
 _UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600}    # in seconds
@@ -9736,18 +9746,11 @@ _UNITS = {'': 1, 's': 1, 'm': 60, 'h': 3600}    # in seconds
 def _time_type(kind, low):
     """Return an argparse type: seconds, a *kind* of number, *low* or more,
     which may be written as 90s, 5m or 2h."""
-    def convert(text):
+    def parse(text):
         number, unit = re.fullmatch('(.*?)([smh]?)', text, re.DOTALL).groups()
-        try:
-            value = kind(number) * _UNITS[unit]
-        except ValueError:
-            value = None
-        if value is None or not low <= value < math.inf:
-            raise argparse.ArgumentTypeError(
-                '%r is not a %snumber of seconds, or a time such as 90s, 5m '
-                'or 2h' % (text, 'whole ' if kind is int else ''))
-        return value
-    return convert
+        return kind(number) * _UNITS[unit]
+    return _at_least(low, parse, 'a %snumber of seconds, or a time such as '
+                     '90s, 5m or 2h' % ('whole ' if kind is int else ''))
 
 
 _seconds = _time_type(float, -math.inf)
@@ -9910,7 +9913,7 @@ class Shell:
         return getattr(self, 'do_' + name)(rest.strip())
 
     def _run(self, hosts, line):
-        """Run *line* on *hosts*; return whether nobody reads the results."""
+        """Run *line* on *hosts*; return whether our reader has ended."""
         if not hosts:
             raise UsageError('no hosts are selected; %all selects all')
         self._command = line
@@ -10002,7 +10005,7 @@ class Shell:
 
     def do_fanout(self, rest):
         if rest:
-            self._options.fanout = _number_type(int, 1)(rest)
+            self._options.fanout = _count_type(1)(rest)
         self._say('fanout %d' % self._options.fanout)
 
     def do_timeout(self, rest):
@@ -10611,7 +10614,7 @@ _OPTIONS = {
     ],
     'how to run': [
         ('-f, --fanout, -p, --par N', 'jobs at once (%(default)s)',
-         {'type': _number_type(int, 1), 'default': FANOUT}),
+         {'type': _count_type(1), 'default': FANOUT}),
         ('-u, --timeout TIME',
          'limit of a job: 90, 90s, 5m, 2h (300; 0: none)',
          {'type': _seconds, 'default': TIMEOUT}),
@@ -10630,7 +10633,7 @@ _OPTIONS = {
     ],
     'careful runs': [
         ('--first N', 'N hosts alone; the others if all are ok',
-         {'type': _number_type(int, 1)}),
+         {'type': _count_type(1)}),
         ('--ramp', 'one at once, one more after each good one'),
         ('--max-fail N', 'start no more when over N, or N%%, have failed',
          {'type': _fail_limit}),
@@ -10638,7 +10641,7 @@ _OPTIONS = {
         ('--deadline TIME', 'end the run after TIME',
          {'type': _seconds, 'default': 0}),
         ('--confirm[=N]', 'ask first whether more than N (0) hosts are meant',
-         {'type': _number_type(int, 0), 'bare': '0'}),
+         {'type': _count_type(0), 'bare': '0'}),
         ('--journal FILE', 'write down what becomes of each host'),
         ('--resume FILE', 'go on with the run of such a FILE'),
         ('--again WORDS', '--resume: those that failed,lost,ok, too',
@@ -10647,9 +10650,9 @@ _OPTIONS = {
     'getting in': [
         ('-J, --jump GATE', 'reach all hosts by one connection to GATE'),
         ('--retries N', 'tries more where COMMAND has not started',
-         {'type': _number_type(int, 0)}),
+         {'type': _count_type(0)}),
         ('--logins N', 'logins at once (fewer if some are dropped)',
-         {'type': _number_type(int, 1)}),
+         {'type': _count_type(1)}),
         ('--share[=TIME]', 'keep connections for later runs (%d)' % SHARE_TIME,
          {'type': _time_type(int, 1), 'bare': '%d' % SHARE_TIME}),
         ('--unshare', 'end those to HOST..., or all, and run nothing'),
@@ -10706,7 +10709,7 @@ def _each_option():
                    rest[0] if rest else {})
 
 
-# What an option is without its value, which is optional.
+# An option whose value is optional: what it is short for without one.
 _OPTIONAL_VALUES = {names[0]: '%s=%s' % (names[0], rest['bare'])
                     for _, names, _, _, rest in _each_option()
                     if 'bare' in rest}
@@ -10810,7 +10813,7 @@ def _ssh_words(options):
         raise UsageError('--ssh %s: %s' % (text, error)) from None
     if not words:
         raise UsageError('--ssh is empty')
-    # A command here may do without the ssh that nobody has named.
+    # A command here needs no ssh, but one that is named must be there.
     if find_program(words[0]) is None and not (options.exec
                                                and text == 'ssh'):
         raise UsageError('%s: not found, or not executable; --ssh names the '
@@ -11053,8 +11056,8 @@ def _check_relay(options):
 
 
 def _resumed_words(journal, typed, words):
-    """Return the options of a run that goes on in *journal*: its own, less
-    what *words*, which are *typed*, put in their place."""
+    """Return the options of the run that resumes *journal*: those recorded
+    there, less those that *words*, which are *typed*, replace; and these."""
     old = journal.words
     if any(way.wanted(typed) for way in _WAYS):
         old = [word for word in old if word not in _VIEW_WORDS]
@@ -11123,9 +11126,9 @@ def _open_journal(options, operands, argv):
 
 
 def _confirm(options, hosts, command, stops):
-    """Raise UsageError if --confirm wants somebody to type how many *hosts*
-    there are, and nobody does.  A signal noted in *stops* ends the
-    question."""
+    """Have the user type how many *hosts* there are, where --confirm wants
+    that; raise UsageError for another answer.  A signal noted in *stops* ends
+    the question."""
     if options.confirm is None:
         return
     names = hosts.peek()
@@ -11189,7 +11192,8 @@ def _jump_host(options, kept, stops):
 
 
 def _check_sharing(options):
-    """Raise UsageError if the user says how connections are shared."""
+    """Raise UsageError if an option for ssh says how connections are
+    shared."""
     for word in options.ssh[1:] + options.ssh_option:
         found = re.match(r'(?i)(?:-o)?\s*(control(?:master|path|persist))\b|'
                          r'(-[MS])', word)
