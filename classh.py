@@ -11435,13 +11435,13 @@ def _main(argv, relay, out, err, stops):
         return _unshare(options, operands, out, err, stops)
     options, operands, journal = _open_journal(options, operands, argv)
     options.relay = relay
-    if relay:
-        _check_relay(options)
     for console in out, err:
         console.use_color(options.color)
     with contextlib.ExitStack() as stack:
         if journal:
             stack.enter_context(journal.file)
+        if relay:
+            _check_relay(options)
         outlets = stack.enter_context(Outlets(options, out, err, journal))
         return _carry_out(options, operands, argv, outlets, stops)
 
