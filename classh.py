@@ -15,7 +15,7 @@ As a module, results come as the hosts finish:
             print(result.output, end='')
 
 Only the names in __all__ are public.  Not promised: that a remote command
-ends when its ssh is ended (but see EndRemote), that hosts finish in any
+ends when its ssh is ended (but see EndRemote), that hosts finish in some
 order, that ssh ends where a signal ends Python itself, or that one manager
 may be used from two threads at the same time.
 
@@ -212,7 +212,7 @@ class TargetError(ClasshError):
 
 
 class RecordError(ClasshError, ValueError):
-    """There is something else than --pickle or --json has written."""
+    """A file holds anything but what --pickle or --json write."""
 
 
 class UsageError(ClasshError):
@@ -745,8 +745,9 @@ class HostChoice:
                     self._matched)]
 
     def expand(self, pattern):
-        """Return an iterator over the hosts of *pattern*, as expand() does;
-        where they are many, perhaps without some that are none of these."""
+        """Return an iterator over the hosts of *pattern*, as expand() does.
+        Of EXPANSION_LIMIT hosts or more it may give those of this set
+        alone."""
         if _is_plain_name(pattern):
             return iter((pattern,))
         return itertools.chain.from_iterable(map(
@@ -767,10 +768,10 @@ class HostQueue:
     *hosts* is one str or an iterable of them; each is a host or, unless
     *expand* is false, a pattern.  A str, list or tuple is checked at
     once, anything else when it is read.  A bad one raises PatternError and
-    is passed over: the hosts after it can still be taken.  The hosts of
-    *exclude*, which has the same forms, are passed over too, and unless
-    *only* is None those that it does not name, and so is each host for which
-    *skip*, a function of a host, returns true.
+    is passed over: the hosts after it can still be taken.  *exclude* and
+    *only* have the same forms: hosts of *exclude* are passed over, too, and
+    so are those that *only* does not name, unless it is None, and those for
+    which *skip*, a function of a host, returns true.
     """
 
     def __init__(self, hosts=(), expand=True, exclude=(), only=None,
@@ -1039,7 +1040,7 @@ class HostGroups:
 
     directories  where to look, in this order; None: group_directories()
     warn         called with a line of text where a program that succeeds has
-                 something to say on its stderr; None: nobody wants to know
+                 something to say on its stderr; None: that is dropped
     watching     returns a context manager around a program that runs; its
                  value is called all the time and may raise, which ends the
                  program: StopRequests.noting, say
@@ -1721,7 +1722,7 @@ class _KeptResults:
             try:
                 return Result(*pickle.load(file))
             except (EOFError, pickle.UnpicklingError):
-                # Somebody has made the file shorter.
+                # Another program has cut the file short.
                 raise OSError(errno.EIO, os.strerror(errno.EIO)) from None
 
     def close(self):
@@ -1745,7 +1746,7 @@ def _close_target(fd, path):
     if status.st_nlink or not stat.S_ISREG(status.st_mode):
         return                      # it may have another name by now
     with contextlib.suppress(OSError):
-        # Who names a file by /dev/fd/N may have removed it before.
+        # A file that is named as /dev/fd/N may have been removed before.
         if os.path.samestat(status, os.stat(path)):
             return
     raise OSError(errno.ENOENT, 'removed, with all that went there')
@@ -1791,9 +1792,9 @@ class _RecordFile:
     """A file of records, each of them whole, for one run at a time.
 
     The constructor checks *path*, open() makes the file; both may raise
-    TargetError.  What is in the file is lost, unless there is *keep*: a
-    function of the file, open for reading, that returns where its last whole
-    record ends.  *advice* is for who has another run that writes to it.
+    TargetError.  open() empties the file, except for what *keep* says: a
+    function of the file, open for reading, that returns where the last whole
+    record ends.  *advice* is what to do if another run writes to the file.
     """
 
     def __init__(self, path, keep=None, advice='name another file'):
@@ -1919,15 +1920,15 @@ def _recorded_octets(record, key):
 
 
 # How the last try on a host has ended.  Its state is 'ok', 'failed',
-# 'unreached': the command has certainly not started; or 'lost': nobody knows
-# how the command has ended, or whether it has started.
+# 'unreached': the command has certainly not started; or 'lost': how the
+# command has ended is unknown, or whether it has started.
 _Ending = collections.namedtuple('_Ending', 'state outcome exitcode')
 _BROKEN_OFF = _Ending('lost', 'killed', 255)    # a start, and no result
 _STATES = {'yes': 'failed', 'no': 'unreached', 'unknown': 'lost'}   # by ran
 AGAIN = 'failed', 'lost', 'ok'      # states that run again only if one says so
 
 
-def _ending(record):
+def _parse_ending(record):
     """Return the _Ending that *record*, a result, tells.  Raise ValueError
     or LookupError if it tells none."""
     outcome, exitcode = record['outcome'], record['exitcode']
@@ -2043,7 +2044,7 @@ class Journal:
         elif event == 'start':
             self._endings[_recorded_octets(record, 'host')] = _BROKEN_OFF
         elif event == 'result':
-            ending = _ending(record)
+            ending = _parse_ending(record)
             self._endings[_recorded_octets(record, 'host')] = ending
 
     def __enter__(self):
@@ -2266,7 +2267,7 @@ class Transport:
         """Get ready to run on *host* and on others."""
 
     def close(self):
-        """Let go of what attach() and open() hold."""
+        """Release what attach() and open() hold."""
 
     def room(self):
         """Return how many more jobs may start now."""
@@ -2487,7 +2488,7 @@ def _parse_settings(text):
     if level:
         return level.group(1), bool(re.search(r'^controlpath ', text,
                                               re.MULTILINE))
-    # Bad options: as they are, no job will get through them either.
+    # With bad options, which no job will get through either.
     return ('INFO', False) if _message_cause(text) == 'config' else None
 
 
@@ -2588,8 +2589,8 @@ class Ssh(Transport):
 
     If it is an OpenSSH and the user sets no LogLevel, each ssh has a log of
     its own.  From it follow why a host failed and whether its command has
-    started; without it, ssh's messages on stderr must do, which the host
-    could have written as well.
+    started; without it, both are guessed from ssh's messages on stderr, which
+    the host could have written as well.
     """
 
     name = 'ssh'
@@ -2663,7 +2664,7 @@ class Ssh(Transport):
         path = self._logs.new_path('log')
         try:
             return path and _SshLog(path)
-        except OSError:             # no room: then ssh's words must do
+        except OSError:             # no room: explain() looks at stderr
             return None
 
     def explain(self, job):
@@ -2742,13 +2743,10 @@ class Ssh(Transport):
         A host could print the same, a remote ssh or git say; but not if the
         name is that of our host, and nothing else was printed.
         """
-        name = _HOST.fullmatch(job.host)
-        name = name and (name.group('name') or name.group('v6'))
         lines = errors.replace('\r', '').split('\n')[:-1]
-        return bool(name and not job.output.head(1) and len(lines) == 1
-                    and re.match(r'ssh: (connect to host|Could not resolve '
-                                 r'hostname) %s[: ]' % re.escape(name),
-                                 lines[0]))
+        return not job.output.head(1) and len(lines) == 1 and bool(re.match(
+            r'ssh: (connect to host|Could not resolve hostname) %s[: ]'
+            % re.escape(host_parts(job.host)[1]), lines[0]))
 
     def diagnostics(self, job, outcome, command):
         """Return what ssh itself has to say of *job*, as str.
@@ -2823,8 +2821,8 @@ class Local(Transport):
     def _ssh_program(self, host):
         """Return a program that is ssh with all options for *host*.
 
-        It is a file, because its path needs no quotes: a shell does not
-        heed quotes in the value of $CLASSH_SSH, and scp -S takes no
+        It is a file, because its path needs no quotes: a shell takes those
+        in the value of $CLASSH_SSH for characters, and scp -S takes no
         arguments.  Hosts without a user and a port share one.
         """
         words = ' '.join(map(shlex.quote, self._ssh.base_argv(host)))
@@ -2892,8 +2890,8 @@ _NEXT = {                               # state: states that may follow it
 
 
 class _Spool:
-    """A file without a name, in blocks that are used again and again: loud
-    hosts must not take the memory, nor more of the disk than they hold."""
+    """A file without a name, in blocks that are used again, so that long
+    output takes neither much memory nor more of the disk than is held."""
 
     def __init__(self):
         self._file = None
@@ -2918,7 +2916,7 @@ class _Spool:
         while len(block) < SPOOL_SIZE:
             more = os.pread(self._file.fileno(), SPOOL_SIZE - len(block),
                             place + len(block))
-            if not more:            # somebody has made the file shorter
+            if not more:            # another program cut the file short
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             block += more
         return block
@@ -2970,7 +2968,7 @@ class _Capture:
             try:
                 self._places.append(self._spool.put(self._rest[:SPOOL_SIZE]))
             except (OSError, MemoryError):
-                self._spooling = False      # then what there is has to do
+                self._spooling = False      # go on in memory
             else:
                 del self._rest[:SPOOL_SIZE]
 
@@ -3057,7 +3055,7 @@ class _Input:
         return status.st_size, status.st_mtime_ns
 
     def read(self, offset):
-        """Return what there is at *offset*, b'' if nothing (yet).
+        """Return the bytes at *offset*, b'' where there are none (yet).
 
         Raise OSError, also where the file has changed.
         """
@@ -3332,7 +3330,7 @@ class _Loop:
 
     def __init__(self, clock):
         self._clock = clock
-        self._lost = 0.0            # seconds that count for nobody
+        self._lost = 0.0            # seconds that were discounted
         self._step_begun = 0.0      # when now() was last compared
         self.child_exited = False   # perhaps: SIGCHLD came, or none can
         self._selector = None
@@ -3483,8 +3481,9 @@ class _Feeder:
     which that job reads.
 
     *on_lost(error, jobs)* is called with the jobs that cannot have all of
-    it; .lost then tells whether no other job can either.  Without input the
-    stdin of a job is closed, unless *holds*: then the job ends first.
+    it; .lost is true by then if no other job can have it, either.  Without
+    input the stdin of a job is closed, unless *holds*: then the job ends
+    first.
     """
 
     def __init__(self, loop, source, on_lost, holds=False):
@@ -3721,7 +3720,7 @@ class _Pool:
             self._set_deadline(job, deadline)
 
     def pause(self, job):
-        """Charge *job* for no time until resume(job)."""
+        """Stop the clock of *job* until resume(job)."""
         if job.state == RUNNING and job.deadline:
             job.time_left = job.deadline[0] - self._loop.now()
             self._loop.cancel(job.deadline)
@@ -3966,7 +3965,8 @@ class JobHooks:
         """*manager*, which is being built, will call these hooks."""
 
     def host_options(self, host):
-        """Return what *host* needs for ssh's -o, behind those of the user."""
+        """Return the options of *host* for ssh's -o, after those of the
+        user."""
         return ()
 
     def wrap(self, command):
@@ -4215,7 +4215,7 @@ class Ramp(Pace):
 
 class FailLimit(Pace):
     """Lets no more hosts start once more than *most* were not ok; with
-    *ends_running*, what runs by then is ended."""
+    *ends_running*, the jobs that run are ended, too."""
 
     def __init__(self, most, ends_running=False):
         if most < 0:
@@ -4380,12 +4380,12 @@ class _Work:
             job.output.cut or job.errors.cut, cause, ran, job.login,
             job.tries, diagnostics))
         error = job.output.error or job.errors.error
-        if error is None:
-            return self.record(result)
-        lost = '%s: %s' % (CAUSES['output-lost'], _error_text(error))
-        return self.record(result._replace(
-            truncated=True, cause='output-lost',
-            reason=', '.join(filter(None, [lost, result.reason]))))
+        if error is not None:
+            lost = '%s: %s' % (CAUSES['output-lost'], _error_text(error))
+            result = result._replace(
+                truncated=True, cause='output-lost',
+                reason=', '.join(filter(None, [lost, result.reason])))
+        return self.record(result)
 
     def record(self, result):
         """Return *result*, once it is in the journal."""
@@ -4394,7 +4394,7 @@ class _Work:
         return result
 
     def release(self):
-        """Let go of what is held while there is work."""
+        """Release what is held only while there is work."""
         self._spool.close()
         self._transport.close()
 
@@ -4632,14 +4632,14 @@ class _Dispatcher:
         """Return when a job may start though nothing has happened, a point
         on the clock, or None."""
         if self.hosts.pending(now) and not self.pool.running:
-            # There is no room, and only the clock will say that there is.
+            # There is no room, and only another try tells when there is.
             return now + NO_ROOM_INTERVAL
-        # One that is due by now has no room, either.
+        # A host that is due by now has no room, either.
         due = self.hosts.next_due
         return None if due is None or due <= now else due
 
     def _input_lost(self, error, jobs):
-        """End *jobs*, which have not had all: half must not pass for all."""
+        """End *jobs*, which would take a part of the input for all of it."""
         if self.feeder.lost:
             self.drain()
         for job in jobs:
@@ -4759,7 +4759,7 @@ class _HookSide:
         return self._dispatcher.feeder.lost
 
     def pause(self, job):
-        """Charge *job* for no time until resume(job): it waits for us."""
+        """Stop the clock of *job* until resume(job): it waits for us."""
         self._dispatcher.pool.pause(job)
 
     def resume(self, job):
@@ -4803,8 +4803,8 @@ class SSHJobMan(_HookSide):
     journal          a Journal, which gets a record before each start and
                      after each end, or None
     warn             called with a line of text, once each, when there is no
-                     room for *fanout* jobs, and when connections are dropped,
-                     and with what hooks have to tell
+                     room for *fanout* jobs and when connections are dropped,
+                     and with the warnings of hooks
     clock            returns seconds; for tests of time alone
 
     Iteration gives each Result as its host finishes.  .results maps host
@@ -4940,8 +4940,8 @@ class SSHJobMan(_HookSide):
 
         Start what fits, but for a moment only, wait for something to
         happen, read, reap, end what is over its time.  Wait for *timeout*
-        seconds at most; None: until something happens, be it only a signal
-        or a limit that is due.
+        seconds at most; None: until something happens, if only a signal or
+        a limit that is due.
         """
         if not self._dispatcher.finished:   # as after a turn that raised
             self._dispatcher.turn(timeout)
@@ -5002,7 +5002,7 @@ class SSHJobMan(_HookSide):
         return self._dispatcher.hosts
 
     def close(self):
-        """stop() and wait for it; let go of all that was held."""
+        """stop() and wait for it; release everything."""
         try:
             self._dispatcher.disown_in_child()
             for fileobj in list(self._dispatcher.watched):

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+from unittest import mock
 
 from lib import WorkTest, children, classh_argv, kill_leftovers, read_log, run
 from lib.engine import EngineTest, Gates, StillClock
@@ -22,6 +23,7 @@ class ChildTest(EngineTest):
     def test_its_stdin_is_empty(self):
         self.assertEqual(self.run_one('reader')[1:3], (0, ''))
 
+    @mock.patch('classh.START_LIMIT', 60)
     def test_its_input_may_turn_out_not_to_be_readable(self):
         # Half of it must not pass for all.  'w': open, but not for reading.
         path = os.path.join(self.scratch(), 'input')
@@ -176,6 +178,7 @@ class HostsTest(EngineTest):
             self.assertTrue(job.wait())
             self.assertEqual(list(job.results), ['exit0', 'exit7'])
 
+    @mock.patch('classh.START_LIMIT', 60)
     def test_every_poll_ends_though_ssh_cannot_be_started(self):
         hosts = itertools.islice(map('h{}'.format, itertools.count()), 10000)
         with self.manager(hosts, ssh='/nonexistent', fanout=5) as job:
