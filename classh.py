@@ -1752,12 +1752,12 @@ def _close_target(fd, path):
     raise OSError(errno.ENOENT, 'removed, with all that went there')
 
 
-def _open_file(path, flags):
+def _open_file(path, flags, mode=0o666):
     """Open *path* for writing; raise TargetError if it cannot be opened."""
     try:
         # O_NONBLOCK, because a FIFO without a reader would block us.
         return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-                       | flags, 0o666)
+                       | flags, mode)
     except OSError as error:
         problem = error.strerror
         # A device gives ENXIO, too.
@@ -1819,9 +1819,9 @@ class _RecordFile:
                 raise TargetError(self._path, _error_text(error)) from None
             raise
 
-    def open(self):
+    def open(self, mode=0o666):
         if self._fd is None:
-            self._fd = _open_file(self._path, os.O_CREAT)
+            self._fd = _open_file(self._path, os.O_CREAT, mode)
             self._claim()
         self._truncate_partial()
 
@@ -1976,19 +1976,20 @@ class Journal:
             if resume or error.errno != errno.ENOENT:
                 raise TargetError(path, error.strerror) from None
         else:
-            self._check_file(status, resume)
+            self._check_file(status)
         self._file = (
             _RecordFile(path, self._read, 'wait for its end') if resume
             else _RecordFile(path, self._check_empty))
 
-    def _check_file(self, status, resume):
+    def _check_file(self, status):
         problem = None
         if not stat.S_ISREG(status.st_mode):
             problem = 'a journal is a regular file'
-        # Its options become ours, and with them the programs that they name.
-        elif resume and status.st_uid not in (0, os.geteuid()):
+        # Its options become ours, and with them the programs that they name:
+        # those of a new one as soon as it is resumed.
+        elif status.st_uid not in (0, os.geteuid()):
             problem = 'it belongs to somebody else'
-        elif resume and status.st_mode & stat.S_IWOTH:
+        elif status.st_mode & stat.S_IWOTH:
             problem = 'anybody may write to it'
         if problem:
             raise TargetError(self.path, problem)
@@ -2106,7 +2107,7 @@ class Journal:
     def open(self, command, fanout, timeout):
         """A run of *command* is about to begin.  Raise TargetError."""
         self.check_command(command)
-        self._file.open()
+        self._file.open(0o664)      # or, by umask, we would refuse it later
         self.head = dict(run_record(as_recorded(command), fanout, timeout),
                          patterns='', words='', unlisted=True)
 

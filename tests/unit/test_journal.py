@@ -198,11 +198,19 @@ class FileTest(JournalTest):
         self.write(RUN)
         os.chmod(self.path, 0o646)
         self.assertRefused('anybody may write to it')
+        self.assertRefused('anybody may write to it', resume=False)
         os.chmod(self.path, 0o644)
         with mock.patch('os.geteuid', lambda: os.getuid() + 1), \
                 mock.patch('os.stat', lambda path: os.stat_result(
                     (0o100644, 0, 0, 1, 12345, 0, 0, 0, 0, 0))):
             self.assertRefused('it belongs to somebody else')
+
+    def test_new_journal_can_be_resumed_whatever_the_umask(self):
+        self.addCleanup(os.umask, os.umask(0))
+        with Journal(self.path) as journal:
+            journal.open('true', 1, 0)
+            journal.started('a', 1)
+        self.assertEqual(self.resumed().ending('a').state, 'lost')
 
     def test_run_that_starts_nothing_leaves_nothing(self):
         with Journal(self.path) as journal:
