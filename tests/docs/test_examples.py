@@ -1,5 +1,6 @@
 """Every file in examples/, run as a user would run it."""
 
+import functools
 import html.parser
 import os
 import pickle
@@ -9,8 +10,8 @@ import sys
 import xml.etree.ElementTree
 
 from lib.named_hosts import named_hosts, write
-from lib import (CLASSH, FAKE_SSH, ROOT, TestCase, fake, run, run_classh,
-                 sshd)
+from lib import (FAKE_SSH, MODULE, ROOT, SCRATCH, SHARED, TestCase,
+                 classh_argv, fake, run, run_classh, shell, sshd)
 from classh import Result
 
 EXAMPLES = os.path.join(ROOT, 'examples')
@@ -25,6 +26,17 @@ HOSTILE = (r"printf '</pre></script><script>hostile()</script>\000\033[2J"
            r"""printf 'a "quoted" &amp; word\r\n' >&2""")
 SHOWN = ('</pre></script><script>hostile()</script>\\x00\\x1b[2J\\xff\\x9b '
          '\\u202eabc\u20ac\n')
+
+
+@functools.lru_cache(maxsize=None)
+def compiled():
+    """Return a copy of examples/ whose module is compiled."""
+    place = os.path.join(SCRATCH, SHARED + 'examples')
+    shutil.copytree(EXAMPLES, place, symlinks=True,
+                    ignore=shutil.ignore_patterns('classh.py', '__pycache__'))
+    for name in 'classh.py', '__pycache__':
+        os.symlink(os.path.join(MODULE, name), os.path.join(place, name))
+    return place
 
 
 class Page(html.parser.HTMLParser):
@@ -59,6 +71,10 @@ class ExamplesTest(TestCase):
         for name in examples():
             test = 'test_' + re.sub(r'\.py$', '', name)
             self.assertTrue(hasattr(self, test), name)
+
+    def test_every_script_finds_the_module_beside_it(self):
+        self.assertEqual(os.readlink(os.path.join(EXAMPLES, 'classh.py')),
+                         os.path.join('..', 'classh.py'))
 
     def test_every_script_is_short_and_shows_its_usage(self):
         for name in examples():
@@ -109,8 +125,7 @@ class ExamplesTest(TestCase):
     def run_example(self, name, *args, **options):
         """Run it on the hosts of named_hosts.py."""
         env = named_hosts(self.scratch())
-        env['PYTHONPATH'] = ROOT
-        return run([sys.executable, os.path.join(EXAMPLES, name)]
+        return run([sys.executable, os.path.join(compiled(), name)]
                    + list(args), env=env, **options)
 
     def check(self, ran, status, *patterns):
@@ -170,16 +185,21 @@ class ExamplesTest(TestCase):
     def test_disk_full_trusts_no_output_that_is_not_whole(self):
         ran = run([sys.executable, '-c', self.TRUNCATED,
                    os.path.join(EXAMPLES, 'disk_full.py'), 'web[1-2]'],
-                  env={'PYTHONPATH': ROOT})
+                  env={'PYTHONPATH': MODULE})
         self.check(ran, 1, 'web1: df printed too much',
                    'web2: output lost: out of memory')
+
+    @staticmethod
+    def write_classh(place):
+        write(os.path.join(place, 'classh'), '#!/bin/sh\nexec %s "$@"\n'
+              % shell(*classh_argv()), 0o755)
 
     def retry(self, *args):
         """Run examples/retry; what is '%s' in *args* is the ssh_config."""
         scratch = self.scratch()
         env = named_hosts(scratch)
         os.mkdir(os.path.join(env['HOME'], 'bin'))
-        os.symlink(CLASSH, os.path.join(env['HOME'], 'bin', 'classh'))
+        self.write_classh(os.path.join(env['HOME'], 'bin'))
         config = os.path.join(scratch, 'ssh_config')
         env.update(PAUSE='0', TRIES='3', TMPDIR=self.scratch())
         ran = run(['sh', os.path.join(EXAMPLES, 'retry')]
@@ -226,8 +246,7 @@ exec %(ssh)s -F %(config)s "$@"
                   'Port 1\n  Hostname 127.0.0.1\nHost *\n' + file.read())
         path = os.path.join(directory, 'bin')
         os.mkdir(path)
-        write(os.path.join(path, 'classh'), '#!/bin/sh\nexec %s %s "$@"\n' % (
-            sys.executable, CLASSH), 0o755)
+        self.write_classh(path)
         write(os.path.join(path, 'ssh'), self.COPY_SSH % {
             'ssh': shutil.which('ssh'), 'config': config}, 0o755)
         for name in 'sh', 'sed', 'mkdir':
@@ -359,8 +378,8 @@ exec %(ssh)s -F %(config)s "$@"
 
     def on_records(self, name, *args):
         """Run an example that needs no hosts; return its Run."""
-        return run([sys.executable, os.path.join(EXAMPLES, name)]
-                   + list(args), env={'PYTHONPATH': ROOT})
+        return run([sys.executable, os.path.join(compiled(), name)]
+                   + list(args))
 
     def test_report(self):
         for path in self.records(HOSTILE, 'web[1-3]', 'unreach[1-2]',

@@ -4,7 +4,7 @@ import os
 import sys
 
 from lib.browser import Browser, chromium
-from lib import ROOT, WorkTest, run
+from lib import MODULE, ROOT, WorkTest, run
 
 EXAMPLE = os.path.join(ROOT, 'examples', 'report.py')
 COMMAND = r'''
@@ -32,7 +32,7 @@ class PageTest(WorkTest):
         chromium()              # skips where there is none
         self.classh('-q', '--json=records', COMMAND, *HOSTS)
         made = run([sys.executable, EXAMPLE, self.path('records')],
-                   env={'PYTHONPATH': ROOT}).check(0, None)
+                   env={'PYTHONPATH': MODULE}).check(0, None)
         self.page = self.write('page.html', made.stdout)
 
     def click(self, browser, selector):

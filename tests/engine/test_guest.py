@@ -12,7 +12,7 @@ import sys
 import textwrap
 from unittest import mock
 
-from lib import (FAKE_SSH, ROOT, WAIT_LIMIT, Command, kill_leftovers, run,
+from lib import (FAKE_SSH, MODULE, WAIT_LIMIT, Command, kill_leftovers, run,
                  sshd, wait_until)
 from lib.engine import WRITE, EngineTest, Gates, StillClock
 import classh
@@ -135,7 +135,7 @@ class HostProgramTest(EngineTest):
         for way in 'leave', 'close', 'stop', 'unwatch', 'list', 'wait':
             with self.subTest(way=way):
                 run([sys.executable, '-c', textwrap.dedent(self.FORKED), way],
-                    env={'PYTHONPATH': ROOT, 'SSH': FAKE_SSH}
+                    env={'PYTHONPATH': MODULE, 'SSH': FAKE_SSH}
                     ).check(0, '9 True\n')
 
     def test_its_own_children_are_not_reaped(self):
@@ -172,7 +172,7 @@ class HostProgramTest(EngineTest):
         """Python *source* as a Command; what it leaks shows on stderr."""
         return Command([sys.executable, '-W', 'always::ResourceWarning', '-c',
                         textwrap.dedent(source)] + list(args),
-                       env={'PYTHONPATH': ROOT, 'SSH': FAKE_SSH})
+                       env={'PYTHONPATH': MODULE, 'SSH': FAKE_SSH})
 
     ASYNCIO = '''
         import asyncio, os, signal, sys
@@ -423,7 +423,7 @@ class DesignTest(EngineTest):
     def run_source(self, source, ssh, *args):
         return run([sys.executable, '-c', textwrap.dedent(source)]
                    + list(args),
-                   env=dict(self.with_ssh_in_path(ssh), PYTHONPATH=ROOT))
+                   env=dict(self.with_ssh_in_path(ssh), PYTHONPATH=MODULE))
 
     def test_results_as_they_finish(self):
         ended = self.run_source(self.STREAM, 'exec ' + FAKE_SSH)

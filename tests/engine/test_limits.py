@@ -7,7 +7,7 @@ import sys
 import time
 from unittest import mock
 
-from lib import (MIB, ROOT, WAIT_LIMIT, Command, TestCase, children, elapsed,
+from lib import (MIB, MODULE, WAIT_LIMIT, Command, TestCase, children, elapsed,
                  fake, fake_argv, kill_leftovers, leftovers, masked, pipe_from,
                  processes, read_to_end, run_in_pty, wait_until)
 from lib.engine import (LONG, Clock, EngineTest, EveryModeTest, Gates,
@@ -349,7 +349,7 @@ class EndlessTest(EveryModeTest):
                  for number in (1, 2)]
         ended = self.in_every_mode(
             3, '-u2', 'exec sleep 60', *hosts,
-            argv=[sys.executable, '-c', HURRIED], env={'PYTHONPATH': ROOT})
+            argv=[sys.executable, '-c', HURRIED], env={'PYTHONPATH': MODULE})
         for mode, said in ended.items():
             if '-q' not in mode:
                 self.assertIn('18 of 18 timed out after 2 s (-u): ', said.stderr, said)

@@ -9,8 +9,8 @@ import textwrap
 import threading
 
 import lib
-from lib import (FAKE_SSH, ROOT, Command, TestCase, WorkTest, fake, fake_argv,
-                 processes, run, until, wait_until, write)
+from lib import (FAKE_SSH, MODULE, Command, TestCase, WorkTest, fake,
+                 fake_argv, processes, run, until, wait_until, write)
 from lib.engine import EngineTest, in_threads, own_children
 from classh import Result
 
@@ -134,7 +134,7 @@ class ManyJobsTest(WorkTest):
 
     def test_nothing_is_left_of_1000_of_which_300_time_out(self):
         run([sys.executable, '-c', textwrap.dedent(self.PROGRAM), FAKE_SSH],
-            env={'PYTHONPATH': ROOT}).check(
+            env={'PYTHONPATH': MODULE}).check(
                 0, 'True True 1000\nTrue\nno child\n')
 
     def test_no_zombie_waits_for_the_end_of_the_run(self):

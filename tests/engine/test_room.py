@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 
-from lib import (FAKE_SSH, LOGGING_SSH, ROOT, Command, TestCase, WorkTest,
+from lib import (FAKE_SSH, LOGGING_SSH, MODULE, Command, TestCase, WorkTest,
                  classh_argv, fake_argv, processes, run, run_in_pty,
                  wait_until)
 import classh
@@ -141,7 +141,7 @@ class FewTest(WorkTest):
     def test_no_room_for_even_one_is_a_result_of_each_host(self):
         for count in 5, 7, 10, 13, 16:
             said = Command(
-                self.IMPATIENT, env={'PYTHONPATH': ROOT},
+                self.IMPATIENT, env={'PYTHONPATH': MODULE},
                 before='ulimit -n %d' % count).finish()
             if 'Traceback' in said.stderr and 'classh' not in said.stderr:
                 continue            # Python itself does not get that far
@@ -156,7 +156,7 @@ class FewTest(WorkTest):
         for count in range(5, 10):
             said = run_in_pty(['sh', '-c', 'ulimit -n %d; exec "$@"' % count,
                                'sh'] + self.IMPATIENT,
-                              env={'PYTHONPATH': ROOT})
+                              env={'PYTHONPATH': MODULE})
             self.assertNotIn('AttributeError', said.stdout, said)
             told += said.stdout
         self.assertIn('classh: stopping: Too many open files', told)
@@ -185,7 +185,7 @@ class FaultTest(WorkTest):
         said = Command(
             [sys.executable, '-c', textwrap.dedent(self.PROGRAM), name,
              str(first), '--ssh', FAKE_SSH, '-f4', *args, 'true', 'a[1-4]',
-             'slow', 'b[1-9]'], env={'PYTHONPATH': ROOT},
+             'slow', 'b[1-9]'], env={'PYTHONPATH': MODULE},
             cwd=self.directory).finish()
         self.assertNotIn('Traceback', said.stderr, said)
         given = set(classh.expand('a[1-4],slow,b[1-9]'))
@@ -248,7 +248,7 @@ class HighDescriptorTest(TestCase):
         if hard != resource.RLIM_INFINITY and hard < 1200:
             self.skipTest('may not open that many')
         said = run([sys.executable, '-c', textwrap.dedent(self.PROGRAM)],
-                   env={'PYTHONPATH': ROOT, 'SSH': FAKE_SSH})
+                   env={'PYTHONPATH': MODULE, 'SSH': FAKE_SSH})
         said.check(0, None)
         self.assertEqual(sorted(said.stdout.splitlines()),
                          ['exit7 error 0', 'loud ok 1048576', 'reader ok 0',

@@ -8,7 +8,7 @@ import textwrap
 import threading
 from unittest import mock
 
-from lib import FAKE_SSH, ROOT, Command, children, leftovers, wait_until
+from lib import FAKE_SSH, MODULE, Command, children, leftovers, wait_until
 from lib.engine import LONG, READ, Clock, EngineTest, Gates
 import classh
 
@@ -273,7 +273,7 @@ class LeaveTest(EngineTest):
                     print(result)
             '''.format(hosts, FAKE_SSH)
         command = Command([sys.executable, '-c', textwrap.dedent(program)],
-                          env={'PYTHONPATH': ROOT})
+                          env={'PYTHONPATH': MODULE})
         with command:
             self.until_settled(count)
             command.signal(signal.SIGINT)

@@ -12,8 +12,8 @@ lib.named_hosts.
 """
 
 from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT,
-                    LOGGING_SSH, LOOPBACK, MARK, MIB, POLL, ROOT, RUN_LIMIT,
-                    SCRATCH, TESTS, TTY_LAG, WAIT_LIMIT)
+                    LOGGING_SSH, LOOPBACK, MARK, MIB, MODULE, POLL, ROOT,
+                    RUN_LIMIT, SCRATCH, SHARED, TESTS, TTY_LAG, WAIT_LIMIT)
 from .processes import (children, kill_leftovers, leftovers, pids, processes,
                         text, wait_until)
 from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,

@@ -1,9 +1,8 @@
 """Commands that run as processes, and what came of them."""
 
 import contextlib
-import functools
+import importlib.util
 import os
-import py_compile
 import re
 import select
 import shlex
@@ -14,10 +13,10 @@ import sys
 import tempfile
 import time
 
-from .place import (CLASSH, FAKE_SSH, RUN_LIMIT, SCRATCH, SHARED,
-                    WAIT_LIMIT)
+from .place import FAKE_SSH, MODULE, RUN_LIMIT, WAIT_LIMIT
 from .processes import text
 
+COMPILED = importlib.util.cache_from_source(os.path.join(MODULE, 'classh.py'))
 
 SIGCHLD_IGNORED = 'signal.signal(signal.SIGCHLD, signal.SIG_IGN)'
 SIGCHLD_BLOCKED = ('signal.pthread_sigmask(signal.SIG_BLOCK, '
@@ -184,18 +183,10 @@ def run(argv, timeout=RUN_LIMIT, **options):
         return command.finish(timeout)
 
 
-@functools.lru_cache(maxsize=None)
-def _compiled():
-    """The path of classh, compiled once: the tests run it a thousand times."""
-    path = os.path.join(SCRATCH, SHARED + 'classh.pyc')
-    py_compile.compile(CLASSH, path, doraise=True)
-    return path
-
-
 def classh_argv(*args):
     # -S: classh needs nothing of what is in this machine's site-packages,
     # where a .pth may take longer to read than all of classh.
-    return [sys.executable, '-S', _compiled()] + list(args)
+    return [sys.executable, '-S', COMPILED] + list(args)
 
 
 def run_classh(*args, **options):

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 
+from all import MODULE_PLACE, compile_module
+
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(TESTS)
 FAKE_SSH = shlex.quote(os.path.join(TESTS, 'bin', 'fake_ssh'))  # for --ssh
@@ -28,8 +30,6 @@ LEFTOVER_LIMIT = 5.0    # seconds for what was killed to be gone
 POLL = .01              # seconds between two looks
 TTY_LAG = .2            # seconds that a terminal may take to pass bytes on
 
-sys.path.insert(0, ROOT)
-
 # Whatever the tests start, and whatever that starts, carries this in its
 # environment, so that it is found wherever it went.
 MARK = 'CLASSH_TEST_RUN'
@@ -42,6 +42,13 @@ atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 
 # What begins so in SCRATCH is shared by the tests: not one of them leaves it.
 SHARED = 'shared.'
+
+# The directory of a copy of classh.py that is compiled, for PYTHONPATH.
+MODULE = os.environ.get(MODULE_PLACE) or os.path.join(SCRATCH,
+                                                      SHARED + 'module')
+if not os.path.exists(MODULE):
+    compile_module(MODULE)
+sys.path.insert(0, MODULE)
 
 # These end a test run as Ctrl-C does: what it started is stopped.
 for _number in (signal.SIGTERM, signal.SIGHUP):

@@ -2,26 +2,20 @@
 
 import glob
 import os
-import tempfile
 
 from .case import WorkTest
 from .commands import classh_argv, run_classh
-from .place import FAKE_SSH
+from .place import FAKE_SSH, SCRATCH
 from .terminal import Terminal
 
 
-def _private_directories():
-    return {path for place in (tempfile.gettempdir(), '/dev/shm')
-            for path in glob.glob(os.path.join(place, 'classh-*'))}
-
-
-# What a run elsewhere on this machine has left, or holds.
-_BEFORE = _private_directories()
-
-
 def private_directories():
-    """What classh has made for itself, here or in /tmp; none may be left."""
-    return _private_directories() - _BEFORE
+    """What classh has made for itself; none may be left.
+
+    In SCRATCH, which is TMPDIR: elsewhere are those of other runs on this
+    machine.
+    """
+    return set(glob.glob(os.path.join(SCRATCH, 'classh-*')))
 
 
 class ShellTest(WorkTest):

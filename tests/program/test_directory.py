@@ -5,7 +5,7 @@ import sys
 import threading
 from unittest import mock
 
-from lib import FAKE_SSH, ROOT, fake_argv, measured, run
+from lib import FAKE_SSH, MODULE, fake_argv, measured, run
 from lib.sinks import SinkTest, reported
 import classh
 
@@ -102,7 +102,7 @@ class DirectoryTest(SinkTest):
             self.classh('-q', '-E', 'bad/', 'true', 'fail77').check(5)
             run([sys.executable, '-c', self.KILLED % octets, '--ssh',
                  FAKE_SSH, '-E', 'bad/', 'true', 'fail77'],
-                cwd=self.directory, env={'PYTHONPATH': ROOT}).check(-9)
+                cwd=self.directory, env={'PYTHONPATH': MODULE}).check(-9)
             self.assertEqual([name for name in sorted(os.listdir(
                 self.path('bad'))) if not name.startswith('.')], there)
             self.assertNotEqual(os.listdir(self.path('bad')), there)
@@ -231,7 +231,7 @@ class DirectoryTest(SinkTest):
             ended = run([sys.executable, '-c', self.BROKEN, '--ssh', FAKE_SSH,
                          *args, '[ $HOST = a ] || head -c 600000 /dev/zero',
                          'h', 'a'], cwd=self.directory,
-                        env={'PYTHONPATH': ROOT}).check(1, None, said)
+                        env={'PYTHONPATH': MODULE}).check(1, None, said)
             if 'out/' in args:
                 self.assertEqual(sorted(os.listdir(self.path('out'))),
                                  ['a.err', 'a.out'])

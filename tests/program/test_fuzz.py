@@ -21,7 +21,7 @@ import shutil
 import sys
 from unittest import mock
 
-from lib import ROOT, TestCase, run
+from lib import MODULE, TestCase, run
 import classh
 
 if 'CLASSH_HYPOTHESIS' in os.environ:   # where tests/run has installed it
@@ -575,7 +575,7 @@ for seed in range(first, first + count):
                      2.5, 'ok', '', False), protocol=4))
         said = run([sys.executable, '-c', self.LOADER, str(first),
                     str(count or 1000), records, records + '.broken'],
-                   env={'PYTHONPATH': ROOT}, timeout=3600)
+                   env={'PYTHONPATH': MODULE}, timeout=3600)
         said.check(0, '', stderr=None)
         # The interpreter's own, about a bytearray that ends too soon.
         self.assertEqual(said.stderr.replace(

@@ -220,7 +220,7 @@ class HelpTest(TestCase):
     def test_module_may_be_run_by_name(self):
         run([sys.executable, '-m', 'classh', '--ssh', FAKE_SSH, '-q',
              'exit 3', 'a'], cwd=self.scratch(),
-            env={'PYTHONPATH': lib.ROOT}).check(5)
+            env={'PYTHONPATH': lib.MODULE}).check(5)
 
 
 class BadInputTest(TestCase):
@@ -424,7 +424,7 @@ class MainTest(TestCase):
     def test_output_of_the_calling_program_comes_first(self):
         start = 'import classh; print("x"); classh.main(["--list", "a"])'
         run([sys.executable, '-c', start],
-            env={'PYTHONPATH': lib.ROOT, 'PYTHONUNBUFFERED': ''}).check(
+            env={'PYTHONPATH': lib.MODULE, 'PYTHONUNBUFFERED': ''}).check(
                 0, 'x\na\n')
 
     def test_sigchld_that_the_program_ignores_stays_so_and_loses_nothing(self):

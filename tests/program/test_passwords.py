@@ -12,7 +12,7 @@ import subprocess
 import sys
 from unittest import mock
 
-from lib import (ROOT, Command, classh_argv, leftovers, run, run_in_pty,
+from lib import (MODULE, Command, classh_argv, leftovers, run, run_in_pty,
                  until, wait_until)
 from lib.passwords import (ASKING_SSH, HOST_KEY_PROMPT, KEY_PROMPT, LOGIN,
                            OTHER_PROMPTS, PASSWORD_PROMPTS, SECRET, SEND_FILE,
@@ -303,7 +303,7 @@ class OnceTest(PasswordTest):
         return run([sys.executable, '-c', 'import sys, classh\n'
                     'classh.PROOF_TIMEOUT = .2; sys.exit(classh.main())',
                     '--ssh', ASKING_SSH, '--askpass-file', self.file, *args],
-                   cwd=self.directory, env={'PYTHONPATH': ROOT})
+                   cwd=self.directory, env={'PYTHONPATH': MODULE})
 
     def test_host_that_decides_nothing_does_not_keep_the_others(self):
         # It hangs before it asks, or with the password in hand; when it is

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 
-from lib import (CLASSH, FAKE_SSH, ROOT, WorkTest, fake_argv, kill_leftovers,
+from lib import (CLASSH, FAKE_SSH, MODULE, WorkTest, fake_argv, kill_leftovers,
                  measured, run, until, wait_until)
 import classh
 from classh import RecordError, Result, load
@@ -129,7 +129,7 @@ class WriteTest(PickleTest):
             for result in classh.load('all'):
                 octets = result.output.encode('utf-8', 'surrogateescape')
                 print(hashlib.md5(octets).hexdigest())
-            """ % ROOT
+            """ % MODULE
         argv = fake_argv('-q', '--pickle', 'all', 'cat log', 'h[1-30]')
         run(measured(argv, 'peak'), cwd=self.directory).check()
         self.assertGreater(os.path.getsize(self.path('all')), 150 << 20)
@@ -206,7 +206,7 @@ class VersionTest(PickleTest):
         chosen = {pythons[0], pythons[-1], sys.executable}
         show = ('import sys; sys.path.insert(0, %r); import classh\n'
                 'for result in classh.load("all"): print(ascii(tuple(result)))'
-                % ROOT)
+                % MODULE)
         for writer in chosen:
             run([writer, CLASSH, '--ssh', FAKE_SSH, '-q', '--pickle', 'all',
                  'echo $TARGET', 'b\xfccher', 'binary', 'fail7'],
@@ -432,7 +432,7 @@ class HostileTest(PickleTest):
                         assert type(result) is classh.Result
                 except classh.RecordError:
                     pass
-            """ % ROOT
+            """ % MODULE
         self.write('all', b''.join(
             pickle.dumps(value, 4) for value in (
                 tuple(SAMPLE), SAMPLE, tuple(SAMPLE._replace(host='web2')))))

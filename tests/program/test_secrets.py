@@ -7,8 +7,8 @@ import signal
 import sys
 import tempfile
 
-from lib import (CLASSH, ROOT, Command, classh_argv, kill_leftovers, leftovers,
-                 run, run_classh, wait_until)
+from lib import (CLASSH, MODULE, Command, classh_argv, kill_leftovers,
+                 leftovers, run, run_classh, wait_until)
 from lib.secret import SecretTest, _holds, places
 
 # Runs classh.main() after a change: for an error where one should not be.
@@ -21,7 +21,7 @@ def broken(*args, **options):
     raise RuntimeError('broken on purpose')
 classh.%%s = broken
 sys.exit(classh.main(sys.argv[1:]))
-''' % ROOT
+''' % MODULE
 
 
 class PlacesTest(SecretTest):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from unittest import mock
 
-from lib import (CLASSH, FAKE_SSH, ROOT, SIGCHLD_IGNORED, Command, after,
+from lib import (CLASSH, FAKE_SSH, MODULE, SIGCHLD_IGNORED, Command, after,
                  leftovers, locales, measured, read_log, run, run_classh,
                  until, wait_until)
 from lib.passwords import ASKING_SSH
@@ -475,7 +475,7 @@ class InterruptTest(ShellTest):
         self.starter = [sys.executable, '-c', 'import sys, classh; '
                         'classh.SSHJobMan.__init__.__kwdefaults__.update('
                         'grace=3600.0); sys.exit(classh.main())']
-        shell = self.shell('h1', PYTHONPATH=ROOT)
+        shell = self.shell('h1', PYTHONPATH=MODULE)
         self.start(shell, 1, 'trap "echo >>told" TERM; echo >>begun; '
                    'while :; do sleep .05; done')
         shell.type('\x03')

@@ -19,7 +19,7 @@ import unittest
 from unittest import mock
 
 import lib
-from lib import (FAKE_SSH, ROOT, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command,
+from lib import (FAKE_SSH, MODULE, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command,
                  TestCase, WorkTest, after, fake_argv, leftovers, masked,
                  processes, run, run_in_pty, text, until, wait_until, write)
 from lib.terminal import Terminal, state
@@ -318,7 +318,7 @@ class TypedAheadTest(SignalTest):
 
     def test_no_wait_for_an_enter_that_another_process_has_read(self):
         with Terminal(self.thief('true', 'slow'),
-                      env={'PYTHONPATH': ROOT}) as terminal:
+                      env={'PYTHONPATH': MODULE}) as terminal:
             self.sleepers(1)
             terminal.type('\n')
             terminal.expect("stole b'\\n'")
@@ -329,7 +329,7 @@ class TypedAheadTest(SignalTest):
     def test_no_wait_for_stdin_that_another_process_has_read(self):
         for args in ('-I', 'cat', 'a'), ('true', '-'):
             with Command(self.thief(*args), stdin=subprocess.PIPE,
-                         env={'PYTHONPATH': ROOT}) as running:
+                         env={'PYTHONPATH': MODULE}) as running:
                 running.send(b'b\n')
                 wait_until(lambda: 'stole' in running.stderr)
                 running.signal(SIGTERM)
@@ -609,7 +609,7 @@ class EndTest(SignalTest):
         argv = [sys.executable, '-c', textwrap.dedent(self.RACE), '--ssh',
                 FAKE_SSH, '--pickle', 'all', self.STUBBORN, 'a']
         with Command(argv, cwd=self.directory,
-                     env={'PYTHONPATH': ROOT}) as running:
+                     env={'PYTHONPATH': MODULE}) as running:
             said = self.ask_twice(running, SIGTERM)
         self.assertIn('a   -9   (', said.stdout, said)
         self.assertIn('1 of 1 stopped: a\n', said.stderr, said)
@@ -666,7 +666,7 @@ class EndTest(SignalTest):
             return Command([sys.executable, '-c',
                             textwrap.dedent(self.IMPATIENT),
                             '--ssh', FAKE_SSH, *args], stdout=stdout,
-                           env={'PYTHONPATH': ROOT})
+                           env={'PYTHONPATH': MODULE})
 
         with self.writing(start) as (running, pipe):
             running.signal(SIGTERM)
@@ -895,7 +895,7 @@ class StoppedRunTest(TestCase):
                  'sys.exit(classh.main())')
         with Command([sys.executable, '-c', start, '--ssh', FAKE_SSH,
                       stubborn, 'a'],
-                     env={'PYTHONPATH': lib.ROOT}) as command:
+                     env={'PYTHONPATH': lib.MODULE}) as command:
             for sign in ('ready', 'heard'):
                 wait_until(lambda: os.path.exists(directory + '/' + sign))
                 command.signal(SIGINT)

@@ -11,7 +11,7 @@ import stat
 import sys
 from unittest import mock
 
-from lib import (FAKE_SSH, ROOT, SIGCHLD_IGNORED, after, classh_argv,
+from lib import (FAKE_SSH, MODULE, SIGCHLD_IGNORED, after, classh_argv,
                  fake_argv, kill_leftovers, leftovers, run, run_in_pty, until,
                  wait_until)
 from lib.sinks import SinkTest, reported
@@ -691,7 +691,7 @@ class FileTest(SinkTest):
         run(['sh', '-c', 'ulimit -f 8; exec "$@"', 'sh', sys.executable, '-c',
              self.APPEND_ONLY, '--ssh', FAKE_SSH, '-q', '-f1', '-S', 'names',
              '-E', 'bad', 'true', 'web12', 'fail7'], cwd=self.directory,
-            env={'PYTHONPATH': ROOT}).check(
+            env={'PYTHONPATH': MODULE}).check(
                 1, '', 'classh: names: File too large\n'
                 'classh: 1 not delivered to names: web12\n')
         self.assertEqual(self.read('bad'), 'fail7\n')

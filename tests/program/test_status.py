@@ -5,8 +5,8 @@ import signal
 import sys
 import textwrap
 
-from lib import (FAKE_SSH, ROOT, TestCase, children, fake, kill_leftovers, run,
-                 start)
+from lib import (FAKE_SSH, MODULE, TestCase, children, fake, kill_leftovers,
+                 run, start)
 from lib.engine import EveryModeTest
 import classh
 
@@ -210,7 +210,7 @@ class LostStatusTest(EveryModeTest):
         for options in ([], ['--maxrc']):
             said = run([sys.executable, '-c', textwrap.dedent(self.PROGRAM),
                         '--ssh', FAKE_SSH] + options + ['true', 'exit0-[1-9]'],
-                       env={'PYTHONPATH': ROOT})
+                       env={'PYTHONPATH': MODULE})
             lost = said.stdout.count('exit status lost')
             self.assertEqual(said.status, (255 if options else 4) if lost
                              else 0, said)

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import unittest
 
-from lib import FAKE_SSH, ROOT, WorkTest, fake, until, wait_until
+from lib import FAKE_SSH, MODULE, WorkTest, fake, until, wait_until
 from lib.terminal import Terminal
 
 # classh with less patience, so that a test has to wait less.
@@ -34,7 +34,7 @@ class ScreenTest(WorkTest):
         """A terminal on which sh runs *script*, in which "$@" is classh."""
         return Terminal(
             ['sh', '-c', script, 'sh', *self.argv(*args, program=program)],
-            dict({'TERM': term, 'PYTHONPATH': ROOT}, **(env or {})),
+            dict({'TERM': term, 'PYTHONPATH': MODULE}, **(env or {})),
             self.directory, size)
 
     def done(self, terminal, status=0):

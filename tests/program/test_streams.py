@@ -12,7 +12,7 @@ import sys
 import textwrap
 
 import lib
-from lib import (FAKE_SSH, ROOT, Command, TestCase, at_once, children, fake,
+from lib import (FAKE_SSH, MODULE, Command, TestCase, at_once, children, fake,
                  fake_argv, leftovers, masked, pipe_from, processes,
                  read_to_end, run, run_in_pty, start, text, wait_until, write)
 from lib.engine import SOON, EveryModeTest
@@ -55,7 +55,7 @@ class StandardStreamTest(TestCase):
                         'os.devnull = "/dev/nothing"; import classh; '
                         'sys.exit(classh.main())', '--ssh', FAKE_SSH, 'true',
                         'a'], before=before,
-                       env={'PYTHONPATH': lib.ROOT})
+                       env={'PYTHONPATH': lib.MODULE})
             said.check(status, None, None)
             self.assertIn(problem, said.stdout + said.stderr)
             self.assertNotIn('Traceback', said.stderr, said)
@@ -284,5 +284,5 @@ class BackgroundTest(EveryModeTest):
             from classh import SSHJobMan
             for result in SSHJobMan(['tty'], 'x', ssh=os.environ['SSH']):
                 print(result.outcome, result.errors)
-            ''')], env={'PYTHONPATH': ROOT, 'SSH': FAKE_SSH}, timeout=SOON)
+            ''')], env={'PYTHONPATH': MODULE, 'SSH': FAKE_SSH}, timeout=SOON)
         shown.check(0, 'ssh no terminal to ask on\r\n\r\n')

@@ -4,7 +4,7 @@ import sys
 import textwrap
 import unittest
 
-from lib import (Command, FAKE_SSH, ROOT, WorkTest, run, wait_until)
+from lib import FAKE_SSH, MODULE, Command, WorkTest, run, wait_until
 
 # Writes down all that it is told, but for the turns with nothing to tell.
 LOGGER = textwrap.dedent('''
@@ -44,7 +44,7 @@ LOGGER = textwrap.dedent('''
 class ViewTest(WorkTest):
     def setUp(self):
         super().setUp()
-        self.options = {'env': {'PYTHONPATH': ROOT}, 'cwd': self.directory}
+        self.options = {'env': {'PYTHONPATH': MODULE}, 'cwd': self.directory}
 
     @staticmethod
     def argv(*args):
