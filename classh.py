@@ -8291,20 +8291,29 @@ class KeptConnections(_Connections):
         return _hash(HOST_DIGITS, (found and (
             found.group('name') or found.group('v6')) or host).lower())
 
+    def _found(self):
+        """Return the names of the sockets; none where the directory has gone,
+        as after the user's last logout."""
+        try:
+            return os.listdir(self.directory)
+        except OSError:
+            return []
+
     def is_open(self, host):
-        """Return whether there is a connection to *host*, for all we know."""
+        """Return whether there was a connection to *host*, LOOK_INTERVAL ago
+        at most."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + LOOK_INTERVAL
             self._open = frozenset(name[:HOST_DIGITS + WAY_DIGITS]
-                                   for name in os.listdir(self.directory))
+                                   for name in self._found())
         return self._name(host)[:-len('%C')] in self._open
 
     def path(self, host):
         """Return the path of the socket of *host*, None if there is none."""
         begin = self._name(host)[:-len('%C')]
         return next((os.path.join(self.directory, name)
-                     for name in os.listdir(self.directory)
+                     for name in self._found()
                      if name.startswith(begin) and '.' not in name), None)
 
     def _forget(self, host):
@@ -8321,7 +8330,7 @@ class KeptConnections(_Connections):
         *check()* is called several times a second meanwhile, and may raise.
         """
         wanted = hosts and set(map(self._host_part, hosts))
-        names = [name for name in os.listdir(self.directory)
+        names = [name for name in self._found()
                  if hosts is None or name[:HOST_DIGITS] in wanted]
         alive = [name for name in names if _is_listening(
             os.path.join(self.directory, name))]
@@ -9830,17 +9839,19 @@ class Shell:
 
     def run(self):
         """Read and run lines to the end; return the exit status."""
-        if self._interactive:
-            self._say('A line runs on all selected hosts; %help tells more, '
-                      'exit or Ctrl-D leaves.')
-            with _line_editing(self.complete):
-                self._loop(input, self._prompt)
-        else:
-            # Decoded like arguments, so that every byte reaches the hosts.
-            with open(0, encoding=sys.getfilesystemencoding(),
-                      errors='surrogateescape', closefd=False) as lines:
-                self._loop(lines.readline)
-        self._results.close()
+        try:
+            if self._interactive:
+                self._say('A line runs on all selected hosts; %help tells '
+                          'more, exit or Ctrl-D leaves.')
+                with _line_editing(self.complete):
+                    self._loop(input, self._prompt)
+            else:
+                # Decoded like arguments, so that every byte reaches hosts.
+                with open(0, encoding=sys.getfilesystemencoding(),
+                          errors='surrogateescape', closefd=False) as lines:
+                    self._loop(lines.readline)
+        finally:
+            self._results.close()
         return self.status
 
     def _loop(self, read, prompt=None):
@@ -10048,10 +10059,12 @@ class Shell:
         kind = (DirectorySink if path.endswith('/') or os.path.isdir(path)
                 else PickleSink)
         sink = kind(path, self._say)
-        sink.open(None)
-        for host in self._results.heads:
-            sink.finished(self._results[host])
-        sink.close(lambda: 0)
+        try:
+            sink.open(None)
+            for host in self._results.heads:
+                sink.finished(self._results[host])
+        finally:
+            sink.close(lambda: 0)
         lost = len(sink.undelivered())
         self._say('%d saved' % (len(self._results.heads) - lost))
         if sink.cut:

@@ -220,10 +220,10 @@ class UsageTest(CarefulTest):
                 (('--first', '2', 'h1,h1'),
                  '--first 2: there is only 1 host'),
                 (('--first', '0', 'h1'),
-                 "argument --first: '0' is not a whole number of at least 1; "
+                 "--first: '0' is not a whole number of at least 1; "
                  'see classh -h'),
                 (('--max-fail', '-1', 'h1'),
-                 "argument --max-fail: '-1' is not a number of hosts such as "
+                 "--max-fail: '-1' is not a number of hosts such as "
                  '5, or a part of them such as 10%; see classh -h'),
                 (('-k', '--max-fail', '3', 'h1'),
                  '-k is --max-fail 0, and ends what runs: it goes without '

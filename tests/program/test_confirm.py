@@ -124,5 +124,5 @@ class ConfirmTest(WorkTest):
                        '-\n')
         for value in '-1', 'x', '':
             run_classh('--confirm=' + value, 'true', 'h').check(
-                2, '', 'classh: argument --confirm: %r is not a whole number '
+                2, '', 'classh: --confirm: %r is not a whole number '
                        'of at least 0; see classh -h\n' % value)

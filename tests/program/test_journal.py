@@ -184,7 +184,7 @@ class FaultTest(JournalTest):
                 (('--resume', 'j', '--shell', 'a'), '--resume goes without'),
                 (('--resume', 'j', *run), 'cannot use j: it is the journal of '
                  "another command, 'true'"),
-                (('--resume', 'j', '--again', 'all'), "argument --again: 'all'"
+                (('--resume', 'j', '--again', 'all'), "--again: 'all'"
                  ' is not one of failed, lost, ok'),
                 (('--again', 'ok', *run), '--again needs --resume'),
                 (('--resume', 'k'), 'cannot use k: No such file'),

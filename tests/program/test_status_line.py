@@ -296,7 +296,7 @@ class ColorTest(ScreenTest):
 
     def test_other_words_are_refused(self):
         said = fake('--color=blue', 'true', 'a').check(2, '', None)
-        self.assertRegex(said.stderr, r"\Aclassh: argument --color: .*'blue'.*"
+        self.assertRegex(said.stderr, r"\Aclassh: --color: .*'blue'.*"
                          r"auto.*always.*never.*; see classh -h\n\Z")
 
 

@@ -34,6 +34,12 @@ class DirectoryTest(TestCase):
         self.assertEqual(os.stat(self.path).st_mode & 0o7777, 0o700)
         self.assertEqual(KeptConnections().directory, self.path)
 
+    def test_that_goes_while_it_is_used_holds_no_connection(self):
+        kept = KeptConnections()
+        os.rmdir(self.path)
+        self.assertEqual((kept.is_open('a'), kept.path('a'), kept.end()),
+                         (False, None, (0, 0, 0)))
+
     def test_is_not_used_where_others_could_change_it(self):
         os.symlink(self.scratch(), self.path)
         self.refused(self.path + ' is a link')

@@ -162,6 +162,16 @@ class ChoiceTest(unittest.TestCase):
             self.assertNotIn('another run', shown.getvalue())
         self.assertEqual(os.listdir('/proc/self/fd'), before)
 
+    def test_result_that_cannot_be_read_leaves_none_open(self):
+        shell = classh.Shell(None, [], None, None, None,
+                             classh.StopRequests(), None)
+        shell._results = mock.MagicMock(heads={'a': None})
+        shell._results.__getitem__.side_effect = OSError
+        before = os.listdir('/proc/self/fd')
+        with self.assertRaises(OSError):
+            shell.do_save('there/')
+        self.assertEqual(os.listdir('/proc/self/fd'), before)
+
 
 class FileNameTest(unittest.TestCase):
     ORDINARY = ('web1', 'web-1.example.com', 'under_score', 'bob@web1', '-',
