@@ -15,18 +15,24 @@ other hosts go to the other workers.  What runs here is ended within seconds
 after a worker or this program is gone, by kill -9 too, unless the classh of
 the worker is killed as well; on the hosts, as ever, only with --end-remote.
 
-Seconds for 400 hosts, 'sleep 1' in place of ssh, -f 20, all on one machine
-with two cores; Dask itself takes 4 to 6 seconds more to start and to end:
+Dask runs what it is told by whoever reaches it: other users of this machine,
+too, unless cryptography is installed (TLS for the workers started here).  The
+connection to a scheduler is as secure as your configuration of Dask makes it.
 
-    classh alone   1 worker   2 workers   4 workers
-            21.5       22.8        12.3         7.3
+Seconds that a run took, all of it on one machine with two cores:
 
-The waiting is shared by the workers.  With ssh itself, 0.1 s of a core for
-each host, the cores decide: more workers help where they bring cores.
+                        classh alone   1 worker   2 workers   4 workers
+    400 hosts, -f 20            21.5       22.8        12.3         7.3
+    100 hosts, -f 10             3.0        4.5         3.9         6.1
+
+The first with 'sleep 1' in place of ssh: the workers share the waiting.  The
+second with ssh and sshd, which need the cores: more workers help where they
+bring more cores.  Dask takes 4 to 6 seconds more to start and to end.
 """
 
 import asyncio
 import collections
+import contextlib
 import logging
 import os
 import queue
@@ -48,6 +54,7 @@ except ImportError:
 PATIENCE = 30           # seconds to wait for a worker while there is none
 CONNECT = 10            # seconds to reach the scheduler
 LOOK = 1                # seconds between two looks for new workers
+LOOPBACK = '127.0.0.1:0'        # a free port there
 WAIT = .1               # seconds for which a call waits for results, or hosts
 PAUSE = .05             # seconds to the next look for results
 
@@ -77,9 +84,10 @@ class Launcher:
 
     async def exchange(self, hosts, stops):
         """Run on *hosts*, too; return the results since, None at the end."""
-        self.child.stdin.write(b''.join(
-            os.fsencode(host) + b'\n' for host in hosts))
-        self.child.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):      # it has ended
+            self.child.stdin.write(b''.join(
+                os.fsencode(host) + b'\n' for host in hosts))
+            self.child.stdin.flush()
         while self.stops < stops:
             self.stops += 1
             self.child.terminate()
@@ -100,6 +108,15 @@ class Worker:
         self.begun = {}                 # host that it was given: when
         self.unsent = collections.deque()       # hosts that it is to be given
         self.go = threading.Event()     # there are some, or it is to stop
+
+
+def temporary_keys():
+    """Return Dask's Security for the workers that are started here; None
+    where there is no TLS."""
+    try:
+        return distributed.Security.temporary()
+    except ImportError:                 # no cryptography
+        return None
 
 
 class Workers(classh.Relay):
@@ -131,7 +148,8 @@ class Workers(classh.Relay):
             # Out of the reach of Ctrl-C, which is for this program.
             self.cluster = distributed.LocalCluster(
                 n_workers=self.count, threads_per_worker=1, memory_limit=0,
-                dashboard_address=None, silence_logs=logging.CRITICAL,
+                dashboard_address=LOOPBACK, worker_dashboard_address=LOOPBACK,
+                silence_logs=logging.CRITICAL, security=temporary_keys(),
                 preload='import os\nos.setpgrp()\n')
         try:
             self.client = distributed.Client(self.cluster or self.scheduler,

@@ -25,7 +25,7 @@ AT_ONCE = 4             # processes: most of their time they wait
 IN_ONE = 'unit'
 # These wait most, so they begin first; the others follow by their size.
 SLOWEST = ('docs.test_readme', 'program.test_shell', 'program.test_sinks',
-           'bench.test_bench', 'docs.test_examples')
+           'bench.test_bench', 'docs.test_examples', 'docs.test_on_dask')
 # In the environment of the tests: where the copy of classh.py is that all of
 # them use.
 MODULE_PLACE = 'CLASSH_TEST_MODULE'

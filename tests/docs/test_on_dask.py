@@ -124,7 +124,7 @@ class OnDaskTest(WorkTest):
             return sock.getsockname()[1]
 
     def test_ctrl_c_ends_all(self):
-        with self.on_dask('--workers=2', '-f2', '--progress', COMMAND,
+        with self.on_dask('--workers=1', '-f4', '--progress', COMMAND,
                           'web[1-9]', 'unreach1') as command:
             self.wait_for_starts(4, command)
             os.killpg(command.pid, signal.SIGINT)       # as a terminal does
