@@ -900,21 +900,19 @@ class HostQueue:
         """Return the next host of the sources, as take() does."""
         for _ in range(SKIP_BATCH):
             host = next(self._expansion, None)
-            if host is not None:
-                if host not in self._seen and self._is_wanted(host):
-                    self._seen.add(host)
-                    if self._skip(host):
-                        continue
+            if host is None:
+                if not self._sources:
+                    self._sources_ended = True
+                    return None
+                for pattern in self._sources[0]:
+                    self._expansion = iter(self._read(pattern))
+                    break
+                else:
+                    self._sources.popleft()
+            elif host not in self._seen and self._is_wanted(host):
+                self._seen.add(host)
+                if not self._skip(host):
                     return host
-                continue
-            if not self._sources:
-                self._sources_ended = True
-                return None
-            for pattern in self._sources[0]:
-                self._expansion = iter(self._read(pattern))
-                break
-            else:
-                self._sources.popleft()
         return None
 
     def _is_wanted(self, host):
@@ -1801,58 +1799,48 @@ class _RecordFile:
         self._path = path
         self._advice = advice
         self._end = 0               # of the last whole record
-        self._fd = _open_existing(path, 0)
-        if self._fd is not None:
-            self._claim()
-        if self._fd is not None and keep:
-            self._keep(keep)
-
-    def _keep(self, keep):
-        try:
-            if stat.S_ISREG(os.fstat(self._fd).st_mode):
-                with open(self._path, 'rb') as file:
-                    self._end = keep(file)
-        except BaseException as error:
-            os.close(self._fd)
-            self._fd = None
-            if isinstance(error, (OSError, RecordError)):
-                raise TargetError(self._path, _error_text(error)) from None
-            raise
+        self._fd = None
+        fd = _open_existing(path, 0)
+        if fd is not None:
+            self._claim(fd, keep)
 
     def open(self, mode=0o666):
         if self._fd is None:
-            self._fd = _open_file(self._path, os.O_CREAT, mode)
-            self._claim()
+            self._claim(_open_file(self._path, os.O_CREAT, mode))
         self._truncate_partial()
 
-    def _claim(self):
-        """Lock the file, so that no other run writes to it.  Close it and
-        raise TargetError if one does, or if it is no file but a pipe."""
-        mode = os.fstat(self._fd).st_mode
-        problem = None
-        if stat.S_ISFIFO(mode):     # a slow reader would block the run
-            problem = 'it is a pipe'
-        elif stat.S_ISREG(mode):
-            try:
-                self._lock()
-            except BlockingIOError:
-                problem = 'another run writes to it; ' + self._advice
-            except OSError:
-                pass                # not every file system has locks
-        if problem:
-            os.close(self._fd)
-            self._fd = None
-            raise TargetError(self._path, problem)
+    def _claim(self, fd, keep=None):
+        """Lock the file *fd*, so that no other run writes to it, and look for
+        the end of its records.  Close it where TargetError is raised."""
+        try:
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISFIFO(mode):     # a slow reader would block the run
+                raise TargetError(self._path, 'it is a pipe')
+            if stat.S_ISREG(mode):
+                self._lock(fd)
+                if keep:
+                    with open(self._path, 'rb') as file:
+                        self._end = keep(file)
+        except BaseException as error:
+            os.close(fd)
+            if isinstance(error, (OSError, RecordError)):
+                raise TargetError(self._path, _error_text(error)) from None
+            raise
+        self._fd = fd
 
-    def _lock(self):
+    def _lock(self, fd):
         end = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise
+                    raise TargetError(
+                        self._path, 'another run writes to it; '
+                        + self._advice) from None
+            except OSError:
+                return              # not every file system has locks
             time.sleep(LOCK_INTERVAL)
 
     def write(self, *parts):
@@ -4281,6 +4269,11 @@ class _Admission:
             for rule in self._rules:
                 rule.started(host)
 
+    def ended(self, job, cause):
+        """Take note that *job* has ended; see LoginLimit.ended()."""
+        self._no_room_since = None
+        return self.logins.ended(job, cause)
+
     def finished(self, result):
         """Take note of the last *result* of a host.  Return a list of (rule,
         its words) of the rules that let no more start."""
@@ -4660,13 +4653,13 @@ class _Dispatcher:
         try:
             result = self.work.result(job)
         except BaseException:       # of a hook, or for want of memory
-            self.admission.logins.ended(job, 'output-lost')
+            self.admission.ended(job, 'output-lost')
             self._emit(self.work.record(Result(
                 job.host, 255, '', '', job.started, job.started, 'killed',
                 CAUSES['output-lost'], True, 'output-lost', 'unknown',
                 job.login, job.tries)))
             raise
-        if self.admission.logins.ended(job, result.cause):
+        if self.admission.ended(job, result.cause):
             self.warn('connections are dropped before the login, as by '
                       'MaxStartups of sshd: at most %d logins at once now '
                       '(--logins)' % self.admission.logins.limit)
