@@ -9208,9 +9208,8 @@ class RunJournal(Records):
             yield '%d of the hosts in %s not among these, %d of these new' % (
                 gone, self.file.path, self._new)
         if some_left or self._unreached:
+            # Without --again: some of its hosts have just been run again.
             words = ['classh', '--resume', self.file.path]
-            if self._options.again:
-                words += ['--again', ','.join(self._options.again)]
             if self._about['unlisted']:
                 words += [self._command, '-']
             yield 'go on with: ' + ' '.join(map(shlex.quote, words))
@@ -9265,6 +9264,13 @@ class _Leftovers:
                    and time.monotonic() < end):
                 self._hosts += filter(None, [self._queue.take()])
         return len(self._hosts) if self._queue.exhausted else None
+
+    def any_but(self, is_done):
+        """Whether there are any, or may be, but those of whose names
+        is_done() is true.  All are taken from the queue, and so those that
+        it passes over, too."""
+        return (self.count() is None or self.may_come
+                or not all(map(is_done, self._hosts)))
 
     def line(self, verb, others):
         """Return a line that tells which hosts were not *verb*, '' if there
@@ -9709,8 +9715,8 @@ class Run:
             if self._early_end.told and self._left.may_come:
                 print_line('hosts on stdin were not read to the end')
         if outlets.journal:
-            self._left.count()      # those that are passed over, too
-            for line in outlets.journal.lines(bool(self._left), tells):
+            some_left = self._left.any_but(outlets.journal.file.is_done)
+            for line in outlets.journal.lines(some_left, tells):
                 print_line(line)
 
     def _hint(self, cause, hosts):

@@ -58,6 +58,20 @@ class GoingOnTest(JournalTest):
                     '-q').check(3, '', None)
         self.assertEqual(self.ran(), ['a', 'b1', 'b3', 'b4'])
 
+    def test_what_again_has_run_is_not_what_to_go_on_with(self):
+        self.classh('--journal', 'j', '-q', 'true', 'exit1', 'exit2',
+                    'h').check(5, '', '')
+        said = self.classh('--resume', 'j', '-q', '-f1', '-k', '--again',
+                           'failed').check(6, '', None)
+        self.assertTrue(said.stderr.endswith('not started: exit2\n'), said)
+        self.write('j')
+        self.classh('--journal', 'j', '-q', '-f1', '-k', 'true', 'exit1',
+                    'h').check(6, '', None)
+        said = self.classh('--resume', 'j', '--again', 'failed')
+        said.check(6, '', None)
+        self.assertTrue(said.stderr.endswith(
+            '1 of 2 not started: h\ngo on with: classh --resume j\n'), said)
+
     def test_when_nothing_is_left_it_says_so_and_starts_nothing(self):
         self.write('b')
         self.classh('--journal', 'j', '-q', NOTE, 'a').check(0, '', '')
