@@ -138,7 +138,7 @@ _HINTS = (
      'a range of addresses is written 10.0.0.[1-254]'),
     (r'://', 'a host is written [user@]name[:port]'),
     (r'\{', 'choices are written [a,b] or [1-20]'),
-    (r'\[(?:[^]]*,)?[A-Za-z]-[A-Za-z][],]', 'letters are written [a,b,c]'),
+    (r'[\[,][A-Za-z]-[A-Za-z][],]', 'letters are written [a,b,c]'),
     (r'[*?]', 'a pattern is written web[1-9]'),
     (r'\A[^][\s]+(?:\s+[^][\s]+)+\Z',
      'hosts are words of their own, or have commas between'),

@@ -161,7 +161,8 @@ class ShellTest(WorkTest):
         said = fake('--shell', '-q', 'web[1-4]',
                     stdin='%%same\n%s\n%%same\n%%diff\n%%diff web[1-2]\n'
                     '%%same none\n' % KERNEL)
-        said.check(2, None, 'classh: no results\n'
+        said.check(2, None, 'classh: no results yet: run a command '
+                   'first\n'
                    'classh: not one of the hosts: none\n')
         self.assertEqual(untimed(said.stdout), (
             GATHERED % '' + GATHERED.replace(
