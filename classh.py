@@ -5529,7 +5529,7 @@ class _LineQueue:
     more than WAITING_MAX bytes of them wait, add() blocks."""
 
     def __init__(self, console):
-        self._console = console
+        self.console = console
         self._manager = None
         self._lines = collections.deque()       # bytes of each
         self._size = 0              # of all of them
@@ -5541,7 +5541,7 @@ class _LineQueue:
 
     def add(self, line):
         """Write *line*, str, which is escaped, behind those that wait."""
-        self._lines.append(self._console.encode(self._console.fold(line)))
+        self._lines.append(self.console.encode(self.console.fold(line)))
         self._size += len(self._lines[-1])
         self._write()
         while self._size > WAITING_MAX:
@@ -5551,7 +5551,7 @@ class _LineQueue:
         """Write what the reader takes at once."""
         while self._lines:
             line = self._lines.popleft()
-            rest = self._console.offer(line)
+            rest = self.console.offer(line)
             self._size -= len(line) - len(rest)
             self._has_begun = bool(rest) and (
                 self._has_begun or len(rest) < len(line))
@@ -5561,16 +5561,16 @@ class _LineQueue:
         if self._manager and self._watching != bool(self._lines):
             self._watching = bool(self._lines)
             if self._watching:
-                self._manager.watch(self._console, selectors.EVENT_WRITE,
+                self._manager.watch(self.console, selectors.EVENT_WRITE,
                                     self._write, hold=False)
             else:
-                self._manager.unwatch(self._console)
+                self._manager.unwatch(self.console)
 
     def _put_first(self):
         line = self._lines.popleft()
         self._size -= len(line)
         self._has_begun = False
-        self._console.put(line)
+        self.console.put(line)
 
     def end_line(self):
         """Write the rest of a line that has begun: another line follows."""
@@ -5594,7 +5594,6 @@ class Stream(View):
         self._queues = {'output': _LineQueue(console)}
         self._queues['errors'] = (self._queues['output'] if errors is console
                                   else _LineQueue(errors))
-        self._consoles = {'output': console, 'errors': errors}
         self._named = named
         self._line_size = LINE_SIZE if named else NAMELESS_SIZE
         self._partial = {}          # (host, stream): a line without its end
@@ -5606,7 +5605,7 @@ class Stream(View):
             queue.open(manager)
 
     def data(self, host, stream, octets):
-        console = self._consoles[stream]
+        console = self._queues[stream].console
         before = console.waited
         partial = self._partial.setdefault((host, stream), bytearray())
         partial += octets
@@ -5635,7 +5634,7 @@ class Stream(View):
         self._show(host, stream, self._add_pieces(host, stream, line), ': ')
 
     def _show(self, host, stream, line, mark):
-        console = self._consoles[stream]
+        console = self._queues[stream].console
         prefix = console.host(host) + mark if self._named else (
             mark if mark == '> ' else '')
         self._queues[stream].add(prefix + console.escape(
@@ -5648,9 +5647,9 @@ class Stream(View):
         for line in result.diagnostics.splitlines():
             self._add(host, 'errors', line.encode('utf-8', 'surrogateescape'))
         if result.outcome != 'ok' and not self.console.reader_left:
-            self._queues['errors'].add(self._consoles['errors'].line(
-                'classh: %s: %s' % (host, result.reason
-                                    or cause_text(result))))
+            errors = self._queues['errors']
+            errors.add(errors.console.line('classh: %s: %s' % (
+                host, result.reason or cause_text(result))))
 
     def interrupted(self):
         self._queues['errors'].end_line()
@@ -7188,7 +7187,8 @@ class _Stateful:
 
 
 class LockoutGuard(_Stateful):
-    """Sends a password to one host first, and to all once a host took it.
+    """Sends the password *secret*, bytes without a newline, to one host first,
+    and to all once a host took it.
 
     So a mistyped password fails once, rather than on a hundred hosts at a
     time until the account is locked.  The first host that refuses it, ever,
@@ -7241,7 +7241,8 @@ class LockoutGuard(_Stateful):
     # Admission: which jobs may start
 
     def room(self, now):
-        """Return how many more jobs may start *now*.
+        """Return how many more jobs may start *now*, a point on
+        time.monotonic().
 
         A job that is connected and waits for the password is closed
         meanwhile by its server, and one that sudo asks and that is then
@@ -8257,10 +8258,10 @@ class KeptConnections(_Connections):
         kept = KeptConnections(600)
         for result in SSHJobMan(hosts, 'uptime', hooks=[kept]):
 
-    Each is kept for *seconds* after its last use.  *ssh*, *options* and
-    *user* are those of the manager, *gates* is that of a JumpHost: where one
-    of them differs, so does the connection.  Raise ShareError where there is
-    no safe place for the sockets.
+    Each is kept for *seconds*, a whole number, after its last use.  *ssh*,
+    *options* and *user* are those of the manager, *gates* is that of a
+    JumpHost: where one of them differs, so does the connection.  Raise
+    ShareError where there is no safe place for the sockets.
     """
 
     def __init__(self, seconds=SHARE_TIME, ssh='ssh', options=(), user=None,
