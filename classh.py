@@ -15,7 +15,7 @@ As a module, results come as the hosts finish:
             print(result.output, end='')
 
 Only the names in __all__ are public.  Not promised: that a remote command
-ends when its ssh is ended (but see EndRemote), that hosts finish in some
+ends when its ssh is ended (but see EndRemote), that hosts finish in a given
 order, that ssh ends where a signal ends Python itself, or that one manager
 may be used from two threads at the same time.
 
@@ -3230,7 +3230,8 @@ class _RelayedJob(_Job):
             self._relay.end(self.host, signum == signal.SIGKILL)
 
     def reap(self):
-        return self.result is not None
+        # One that was given up on has no process to wait for.
+        return self.result is not None or self.state == FINISHED
 
 
 # -- Event loop -------------------------------------------------------------

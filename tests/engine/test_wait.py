@@ -52,6 +52,13 @@ class WaitTest(TestCase):
         os.killpg(process.pid, 9)
         process.wait()
 
+    def test_process_that_another_part_has_reaped_is_not_signalled(self):
+        process = self.start('echo; exit 7')
+        os.waitpid(process.pid, 0)
+        with mock.patch('classh._kill_group') as kill:
+            self.assertEqual(wait_or_end(process, lambda: 1, 0, 0), 0)
+        kill.assert_not_called()
+
     def test_second_request_cuts_the_patience_short(self):
         levels = iter((0, 1, 1))
         self.assertEqual(wait_or_end(

@@ -102,6 +102,7 @@ class RelayTest(TestCase):
                           'stopped, would not die'))
         manager.close()
         self.assertTrue(relay.closed)
+        self.assertEqual(classh._Pool._given_up, set())
 
     def test_host_that_cannot_be_handed_out_fails_alone(self):
         relay = Heard()

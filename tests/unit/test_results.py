@@ -128,6 +128,16 @@ class ExplainTest(unittest.TestCase):
                                        'ssh failed')),):
             self.assertEqual(Ssh().explain(Ended(*job)), said)
 
+    def test_address_is_known_in_what_ssh_says(self):
+        for host, ran in (('2001:db8::7', 'no'), ('a@[2001:db8::7]:7', 'no'),
+                          ('2001:db8::8', 'unknown')):
+            job = Ended(255)
+            job.host = host
+            job.errors = _Capture(100, None)
+            job.errors.add(b'ssh: connect to host 2001:db8::7 port 7: '
+                           b'Connection refused\r\n')
+            self.assertEqual(Ssh().explain(job)[:3], ('ssh', 'refused', ran))
+
     def test_every_cause_it_gives_is_in_the_table(self):
         for job, _ in self.ANY:
             self.assertIn(explain_exit(Ended(*job))[1], ('', *CAUSES))
