@@ -10951,12 +10951,12 @@ def _check_conflicts(options, operands):
 def _check_files(options):
     """Raise UsageError if two targets of *options* are one file."""
     seen = set()
-    for path in (*{options.good, options.bad, options.unreached},
-                 options.json, options.pickle, options.journal,
-                 options.resume):
-        if path in (None, '-') or os.path.isdir(os.path.expanduser(path)):
-            continue
+    for path in filter(None, (*{options.good, options.bad, options.unreached},
+                              options.json, options.pickle, options.journal,
+                              options.resume)):
         path = os.path.expanduser(path)
+        if path == '-' or os.path.isdir(path):
+            continue
         try:
             real = os.path.realpath(path)
         except OSError:             # our directory is gone: open() tells
