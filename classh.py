@@ -9734,12 +9734,18 @@ class Run:
 HISTORY_LENGTH = 1000   # lines
 
 
+LARGEST = 2 ** 31 - 1   # seconds that ssh takes, and enough of all else
+
+
 def _at_least(low, parse, wanted):
     """Return an argparse type: the number that parse(text) makes, *low* or
     more; the message calls that *wanted*."""
     def convert(text):
         with contextlib.suppress(ValueError):
             value = parse(text)
+            if isinstance(value, int) and value > LARGEST:
+                raise argparse.ArgumentTypeError('%r is more than %d' % (
+                    text, LARGEST))
             if low <= value < math.inf:
                 return value
         raise argparse.ArgumentTypeError('%r is not %s' % (text, wanted))

@@ -356,6 +356,8 @@ class BadInputTest(TestCase):
                               ('--max-output', '')):
             self.check(option, option, value, 'true', 'a')
         for option, value, words in (
+                ('-f', '9' * 20, 'is more than 2147483647'),
+                ('-t', '600000h', "'600000h' is more than 2147483647"),
                 ('-f', 'five', "'five' is not a whole number of at least 1"),
                 ('-t', '-1', "'-1' is not a whole number of seconds, or a "
                              'time such as 90s, 5m or 2h;'),
