@@ -971,7 +971,7 @@ def _file_lines(path):
 
 
 GROUP_TIMEOUT = 60.0    # seconds that the program of a group may take
-GROUP_OUTPUT = 8 << 20  # bytes that it may print
+GROUP_OUTPUT = 8 << 20  # bytes that the program may print
 GROUP_DEPTH = 32        # groups that may name one another
 
 _has_group = re.compile(r'(?:\A|,)@').search
@@ -4532,19 +4532,19 @@ class _Dispatcher:
                 return
             # A large fanout must not keep the running jobs and the signals
             # waiting: the others are for the next turn.
-            host = None
+            if now > end:
+                self._hosts_pending = True
+                return
             takes_new = self.admission.new_room(now) > 0
-            if now <= end:
-                host = (self.hosts.take(now) if takes_new
-                        else self.hosts.take_due(now))
+            host = (self.hosts.take(now) if takes_new
+                    else self.hosts.take_due(now))
             if host is None:
-                self._hosts_pending = now > end or (
-                    takes_new and self.hosts.pending(now))
+                self._hosts_pending = takes_new and self.hosts.pending(now)
                 return
             try:
                 job = self.work.job(host, self._retrying.tries(host) + 1)
             except BaseException:   # no memory, say
-                self.hosts.put_back(host)
+                self._put_back(host)
                 raise
             if not self._start(job):
                 return
@@ -4587,12 +4587,12 @@ class _Dispatcher:
             if not _is_start_error(error):
                 raise error
         except BaseException:       # that, or of a hook
-            self._put_back(job)
+            self._put_back(job.host)
             raise
         if (getattr(error, 'errno', None) in _OUT_OF_RESOURCES
                 and self.admission.no_room(len(self.pool.running),
                                            self.loop.now())):
-            self._put_back(job)
+            self._put_back(job.host)
             if not self._warned_of_room:
                 self._warned_of_room = True
                 self.warn('no room for %d jobs at once, running fewer: %s'
@@ -4601,11 +4601,11 @@ class _Dispatcher:
         self._emit(result)
         return True
 
-    def _put_back(self, job):
-        """Have *job*, which has not begun, started soon."""
+    def _put_back(self, host):
+        """Have a job for *host*, which has not begun, started soon."""
         # A host that is tried again is due at once: it is none of the new.
-        self.hosts.put_back(job.host,
-                            self.loop.now() if job.tries > 1 else None)
+        self.hosts.put_back(host, self.loop.now() if self._retrying.tries(host)
+                            else None)
 
     def _wait(self, timeout):
         """Wait until something happens, and read what is ready."""

@@ -198,6 +198,22 @@ class TransportTest(SeamTest):
         self.assertEqual([result.cause for result in manager.results.values()],
                          ['output-lost', ''])
 
+    def test_host_whose_second_job_fails_is_none_of_the_new(self):
+        class Again(LocalShell):
+            def may_retry(self, result):
+                return result.tries < 2
+        manager = self.manager('h1', 'false', transport=Again(),
+                               pace=classh.Canary(1))
+        work = manager._dispatcher.work
+        with mock.patch('classh.Retries.wait', lambda self, result, may_retry:
+                        0 if may_retry else None), mock.patch.object(
+                            work, 'job', side_effect=[
+                                work.job('h1', 1), MemoryError,
+                                work.job('h1', 2)]):
+            self.assertRaises(MemoryError, self.poll_on, manager)
+            self.assertTrue(manager.wait(20))
+        self.assertEqual(manager.results['h1'].tries, 2)
+
     def test_judgement_is_the_transports(self):
         class Lenient(LocalShell):
             def explain(self, job):
