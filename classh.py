@@ -5373,7 +5373,7 @@ def run_script(script, usage):
         status, said = 2, str(error) or usage.strip()
     except (ClasshError, OSError) as error:
         status = 1 if isinstance(error, (RecordError, OSError)) else 2
-        said = '%s: %s' % (name, error)
+        said = '%s: %s' % (name, _error_text(error))
     else:
         sys.exit(status)
     print(said, file=sys.stderr)
@@ -10585,7 +10585,7 @@ class _Parser(argparse.ArgumentParser):
         if len(name) > 2:
             near = near or _near_option(name, known)
         if near:
-            raise UsageError('unknown option %s; did you mean %s?'
+            raise UsageError('unknown option %s (did you mean %s?)'
                              % (name, near))
         self.error('unknown option %s' % name)
 

@@ -299,8 +299,10 @@ exec %(ssh)s -F %(config)s "$@"
         here = self.scratch()
         for name, args, said in (
                 ('push', [], 'usage: push SOURCE... :DIRECTORY HOST...'),
-                ('push', ['a', ':d', 'h'], 'cannot read a (options of classh '
+                ('push', ['a', ':d', 'h'], 'cannot read a (hosts and options '
                  'stand behind :DIRECTORY)'),
+                ('push', ['.', ':d'], 'no HOST'),
+                ('pull', [':a', 'd'], 'no HOST'),
                 ('push', ['.', 'h'], 'cannot read h '),
                 ('push', ['.'], 'no :DIRECTORY'),
                 ('push', [':d', 'h'], 'no SOURCE'),

@@ -37,8 +37,8 @@ class OptionMessageTest(unittest.TestCase):
                 ('--conn', '--connect-timeout'), ('-gather', '--gather'),
                 ('-list', '--list'), ('-user', '--user')):
             self.assertEqual(
-                self.said(word, 'x', 'web1'), 'unknown option %s; did you '
-                'mean %s?' % (word.partition('=')[0], near))
+                self.said(word, 'x', 'web1'), 'unknown option %s (did you '
+                'mean %s?)' % (word.partition('=')[0], near))
         for word in '-5', '--qqqq', '--', '-Z':
             word += '=' * (word == '--')
             self.assertEqual(self.said(word), 'unknown option %s; see '
