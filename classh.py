@@ -5653,7 +5653,11 @@ class Stream(View):
                 host, result.reason or cause_text(result))))
 
     def interrupted(self):
-        self._queues['errors'].end_line()
+        errors = self._queues['errors']
+        for queue in self._queues.values():
+            if queue is errors or queue.console.is_same_terminal(
+                    errors.console):
+                queue.end_line()
 
     def _end_line(self, host, stream):
         line = self._partial.pop((host, stream), None)
@@ -6238,8 +6242,8 @@ class Progress:
 class StatusLine(View):
     """How far the run is, in a line below all else on the terminal.
 
-    It gives way to whatever else is written there: by the *consoles*, in
-    which it puts itself.  *live* says whether one of them shows each result.
+    The *consoles* that write to this terminal erase it before they do.
+    *live* says whether one of them shows each result.
     """
 
     # The cursor stays in front of the line, so that all of it can be erased
@@ -7974,9 +7978,9 @@ def password_hooks(options, hosts, stops):
 
 # The first process waits for the command and passes its status on; the second
 # one reads our stdin, which ends when we, ssh or the connection do, and then
-# ends its own process group.  A member needs no number of the group, which
-# could be another's by then, and neither setsid nor job control (set -m),
-# which dash does not have without a terminal.
+# signals its own process group as number 0: by the group's own number it could
+# signal another group that has that number by then.  This needs neither setsid
+# nor job control (set -m), which dash does not have without a terminal.
 #
 # The second process holds neither stdout nor stderr, so that it keeps no
 # session open.  With the trap the first one stays until the command is gone,

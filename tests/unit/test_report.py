@@ -2,9 +2,10 @@
 
 import io
 import unittest
+from unittest import mock
 
 import classh
-from classh import Console, Marks, Report, Result, Tally, report
+from classh import Console, Marks, Report, Result, Stream, Tally, report
 
 
 def result(host='h', exitcode=0, output='', errors='', outcome=None,
@@ -163,6 +164,26 @@ class ViewTest(unittest.TestCase):
         view.finished(result())
         view.close()
         self.assertEqual(self.shown, '.?~!\n.\n')
+
+    def test_line_of_a_slow_terminal_ends_before_another_line(self):
+        shown = bytearray()
+
+        class Slow(Console):
+            def offer(self, octets):
+                shown.extend(octets[:5])
+                return memoryview(octets)[5:]
+
+            def put(self, octets):
+                shown.extend(octets)
+
+            def is_same_terminal(self, other):
+                return True
+
+        view = Stream(Slow(io.StringIO()), Slow(io.StringIO()))
+        view.open(mock.Mock(), None)
+        view.data('a', 'output', b'text\n')
+        view.interrupted()
+        self.assertEqual(shown, b'a: text\n')
 
     def test_run_without_results_has_no_line(self):
         for view in Marks(self.console), Report(self.console):
