@@ -10519,6 +10519,7 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('-w -H --host --hosts --hostfile', 'hosts, or a ./FILE of them, stand '
      'behind COMMAND'),
     ('-g --group', 'a group stands behind COMMAND, as @GROUP'),
+    ('--groups', '--list @ prints the groups'),
     ('-X', 'a group is left out by -x @GROUP'),
     ('-a --all', 'all hosts are a group of your own, as @all, or a ./FILE'),
     ('-i --inventory', 'hosts, or a ./FILE of them, stand behind COMMAND; the '
@@ -10538,7 +10539,8 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('-T', 'the limit of a job is -u TIME, that of the login -t TIME'),
     ('-K --ask-become-pass', 'type --sudo with -A, or --sudo-password'),
     ('--become', 'type --sudo, or --sudo=USER'),
-    ('-C --check --dry-run', '--list prints the hosts and runs nothing'),
+    ('-C --check --dry-run --list-hosts', '--list prints the hosts and runs '
+     'nothing'),
     ('-D', 'type --diff'),
     ('-v -d --verbose --debug', "ssh tells more with --ssh 'ssh -v'; the "
      'version is -V'),
@@ -11278,7 +11280,7 @@ def _warn_if_swapped(command, words, warn):
     none, as in classh web1 uptime."""
     if (words and _is_plain_name(words[0]) and find_program(words[0])
             and re.fullmatch(r'\S+', command) and not find_program(command)
-            and not _is_shell_word(command)):
+            and ('[' in command or not _is_shell_word(command))):
         warn('%s is taken for a host, but is a program; COMMAND stands first: '
              'classh %s %s' % (words[0], words[0], shlex.quote(command)))
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import unittest
 
 import classh
@@ -62,6 +63,7 @@ class OptionMessageTest(unittest.TestCase):
     def test_host_and_command_that_are_swapped(self):
         for command, hosts, is_told in (
                 ('web1', ['ls'], True), ('./none', ['ls', 'b'], True),
+                ('web[1-3]', ['ls'], True), ('[1', ['a'], False),
                 ('ls', ['web1'], False), ('web1', ['web2', 'ls'], False),
                 ('ls', ['env'], False), ('cd', ['ls'], False),
                 ('web1 x', ['ls'], False), ('web1', [os.devnull], False)):
@@ -69,5 +71,6 @@ class OptionMessageTest(unittest.TestCase):
             classh._warn_if_swapped(command, hosts, warnings.append)
             self.assertEqual(warnings, [
                 '%s is taken for a host, but is a program; COMMAND stands '
-                'first: classh %s %s' % (hosts[0], hosts[0], command)
+                'first: classh %s %s' % (hosts[0], hosts[0],
+                                         shlex.quote(command))
             ] * is_told)
