@@ -1,5 +1,6 @@
 """Where a password must never be, while classh runs and after."""
 
+import contextlib
 import glob
 import os
 import shutil
@@ -22,6 +23,12 @@ def broken(*args, **options):
 classh.%%s = broken
 sys.exit(classh.main(sys.argv[1:]))
 ''' % MODULE
+BREAKABLE = (
+    'report', 'Tally.summary', 'LockoutGuard.accept', 'LockoutGuard.ask',
+    'LockoutGuard.refuse', 'LockoutGuard.job_finished', '_Dialog.__init__',
+    'AskpassServer._answer', 'AskpassServer._job_of',
+    'AskpassServer.finished', 'SudoWrapper.finished', '_Dispatcher._emit',
+    '_Job.start', '_Pool._finish')
 
 
 class PlacesTest(SecretTest):
@@ -130,21 +137,21 @@ class PlacesTest(SecretTest):
     def test_password_is_in_no_traceback(self):
         path = self.file()
         self.write('go')
-        for place in ('report', 'Tally.summary', 'LockoutGuard.accept',
-                      'LockoutGuard.ask', 'LockoutGuard.refuse',
-                      'LockoutGuard.job_finished', '_Dialog.__init__',
-                      'AskpassServer._answer', 'AskpassServer._job_of', 'AskpassServer.finished',
-                      'SudoWrapper.finished', '_Dispatcher._emit',
-                      '_Job.start', '_Pool._finish'):
+        with contextlib.ExitStack() as stack:
+            running = {place: stack.enter_context(Command(
+                [sys.executable, '-X', 'dev', '-c', BROKEN % place, '--ssh',
+                 self.ssh, '--askpass-file', path, '-u10', '--sudo', 'false',
+                 'h'], cwd=self.directory)) for place in BREAKABLE}
+            runs = {place: command.finish()
+                    for place, command in running.items()}
+        # Each ends with an error, but in no way that shows it.
+        self.check(but=[path])
+        self.assertEqual(self.left_directories(), [])
+        for place, said in runs.items():
             with self.subTest(place=place):
-                # It ends with an error, but in no way that shows it.
-                said = run([sys.executable, '-X', 'dev', '-c', BROKEN % place,
-                            '--ssh', self.ssh, '--askpass-file', path, '-u5',
-                            '--sudo', 'false', 'h'], cwd=self.directory)
                 if place != 'LockoutGuard.refuse':
                     self.assertIn('broken on purpose', said.stderr, said)
-                self.check(said.stdout, said.stderr, but=[path])
-                self.assertEqual(self.left_directories(), [])
+                self.assertNotIn(self.secret, said.stdout + said.stderr)
 
     @staticmethod
     def left_directories():

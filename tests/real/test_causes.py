@@ -51,8 +51,8 @@ class CauseTest(WorkTest, TestCase):
         told = []
         for more in (), ('LogLevel=INFO',):
             with SSHJobMan([host], command, ssh=sshd().ssh, retries=0,
-                           timeout=LONG, options=[*options, *more],
-                           **settings) as job:
+                           options=[*options, *more],
+                           **dict({'timeout': LONG}, **settings)) as job:
                 result, = job
             told.append((result.outcome, result.cause, result.ran))
             if not (more or options or result.cause == 'lost'):
@@ -84,7 +84,8 @@ class CauseTest(WorkTest, TestCase):
                 self.check('ssh', cause, 'no', (
                     ('killed', 'timeout', 'unknown') if 'x' in str(greeting)
                     and cause == 'no-answer' else ('ssh', cause, 'unknown')),
-                    'true', '127.0.0.1:%d' % port, connect_timeout=1)
+                    'true', '127.0.0.1:%d' % port, connect_timeout=1,
+                    timeout=6)
 
     def test_keys_and_permission(self):
         with open(os.path.join(sshd().directory, 'key.pub')) as key:
