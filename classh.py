@@ -1533,8 +1533,8 @@ def json_line(record):
     """Return the line of *record*, a dict, as str.
 
     Where a str in it is no UTF-8, the bytes stand beside it, in base64,
-    under the key of that str with _b64 at its end.  (In lists and dicts of
-    the record there is nothing to stand beside: see utf8_text().)
+    under the key of that str with _b64 at its end.  (A str in a list or dict
+    of the record has no key of its own: see utf8_text().)
     """
     fields = {}
     for key, value in record.items():
@@ -1984,8 +1984,7 @@ class Journal:
 
     def _check_empty(self, file):
         beginning = file.readline()
-        is_ours = beginning.startswith(b'{"classh":')
-        if beginning and not is_ours:
+        if beginning and not beginning.startswith(b'{"classh":'):
             raise RecordError('it is not empty; name another file')
         if beginning.endswith(b'\n'):
             raise RecordError(
@@ -2487,7 +2486,7 @@ def _probe_ssh(argv, host):
     *host*.
 
     Raise OSError where that cannot be told now, which is not remembered;
-    TimeoutError: it had to be ended, and nothing was told by then.
+    TimeoutError: *argv* had to be ended before it told them.
     """
     log = '/dev/stdout' if os.path.exists('/dev/stdout') else os.devnull
     try:
@@ -2641,8 +2640,8 @@ class Ssh(Transport):
         return ssh_argv(
             host, command, ssh=self._words,
             options=(*self._options, *self._host_options(host)), log=log,
-            # Only there ssh tells how a command over a connection that is
-            # shared has ended.  A new connection logs twice as much.
+            # DEBUG1 does not tell how a command over a shared connection has
+            # ended.  DEBUG2 is twice as much for a new connection.
             log_level='DEBUG2' if self._shares else 'DEBUG1',
             **self._settings)
 
@@ -2689,7 +2688,7 @@ class Ssh(Transport):
             return 'ssh', 'no-session', 'no', CAUSES['no-session']
         if re.search('^debug1: mux_client_request_session: ', text,
                      re.MULTILINE):
-            # ssh does not tell these apart there.
+            # Over a shared connection ssh does not tell these two apart.
             return ('ssh', 'ssh', 'unknown', 'connection lost, or the command '
                     + CAUSES['signal'])
         return ('ssh', 'lost', 'unknown',
@@ -4249,7 +4248,7 @@ class _Admission:
 
     def room(self, running, now):
         """Return how many jobs may start beside the *running* ones."""
-        # Where there was no room for one more, a job has to end first.
+        # Where there was no room for one more, a job must end first.
         return (0 if running and self.awaits_room
                 else min(self.fanout - running, self.logins.room()))
 
@@ -4420,6 +4419,12 @@ class _Retrying:
             self._hosts.put_back(result.host, now + wait)
         return wait is not None
 
+    def undo(self, host, now):
+        """Have *host*, which was taken and not started, taken again."""
+        # One that was tried before is due at once instead of being first,
+        # because rules of the pace hold up new hosts alone.
+        self._hosts.put_back(host, now if host in self.last else None)
+
     def withdraw(self):
         """Try none again that waits; return their last Results, a list."""
         return [self.last[host] for host in self._hosts.withdraw(self.last)]
@@ -4487,7 +4492,7 @@ class _Dispatcher:
                 self.stop()
             while self.pool.running:
                 self.turn(None)
-        finally:                    # interrupted: no more patience
+        finally:                    # jobs are left if we were interrupted
             self.pool.abort()
             self.release()
             self.feeder.close()
@@ -4544,7 +4549,7 @@ class _Dispatcher:
             try:
                 job = self.work.job(host, self._retrying.tries(host) + 1)
             except BaseException:   # no memory, say
-                self._put_back(host)
+                self._retrying.undo(host, now)
                 raise
             if not self._start(job):
                 return
@@ -4587,12 +4592,12 @@ class _Dispatcher:
             if not _is_start_error(error):
                 raise error
         except BaseException:       # that, or of a hook
-            self._put_back(job.host)
+            self._retrying.undo(job.host, self.loop.now())
             raise
         if (getattr(error, 'errno', None) in _OUT_OF_RESOURCES
                 and self.admission.no_room(len(self.pool.running),
                                            self.loop.now())):
-            self._put_back(job.host)
+            self._retrying.undo(job.host, self.loop.now())
             if not self._warned_of_room:
                 self._warned_of_room = True
                 self.warn('no room for %d jobs at once, running fewer: %s'
@@ -4600,12 +4605,6 @@ class _Dispatcher:
             return False
         self._emit(result)
         return True
-
-    def _put_back(self, host):
-        """Have a job for *host*, which has not begun, started soon."""
-        # A host that is tried again is due at once: it is none of the new.
-        self.hosts.put_back(host, self.loop.now() if self._retrying.tries(host)
-                            else None)
 
     def _wait(self, timeout):
         """Wait until something happens, and read what is ready."""
