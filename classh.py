@@ -6313,17 +6313,6 @@ class StatusLine(View):
             console.below = None
 
 
-def choose_status_line(options, views, out, err, progress, manager):
-    """Return a list of the StatusLine that *options* want below what is
-    written to the Consoles *out* and *err*, empty where there is none."""
-    if (options.no_status or not err.understands_codes
-            or any(isinstance(view, Marks) for view in views)):
-        return []
-    consoles = [err, out] if out.is_same_terminal(err) else [err]
-    return [StatusLine(consoles, progress, manager, any(
-        view.live and view.console in consoles for view in views))]
-
-
 # Ways to show a run: the option, whether the options want it, what makes its
 # view from them and the Consoles of stdout and stderr, and the options that
 # it may stand beside.
@@ -6434,12 +6423,6 @@ class LimitWarning(JobHooks):
         self._manager.warn('%d will be ended in %s (-u %.10g)' % (
             sum(seconds <= least + burst for seconds in left),
             _duration(least), self._limit))
-
-
-def limit_warnings(options):
-    """Return a list of the LimitWarning that *options* want: none where their
-    view promises to be silent."""
-    return [] if options.quiet or options.bad_only else [LimitWarning()]
 
 
 # Cause: what may help, for the summary.
@@ -9040,16 +9023,6 @@ class StdinHosts:
             self._manager.unwatch(0)
 
 
-def _record_files(options, complain, files):
-    """Return a list of the views of *options* that write to a file, which
-    the ExitStack *files* will close."""
-    if options.json in (None, '-'):
-        return []
-    view = RecordsFile(options.json, options, complain)
-    files.callback(view.release)
-    return [view]
-
-
 class _RunSinks:
     """The sinks of -S, -E, --unreached and --pickle, as one listener."""
 
@@ -9427,7 +9400,10 @@ class Outlets:
         self.uses_stdout = to_stdout or any(
             view.console is out for view in self.views)
         with contextlib.ExitStack() as files:
-            self.views += _record_files(options, self.complain, files)
+            if options.json not in (None, '-'):
+                self.views.append(RecordsFile(options.json, options,
+                                              self.complain))
+                files.callback(self.views[-1].release)
             # What a program prints must not come between results or names.
             self.sinks = _RunSinks(options, self.complain,
                                    2 if self.uses_stdout else None, files)
@@ -9455,11 +9431,17 @@ class Outlets:
         self.had_errors = True
 
     def add_status_line(self, manager):
-        """Add the StatusLine that the options want; return a list of it."""
-        lines = choose_status_line(self._options, self.views, self._stdout,
-                                   self.err, self.progress, manager)
-        self.views += lines
-        return lines
+        """Add a StatusLine, if the options and the terminal are for one;
+        return that or None."""
+        out, err = self._stdout, self.err
+        if (self._options.no_status or not err.understands_codes
+                or any(isinstance(view, Marks) for view in self.views)):
+            return None
+        consoles = [err, out] if out.is_same_terminal(err) else [err]
+        line = StatusLine(consoles, self.progress, manager, any(
+            view.live and view.console in consoles for view in self.views))
+        self.views.append(line)
+        return line
 
     def finished(self, result):
         for listener in self._listeners:
@@ -9554,6 +9536,9 @@ class Run:
             fanout = _limit_fanout(fanout, outlets.warn)
         raise_descriptor_limit(fanout)
         journal = outlets.journal
+        hooks = [ViewHooks(outlets.views), *self._hooks]
+        if not (options.quiet or options.bad_only):     # which are silent
+            hooks.append(LimitWarning())
         with self._stops.limited(options.deadline), SSHJobMan(
                 self._hosts, self._command, fanout=fanout,
                 timeout=options.timeout, user=options.user,
@@ -9565,9 +9550,7 @@ class Run:
                 transport=options.relay or (
                     Local if options.exec else Ssh),
                 pace=self._early_end.rules,
-                hooks=[ViewHooks(outlets.views), *self._hooks,
-                       *limit_warnings(options)],
-                journal=journal and journal.file,
+                hooks=hooks, journal=journal and journal.file,
                 warn=outlets.warn) as self._manager:
             self._drive()
             self._print_summary()
@@ -9613,7 +9596,8 @@ class Run:
                                lambda: not self._left.may_come)
         typed = self._stdin_hosts and os.isatty(0)
         if not (piped or typed or outlets.sinks.use_terminal):
-            for line in outlets.add_status_line(self._manager):
+            line = outlets.add_status_line(self._manager)
+            if line:
                 self._watch(_Suspension(line.hide))
         if self._stdin_hosts:
             self._stdin_hosts.open(self._manager)
