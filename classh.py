@@ -395,6 +395,7 @@ _INVISIBLE_BYTES = frozenset(map(chr, (*range(0xdc80, 0xdca1), 0xdcad)))
 
 
 def _values(choices):
+    """Yield the text of each of *choices*, as _parse() makes them."""
     for choice in choices:
         if isinstance(choice, str):
             yield choice
@@ -482,6 +483,7 @@ def _sample_choice(bracket):
 
 
 def _parse_choice(pattern, text, bracket):
+    """Return the choice *text* of a *bracket*; see _parse()."""
     if not text:
         raise PatternError(pattern, bracket, 'has an empty choice')
     found = _RANGE.fullmatch(text)
@@ -1759,10 +1761,10 @@ def _open_file(path, flags, mode=0o666):
     except OSError as error:
         problem = error.strerror
         # A device gives ENXIO, too.
-        mode = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
-        if stat.S_ISFIFO(mode):
+        kind = os.stat(path).st_mode if error.errno == errno.ENXIO else 0
+        if stat.S_ISFIFO(kind):
             problem = 'the FIFO has no reader'
-        elif stat.S_ISSOCK(mode):
+        elif stat.S_ISSOCK(kind):
             problem = "it is a socket; to write to stderr: '|cat >&2'"
         raise TargetError(path, problem) from None
 
@@ -3200,7 +3202,7 @@ class _Job:
         """Reap the process if it has ended; return whether it has."""
         try:
             if self.cause and _has_exited(self.pid):
-                # We terminated this job, so kill what is left of its process
+                # We terminated this job, so kill the rest of its process
                 # group.  That is safe only before waitpid(): until then the
                 # number of the group cannot be used again.
                 self.kill(signal.SIGKILL)
