@@ -3080,6 +3080,7 @@ class _Job:
     it is over.
     """
 
+    has_timeout = True              # that of the manager
     result = None                   # what others have made of it, a Result
     __slots__ = ('host', 'state', 'deadline', 'timeout', 'time_left', 'cause',
                  'reason', 'pid', 'exitcode', 'pipes', 'output', 'errors',
@@ -3217,6 +3218,8 @@ class _Job:
 
 class _RelayedJob(_Job):
     """A job that a Relay has others do, without a process here."""
+
+    has_timeout = False             # those others have one
 
     def __init__(self, relay, host, max_output, spool, now):
         super().__init__(host, max_output, spool, now)
@@ -4316,13 +4319,14 @@ class _Work:
         self._max_output = max_output
         self._clock = clock
         self._spool = _Spool()
+        self._make_job = (functools.partial(_RelayedJob, transport)
+                          if isinstance(transport, Relay) else _Job)
 
     def job(self, host, tries):
         """Return a job for *host*, which is not started; *tries* counts this
         one, too."""
-        make = (functools.partial(_RelayedJob, self._transport)
-                if isinstance(self._transport, Relay) else _Job)
-        job = make(host, self._max_output, self._spool, self._clock())
+        job = self._make_job(host, self._max_output, self._spool,
+                             self._clock())
         job.tries = tries
         return job
 
@@ -4341,7 +4345,7 @@ class _Work:
             job, launcher,
             self._transport.argv(job.host, self._hooks.wrap(self.command),
                                  job.log and job.log.path),
-            0 if isinstance(job, _RelayedJob) else timeout,
+            timeout if job.has_timeout else 0,
             self._feeder.uses_stdin or self._hooks.defers_stdin)
 
     def started(self, job):
