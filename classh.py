@@ -10880,7 +10880,8 @@ _STORES = ('-S', '-E', '--unreached', '--pickle', '--json')
 # An option, those that it goes without, '-' being hosts from stdin, and what
 # to say instead of that.
 _CONFLICTS = (
-    ('--unshare', ('--share', '--list', '--shell', '-'), ''),
+    ('--unshare', ('--share', '--list', '--shell', '-', '-I', '--journal',
+                   '--resume', *_STORES), ''),
     ('--journal', ('--list', '--shell'), ''),
     ('--resume', ('--list', '--shell'), ''),
     ('--resume', ('--journal',), '--journal begins a journal, and --resume '
@@ -11317,7 +11318,10 @@ def _print_hosts(hosts, folding, out):
 
 def _print_groups(groups, out):
     """Print the names of the *groups*; return the exit status."""
-    names = groups.names()
+    try:
+        names = groups.names()
+    except OSError as error:
+        raise UsageError(_error_text(error)) from None
     if not names:
         raise UsageError('no groups in %s; each file there is a group'
                          % ' or '.join(groups.directories))

@@ -205,6 +205,9 @@ class CommandLineTest(GroupTest):
         self.classh('--list', '@', env={'CLASSH_GROUPS': '/none:/no'}).check(
             2, '', 'classh: no groups in /none or /no; each file there '
             'is a group\n')
+        long = '/' + 300 * 'x'
+        self.classh('--list', '@', env={'CLASSH_GROUPS': long}).check(
+            2, '', 'classh: %s: File name too long\n' % long)
         os.makedirs(self.path('.config/classh'))
         os.rename(self.path('groups'), self.path('.config/classh/groups'))
         self.classh('--list', '@web', env={

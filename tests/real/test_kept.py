@@ -155,8 +155,9 @@ class RunTest(KeptTest):
 
     def test_wrong_use_starts_nothing(self):
         for args in (['--unshare', '--list', 'h'], ['--unshare', '-'],
-                     ['--unshare', '--share'], ['--unshare', '-x', 'h'],
-                     ['--share=0', 'true', 'h'],
+                     ['--unshare', '--share'],
+                     ['--unshare', '--journal', 'j', 'h'],
+                     ['--unshare', '-x', 'h'], ['--share=0', 'true', 'h'],
                      ['--share', '-O', 'ControlPath=x', 'true', 'h']):
             said = self.classh(*args).check(2, '', None)
             self.assertEqual(said.stderr.count('\n'), 1, said)
