@@ -37,18 +37,18 @@ class DirectoryTest(SinkTest):
             with open(self.path('out/' + name), 'rb') as file:
                 self.assertEqual(file.read(), octets, name)
 
-    def test_60_hosts_of_5_mb_each_in_little_memory(self):
+    def test_40_hosts_of_5_mb_each_in_little_memory(self):
         line = b'%06d: all is well on this host, says its log \xff\0\xc3\n'
         log = b''.join(line % number for number in range(5000000 // 55 + 1))
         self.write('log', log)
-        argv = fake_argv('-q', '-S', 'out/', 'echo $HOST; cat log', 'h[1-60]')
+        argv = fake_argv('-q', '-S', 'out/', 'echo $HOST; cat log', 'h[1-40]')
         run(measured(argv, 'peak'), cwd=self.directory).check()
-        self.assertEqual(len(os.listdir(self.path('out'))), 120)
-        for host in classh.expand('h[1-60]'):
+        self.assertEqual(len(os.listdir(self.path('out'))), 80)
+        for host in classh.expand('h[1-40]'):
             with open(self.path('out/%s.out' % host), 'rb') as file:
                 self.assertTrue(file.read() == host.encode() + b'\n' + log,
                                 host)
-        self.assertLess(int(self.read('peak')), 120 << 10)      # of 300 MB
+        self.assertLess(int(self.read('peak')), 120 << 10)      # of 200 MB
 
     def test_exit_status_is_written_last_and_whole(self):
         # Whoever sees it finds all of the rest.

@@ -130,13 +130,13 @@ class WriteTest(PickleTest):
                 octets = result.output.encode('utf-8', 'surrogateescape')
                 print(hashlib.md5(octets).hexdigest())
             """ % MODULE
-        argv = fake_argv('-q', '--pickle', 'all', 'cat log', 'h[1-30]')
+        argv = fake_argv('-q', '--pickle', 'all', 'cat log', 'h[1-24]')
         run(measured(argv, 'peak'), cwd=self.directory).check()
-        self.assertGreater(os.path.getsize(self.path('all')), 150 << 20)
+        self.assertGreater(os.path.getsize(self.path('all')), 120 << 20)
         self.assertLess(int(self.read('peak')), 120 << 10)
         run(measured([sys.executable, '-c', script], 'peak'),
             cwd=self.directory).check(
-                stdout=30 * (hashlib.md5(log).hexdigest() + '\n'))
+                stdout=24 * (hashlib.md5(log).hexdigest() + '\n'))
         self.assertLess(int(self.read('peak')), 100 << 10)
 
     def test_file_that_another_run_writes_to_is_refused(self):

@@ -126,8 +126,10 @@ class FakeSharingTest(ShellTest):
         for name in 'a b', "a'", 'a"b', '%h', '${HOME}', '\\', 'caf\xe9':
             place = tempfile.mkdtemp(prefix=name, dir='/tmp')
             self.addCleanup(os.rmdir, place)
-            for runtime, found in ((other, other), (place, '/tmp'),
-                                   ('', '/tmp'), ('x', '/tmp')):
+            ways = [(other, other), (place, '/tmp')]
+            if name == 'a b':
+                ways += [('', '/tmp'), ('x', '/tmp')]
+            for runtime, found in ways:
                 said = self.piped('true\n', 'args1', env={
                     'TMPDIR': place, 'XDG_RUNTIME_DIR': runtime,
                     'LC_ALL': 'C.UTF-8'}).check(0, None)

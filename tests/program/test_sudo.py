@@ -439,7 +439,7 @@ class LoginShellTest(WorkTest):
         self.commands = self.COMMANDS + [
             "printf '%s|' " + ' '.join(
                 shlex.quote(''.join(chance.choices(self.LETTERS, k=20)))
-                for _ in range(5)) for _ in range(30)]
+                for _ in range(5)) for _ in range(12)]
         wrapper = SudoWrapper('root')
         self.wrapped = list(map(wrapper.wrap, self.commands))
         self.right = [self.run_in(['sh'], command)

@@ -45,17 +45,17 @@ class SshdTest(TestCase):
 
 
 class ManyHostsTest(SshdTest):
-    def test_three_hundred_hosts_give_three_hundred_right_results(self):
+    def test_120_hosts_give_120_right_results(self):
         said = self.classh('-f50', 'echo $SSH_CONNECTION',
-                           '127.0.[0-2].[1-100]')
+                           '127.0.[0-2].[1-40]')
         said.check(stdout=None)
         shown = re.findall(r'(\S+)   0   \((\d+\.\d)\)\n  Output:\n\n'
                            r'  127\S+ \d+ (\S+) (\d+)\n\n', said.stdout)
         # Nothing else was shown, and each host was where it should be.
-        self.assertEqual(len(shown), 300, said)
-        self.assertEqual(said.stdout.count('\n'), 5 * 300, said)
+        self.assertEqual(len(shown), 120, said)
+        self.assertEqual(said.stdout.count('\n'), 5 * 120, said)
         hosts = ['127.0.%d.%d' % (x, y) for x in range(3)
-                 for y in range(1, 101)]
+                 for y in range(1, 41)]
         self.assertEqual(sorted(host for host, *_ in shown), sorted(hosts))
         for host, elapsed, address, port in shown:
             self.assertEqual((address, int(port)),
