@@ -22,6 +22,7 @@ INDENT = 4 * ' '        # begins each line of a block
 MARK = '\1'             # parts the outputs of two commands
 # Options of other programs.
 OTHERS = (r'(?s)docker run --init|--limit, --list-hosts|--copy, --rcopy'
+          r'|--line-buffered'
           r'|--limit @site|\n  Ansible .*?\n\n')
 
 # Text that differs from run to run, and its replacement.
