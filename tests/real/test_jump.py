@@ -199,23 +199,19 @@ class LostTest(JumpTest):
         self.assertIn(self.logins(), (2, 3, 4))
 
     def test_it_ends_with_us_if_we_are_killed(self):
-        command = self.start('exec sleep 60', '127.0.0.1')
-        wait_until(lambda: any(line == 'sleep 60'
-                               for _, _, _, line in processes()))
+        command = self.start('echo $$ >%s; exec sleep 60' % self.path('pid'),
+                             '127.0.0.1')
+        pid = int(wait_until(lambda: self.read('pid')))
+        wait_until(lambda: (pid, 'sleep 60') in [
+            (found, line) for found, _, _, line in processes()])
         command.signal(signal.SIGKILL)
         command.finish().check(-signal.SIGKILL, None, None)
         wait_until(lambda: not masters())
         kill_leftovers()
-        self.end_remote()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)    # it lives on over there
         for path in glob.glob(os.path.join(SCRATCH, 'classh-*')):
             shutil.rmtree(path)
-
-    @staticmethod
-    def end_remote():
-        for pid, _, _, line in processes():
-            if line == 'sleep 60':
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
 
 
 class OtherOptionsTest(JumpTest, ShellTest):
