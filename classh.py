@@ -7246,10 +7246,15 @@ class LockoutGuard(_Stateful):
         ssh may be ended at its prompt: nothing was sent.  So where many in a
         row were not asked, as many start at once.  Should some be asked yet,
         ask() gives the password to one of them alone.
+
+        None start in the run of a refusal: sudo takes seconds to end after
+        one, and another job would do without the password meanwhile.
         """
         self._now = now
         if self.state == 'trying' and now >= self._trial_end:
             self._end_trial()
+        if self.state == 'refused':
+            return 0
         if self._is_decided():
             return sys.maxsize
         wide = self._widens and self._unasked >= UNASKED_MIN

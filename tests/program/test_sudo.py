@@ -260,10 +260,11 @@ if os.environ['TARGET'] == 'evil':
     say(marker + marker + mark)
     sys.exit(1)
 go()
-''', '-I', 'cat', 'evil', 'h[1-2]', stdin='input\n')
+''', '-I', 'cat', 'h', 'evil', 'none', '-f1', stdin='input\n')
         said.check(5, None, None)
         self.assertIn('evil   1   (', said.stdout, said)
-        self.assertEqual(said.stdout.count('  Output:\n\n  input\n'), 2)
+        self.assertEqual(said.stdout.count('  Output:\n\n  input\n'), 1)
+        self.assertIn('1 of 3 not tried: none\n', said.stderr, said)
 
     def asking(self):
         """An ssh that asks for the password, too."""

@@ -205,6 +205,15 @@ class RoomTest(GuardTest):
         self.pass_unasked(5 * UNASKED_MIN)
         self.assertEqual(self.guard.room(0.0), 1)
 
+    def test_none_may_start_in_the_run_of_a_refusal(self):
+        self.start(0)
+        self.ask(0)
+        self.guard.accept()
+        self.guard.refuse(self.jobs[0])
+        self.assertEqual(self.guard.room(0.0), 0)
+        self.guard.begin_run()      # which does without it
+        self.assertEqual(self.guard.room(0.0), self.MANY)
+
     def test_all_may_start_where_it_is_sent_anyway(self):
         self.guard = LockoutGuard(b'secret', anyway=True)
         self.start(0)
