@@ -10189,7 +10189,7 @@ _classh_split() {       # sets words, up to the cursor, as the shell sees them
     done
 }
 
-_classh_parse() {       # sets kind and value, of the word at the cursor
+_classh_parse() {       # sets kind, and option= and value: the word typed
     local word i ended= operand=commands
     kind=
     for ((i = 1; i < ${#words[@]} - 1; i++)); do
@@ -10212,7 +10212,8 @@ _classh_parse() {       # sets kind and value, of the word at the cursor
     if [[ $kind ]]; then
         return
     elif [[ ! $ended && $value == --*=* ]]; then
-        _classh_kind "${value%%=*}="
+        option=${value%%=*}=
+        _classh_kind "$option"
         value=${value#*=}
     elif [[ ! $ended && $value == -* ]]; then
         kind=options
@@ -10221,8 +10222,9 @@ _classh_parse() {       # sets kind and value, of the word at the cursor
     fi
 }
 
-_classh_hosts() {       # sets found
-    local before=${value%"${value##*,}"} part=${value##*,} name
+_classh_hosts() {       # sets found, and before: what each begins with
+    local part=${value##*,} name
+    before=${value%"$part"}
     if [[ $part == ?*@* ]]; then
         before=$before${part%@*}@
         part=${part##*@}
@@ -10240,12 +10242,13 @@ _classh_words() {       # sets found to those of the arguments that fit
 }
 
 _classh() {
-    local IFS=$' \t\n' words kind value quote= found=() breaks kept= word
+    local IFS=$' \t\n' words kind option= value quote= found=() before= word
+    local breaks typed kept=
     COMPREPLY=()
     _classh_split
     _classh_parse
     case $value in
-    \'* | \"*) quote=${value:0:1} value=${value:1} ;;
+    \'* | \"*) quote=${value:0:1} value=${value:1} option= ;;
     *) value=${value//\\/} ;;
     esac
     case $kind in
@@ -10263,13 +10266,20 @@ _classh() {
     # Readline puts them in the place of what is behind the last of these, or
     # of what begins with the last @.
     breaks=${COMP_WORDBREAKS//[!:=@]/}
-    if [[ $breaks && ! $quote ]]; then
-        kept=${value%"${value##*["$breaks"]}"}
+    typed=$option$value
+    if [[ $COMP_TYPE = 63 ]]; then      # it only lists them
+        kept=$option$before
+    elif [[ $breaks && ! $quote ]]; then
+        kept=${typed%"${typed##*["$breaks"]}"}
         kept=${kept%@}
     fi
     for word in "${found[@]}"; do
+        word=$option$word
         word=${word#"$kept"}
-        [[ $quote ]] || printf -v word %q "$word"
+        if [[ ! $quote ]]; then
+            printf -v word %q "$word"
+            word=${word//\\,/,}         # not one in braces: these are quoted
+        fi
         COMPREPLY+=("$word")
     done
 }

@@ -53,6 +53,8 @@ LINES = (
     ('-x db1 uptime eq', ['-x', 'db1', 'uptime', 'eq1']),
     ('-x eq', ['-x', 'eq1']),
     ('--exclude=db1,we', ['--exclude=db1,web1.example.org']),
+    ('--exclude="db1,we', ['--exclude=db1,web1.example.org']),
+    ('--exclude=bob@we', ['--exclude=bob@web1.example.org']),
     ('--json uptime eq', ['--json', 'uptime', 'eq1']),
     ('uptime ./hos', ['uptime', './hosts file']),
     ('uptime hos', ['uptime', 'hos']),
@@ -115,6 +117,24 @@ class CompletionTest(WorkTest):
     def test_bash_completes(self):
         self.write('rc', "PS1='$ '; . ~/there/_classh\n")
         self.check('bash', ['bash', '--rcfile', self.path('rc')])
+
+    def test_bash_shows_no_more_than_names_wherever_it_parts_words(self):
+        self.write('there/_classh', run_classh(
+            '--completion', 'bash').check(stdout=None).stdout)
+        for breaks in ':=@', '':
+            self.write('rc', "PS1='$ '; . ~/there/_classh\n%s\n"
+                       'COMP_WORDBREAKS=${COMP_WORDBREAKS//[:=@]}%s\n' % (
+                           '' if breaks else 'shopt -u hostcomplete', breaks))
+            with Wordy(['bash', '--rcfile', self.path('rc')], self.env,
+                       self.path('work')) as terminal:
+                for typed in ('uptime eq1,db', '-x bob@db',
+                              '--exclude=eq1,bob@db'):
+                    terminal.type('classh %s\t\t' % typed)
+                    terminal.expect('\r\ndb1  db2  db3  \r\n$ classh %s'
+                                    % typed)
+                    terminal.type('\x05\x15')        # end of line, drop it
+                terminal.type('exit\n')
+                terminal.finish()
 
     def test_zsh_completes(self):
         self.write('.zshrc', 'fpath=(~/there $fpath)\n'
