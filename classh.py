@@ -2323,6 +2323,9 @@ _SSH_MESSAGES = [(cause, re.compile(expression, re.MULTILINE))
              r'^ssh_dispatch_run_fatal: |Corrupted MAC on input'),
     # Without the words of the key exchange since 9.5.
     ('dropped', r'^Connection closed by .* port \d+'))]
+# What ssh says because we ended it, or the ssh of its jump host.
+_ENDED_BY_US = re.compile(r'^(Killed by signal 15\.|client_loop: send '
+                          r'disconnect: Broken pipe)\n', re.MULTILINE)
 # What the ssh of a jump host says where it cannot reach the host.
 _JUMP_FAILED = re.compile(r'^(channel \d+: open failed: |stdio forwarding '
                           r'(request )?failed)', re.MULTILINE | re.IGNORECASE)
@@ -2742,12 +2745,13 @@ class Ssh(Transport):
         """Return what ssh itself has to say of *job*, as str.
 
         Of a job that went well the user may want no words: LogLevel ERROR
-        in ssh_config.
+        in ssh_config.  That we have ended it is said elsewhere.
         """
         if job.log is None or (outcome != 'ssh' and self.log_level in (
                 'QUIET', 'FATAL', 'ERROR')):
             return ''
-        return job.log.words(command)
+        words = job.log.words(command)
+        return _ENDED_BY_US.sub('', words) if job.cause else words
 
     def may_retry(self, result):
         return result.ran == 'no' and result.cause in _MAY_RETRY
@@ -5652,7 +5656,9 @@ class Stream(View):
             self._end_line(host, stream)
         for line in result.diagnostics.splitlines():
             self._add(host, 'errors', line.encode('utf-8', 'surrogateescape'))
-        if result.outcome != 'ok' and not self.console.reader_left:
+        # Those that were stopped are named in the summary, all at once.
+        if (result.outcome != 'ok' and result.reason != CAUSES['stopped']
+                and not self.console.reader_left):
             errors = self._queues['errors']
             errors.add(errors.console.line('classh: %s: %s' % (
                 host, result.reason or cause_text(result))))

@@ -230,6 +230,13 @@ class CauseTest(EngineTest):
             ('printed', ('killed', 'timeout', 'yes')),
             ('silent', ('killed', 'timeout', 'unknown'))])
 
+    def test_that_we_ended_it_is_not_for_ssh_to_say(self):
+        said = 'say slow; say Killed by signal 15.; '
+        self.assertEqual([result.diagnostics for result in self.results(
+            ['session; %s exit 255' % said,
+             "trap '%s exit 255' TERM; session; sleep 60" % said],
+            timeout=.5)], ['slow\nKilled by signal 15.\n', 'slow\n'])
+
 
 class ProbeTest(WorkTest):
     def test_probe_that_was_broken_off_is_made_again(self):

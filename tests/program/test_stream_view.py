@@ -96,10 +96,10 @@ class StreamTest(WorkTest):
                         'h[1-2]') as command:
             wait_until(lambda: command.stdout.count('up') == 2)
             command.signal(signal.SIGINT)
-            said = command.finish().check(130, None, None)
+            said = command.finish().check(
+                130, None, '2 of 2 stopped: h[1-2]\n')
         self.assertEqual(sorted(said.stdout.splitlines()),
                          ['h1: part', 'h1: up', 'h2: part', 'h2: up'])
-        self.assertIn('2 of 2 stopped: h[1-2]\n', said.stderr)
 
     def test_full_disk_is_told_once(self):
         self.classh('-P', 'echo a; echo b', 'h[1-2]',
