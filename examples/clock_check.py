@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Compare the clocks of hosts with the clock of this one.
 
-    clock_check.py HOST...          hosts or patterns, as web[01-20]
+    clock_check.py HOST...          as web[01-20], ./file or @group
 
 Prints a line a host, as they answer.  Exit status: 0 all are right as far
 as can be told, 1 one is off or did not answer, 2 usage.
 """
 
-from classh import SSHJobMan, UsageError, run_script
+from classh import (SSHJobMan, UsageError, parse_host_arguments,
+                    run_script)
 
 
 def check(result):
@@ -28,9 +29,10 @@ def check(result):
         'fast' if ahead > 0 else 'slow', abs(ahead), (high - low) / 2), False
 
 
-def main(hosts, out):
-    if not hosts:
+def main(argv, out):
+    if not argv:
         raise UsageError
+    hosts = parse_host_arguments(argv)
     status = 0
     with SSHJobMan(hosts, 'date +%s', timeout=30) as job:
         for result in job:

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Show which hosts have a file system that is nearly full.
 
-    disk_full.py HOST...            hosts or patterns, as web[01-20]
+    disk_full.py HOST...            as web[01-20], ./file or @group
 
 Prints a line a file system over the limit below, and a line for a host that
 could not tell.  Exit status: 0 nothing to print, 1 something, 2 usage.
 """
 
-from classh import SSHJobMan, UsageError, run_script
+from classh import (SSHJobMan, UsageError, parse_host_arguments,
+                    run_script)
 
 LIMIT = 90      # per cent
 
@@ -22,9 +23,10 @@ def nearly_full(df):
             yield int(used), fields[5]
 
 
-def main(hosts, out):
-    if not hosts:
+def main(argv, out):
+    if not argv:
         raise UsageError
+    hosts = parse_host_arguments(argv)
     status = 0
     with SSHJobMan(hosts, 'df -P', timeout=30) as job:
         for result in job:

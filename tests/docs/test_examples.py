@@ -97,6 +97,9 @@ class ExamplesTest(TestCase):
                 self.run_example(name, 'web1', 'web[3-1]').check(
                     2, '', "%s: bad host 'web[3-1]': '3-1' runs backwards\n"
                     % name)
+                ran = self.run_example(name, '@none').check(2, '', None)
+                self.assertRegex(ran.stderr, r'\A%s: @none: .*\n\Z'
+                                 % re.escape(name))
 
     def test_no_script_is_content_with_output_that_is_lost(self):
         path = os.path.join(self.scratch(), 'all')
@@ -128,6 +131,11 @@ class ExamplesTest(TestCase):
         return run([sys.executable, os.path.join(compiled(), name)]
                    + list(args), env=env, **options)
 
+    def hosts_file(self, content):
+        path = os.path.join(self.scratch(), 'hosts')
+        write(path, content)
+        return path
+
     def check(self, ran, status, *patterns):
         """Fail unless its lines, sorted, match the *patterns*."""
         self.assertEqual((ran.status, ran.stderr), (status, ''), ran)
@@ -142,7 +150,8 @@ class ExamplesTest(TestCase):
                    nominal % 1, nominal % 2)
         off = r'web%d: off: %s by 3[56]\d\d\.\d s, give or take \d+\.\d s'
         self.check(
-            self.run_example('clock_check.py', 'web[3-6]', 'db1'), 1,
+            self.run_example('clock_check.py', self.hosts_file('web[3-6]'),
+                             'db1'), 1,
             'db1: error: connection refused',
             nominal % 3, 'web4: error: date: not found',
             off % (5, 'slow'), off % (6, 'fast'))
@@ -150,7 +159,8 @@ class ExamplesTest(TestCase):
     def test_disk_full(self):
         self.check(self.run_example('disk_full.py', 'web[1-3]'), 0)
         self.check(
-            self.run_example('disk_full.py', 'web[1-5]', 'db1'), 1,
+            self.run_example('disk_full.py', self.hosts_file('web[1-5]'),
+                             'db1'), 1,
             'db1: connection refused',
             'web4: df: /mnt: Stale file handle', 'web5: 97% /srv/big files')
 
