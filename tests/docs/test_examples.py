@@ -204,37 +204,6 @@ class ExamplesTest(TestCase):
         write(os.path.join(place, 'classh'), '#!/bin/sh\nexec %s "$@"\n'
               % shell(*classh_argv()), 0o755)
 
-    def retry(self, *args):
-        """Run examples/retry; what is '%s' in *args* is the ssh_config."""
-        scratch = self.scratch()
-        env = named_hosts(scratch)
-        os.mkdir(os.path.join(env['HOME'], 'bin'))
-        self.write_classh(os.path.join(env['HOME'], 'bin'))
-        config = os.path.join(scratch, 'ssh_config')
-        env.update(PAUSE='0', TRIES='3', TMPDIR=self.scratch())
-        ran = run(['sh', os.path.join(EXAMPLES, 'retry')]
-                  + [arg.replace('%s', config) for arg in args], env=env)
-        self.assertEqual(os.listdir(env['TMPDIR']), [], ran)
-        return ran
-
-    def test_retry(self):
-        # At db1 nobody listens, until web1 has seen to it.
-        ran = self.retry("hostname; sed -i 's/^    Port 1$//' '%s'", 'web1',
-                         'db1')
-        ran.check(0, None)
-        self.assertEqual(re.findall(r'^  (\w+)$', ran.stdout, re.MULTILINE),
-                         ['web1', 'db1'], ran)
-        ran = self.retry('hostname', 'web[1-2]', 'db1')
-        ran.check(4, None, 'not reached:\ndb1\n')
-        self.assertEqual(ran.stdout.count('   0   ('), 2, ran)
-        # A command that fails is not tried again.
-        ran = self.retry('date', 'web4')
-        ran.check(5, None, '1 of 1 exited with 127: web4\n')
-        self.assertEqual(ran.stdout.count('web4   127'), 1, ran)
-        self.retry('date', 'web[3-1]').check(
-            2, '', "classh: bad host 'web[3-1]': '3-1' runs backwards\n")
-        self.retry('date').check(2, '', 'usage: retry COMMAND HOST...\n')
-
     # An ssh to the shared sshd, which is ::7 as well; where NO_RSYNC is set,
     # the hosts have no rsync.
     COPY_SSH = '''#!/bin/sh
