@@ -6440,7 +6440,8 @@ class LimitWarning(JobHooks):
 # Cause: what may help, for the summary.
 HINTS = {'denied': '-A', 'dropped': '--logins, -J', 'jump': '-J',
          'key-unknown': '-O StrictHostKeyChecking=accept-new',
-         'no-answer': '-t', 'timeout': '-u'}
+         'no-answer': '-t', 'sudo': '-A or --sudo-password',
+         'timeout': '-u'}
 CAUSE_WIDTH = 31        # columns for causes in the summary, hints apart
 
 
@@ -9730,6 +9731,10 @@ class Run:
             return _name_hint(self._command, hosts)
         if cause == 'denied' and any(hook.may_prompt for hook in self._hooks):
             return ''               # the password was not what it lacked
+        if cause == 'sudo' and (
+                self._options.askpass or self._options.sudo_password
+                or self._options.askpass_file is not None):
+            return ''
         return default_hint(cause, hosts)
 
 
