@@ -2285,8 +2285,9 @@ class Transport:
 
 # ssh's messages, as OpenSSH 7.4 to 10.5 have them, and their causes; the first
 # that is found counts, so that what is certain stands before what is not.
-_SSH_MESSAGES = [(cause, re.compile(expression, re.MULTILINE))
-                 for cause, expression in (
+# (Expressions that few runs use are text, which re compiles when it is needed:
+# to compile all of them takes as long as the rest of a start.)
+_SSH_MESSAGES = (
     ('config', r"Bad configuration option|Bad owner or permissions on |"
                r"^Couldn't open logfile|terminating, \d+ bad config"),
     ('key-revoked', r'REVOKED HOST KEY DETECTED'),
@@ -2322,13 +2323,13 @@ _SSH_MESSAGES = [(cause, re.compile(expression, re.MULTILINE))
              r'^Connection reset by |^Received disconnect from |'
              r'^ssh_dispatch_run_fatal: |Corrupted MAC on input'),
     # Without the words of the key exchange since 9.5.
-    ('dropped', r'^Connection closed by .* port \d+'))]
+    ('dropped', r'^Connection closed by .* port \d+'))
 # What ssh says because we ended it, or the ssh of its jump host.
 _ENDED_BY_US = re.compile(r'^(Killed by signal 15\.|client_loop: send '
                           r'disconnect: Broken pipe)\n', re.MULTILINE)
 # What the ssh of a jump host says where it cannot reach the host.
-_JUMP_FAILED = re.compile(r'^(channel \d+: open failed: |stdio forwarding '
-                          r'(request )?failed)', re.MULTILINE | re.IGNORECASE)
+_JUMP_FAILED = (r'(?im)^(channel \d+: open failed: |'
+                r'stdio forwarding (request )?failed)')
 # Causes after which a host may be tried again, if nothing has started.
 _MAY_RETRY = {'dns', 'refused', 'no-route', 'no-answer', 'dropped', 'jump',
               'no-session', 'mux'}
@@ -2471,7 +2472,7 @@ class _SshLog:
 def _message_cause(text):
     """Return the cause that ssh's messages in *text* tell, or None."""
     return next((cause for cause, expression in _SSH_MESSAGES
-                 if expression.search(text)), None)
+                 if re.search(expression, text, re.MULTILINE)), None)
 
 
 def _parse_settings(text):
@@ -2705,7 +2706,7 @@ class Ssh(Transport):
         errors = job.errors.head(HEAD_SIZE)
         if cause in ('dropped', None) and errors:
             # The ssh of a jump host is another process; it has no log.
-            if _JUMP_FAILED.search(errors):
+            if re.search(_JUMP_FAILED, errors):
                 cause = 'jump'
             else:
                 cause = _message_cause(errors) or cause
@@ -7464,15 +7465,12 @@ if not reply:
 
 # ssh's own password prompt, and PAM's.  A one-time code, a password to be
 # changed or a host key must not be answered with the password.
-_PASSWORD_PROMPT = re.compile(
-    r"(\([^()@]+@[^()]+\) )?([^\s@]+@\S+'s )?password( for \S+)?: ?",
-    re.IGNORECASE).fullmatch
-_KEY_PROMPT = re.compile(
-    r"Enter passphrase for (key )?('.*'|/[^:]*): ?").fullmatch
-_HOST_KEY_PROMPT = re.compile(r"The authenticity of host '.*\(yes/no.*",
-                              re.DOTALL).fullmatch
+_PASSWORD_PROMPT = (r"(?i)(\([^()@]+@[^()]+\) )?([^\s@]+@\S+'s )?"
+                    r"password( for \S+)?: ?")
+_KEY_PROMPT = r"Enter passphrase for (key )?('.*'|/[^:]*): ?"
+_HOST_KEY_PROMPT = r"(?s)The authenticity of host '.*\(yes/no.*"
 # Of the methods that a server takes, as ssh names them when it is denied.
-_TAKES_PASSWORDS = re.compile(r'\([^()]*(password|keyboard)')
+_TAKES_PASSWORDS = r'\([^()]*(password|keyboard)'
 
 
 def private_directory(fits):
@@ -7513,7 +7511,7 @@ def _judge_login(dialog, barred, helper_runs, result):
             or 'Received disconnect' in words):
         return 'password'
     if dialog.state == 'silent':
-        if result.cause == 'denied' and _TAKES_PASSWORDS.search(words):
+        if result.cause == 'denied' and re.search(_TAKES_PASSWORDS, words):
             # The helper did not run, and ssh has sent an empty password.
             return 'withheld' if barred else 'askpass'
         if not helper_runs:
@@ -7681,7 +7679,7 @@ class AskpassServer(_PasswordHook):
 
     def _answer(self, job, dialog, pid, prompt, connection):
         """Answer the *prompt* of the ssh *pid*, the job's or a jump host's."""
-        key = _KEY_PROMPT(prompt)
+        key = re.fullmatch(_KEY_PROMPT, prompt)
         # One answer for each ssh, in whatever words it asks again; and one
         # for each prompt, in case ssh is started again.  A passphrase goes
         # to no host: the ssh of a jump host may want the same.
@@ -7697,7 +7695,7 @@ class AskpassServer(_PasswordHook):
 
         if not (key and dialog.answers):
             dialog.become('asked')
-        if _PASSWORD_PROMPT(prompt) or key and self._keys:
+        if re.fullmatch(_PASSWORD_PROMPT, prompt) or key and self._keys:
             if questions & dialog.answers:
                 dialog.become('refused')
                 _reply(connection, b'')
@@ -7708,17 +7706,16 @@ class AskpassServer(_PasswordHook):
         # ssh takes an empty line for a no to its own questions: it goes on
         # without that key, or ends.  A server would take it for an answer.
         _reply(connection,
-               b'\n' if key or _HOST_KEY_PROMPT(prompt) else b'')
+               b'\n' if key or re.fullmatch(_HOST_KEY_PROMPT, prompt) else b'')
 
 
 # The password for sudo
 
 # sudo's message for a user who may not run it, whatever the password.
-_NOT_ALLOWED = re.compile(r'sudoers|not allowed|no tty|have a tty|'
-                          r'your account locked|Account expired')
-_PASSWORD_EXPIRED = re.compile(r'password is expired|Password expired')
-_WRONG_PASSWORD = re.compile(
-    r'ry again|ncorrect (password|authentication) attempt')
+_NOT_ALLOWED = ('sudoers|not allowed|no tty|have a tty|your account locked|'
+                'Account expired')
+_PASSWORD_EXPIRED = 'password is expired|Password expired'
+_WRONG_PASSWORD = 'ry again|ncorrect (password|authentication) attempt'
 
 # How sudo-rs begins its prompt, before ours: '[sudo: OURS] Password: '.
 _SUDO_RS = b'[sudo: '
@@ -7808,12 +7805,12 @@ def _judge_sudo(dialog, barred, result):
     if dialog.state == 'missing':
         return 'no-sudo'
     words = result.errors + result.output
-    if dialog.answers and _PASSWORD_EXPIRED.search(words):
+    if dialog.answers and re.search(_PASSWORD_EXPIRED, words):
         return 'sudo-expired'
-    if dialog.state == 'refused' and not _WRONG_PASSWORD.search(words):
+    if dialog.state == 'refused' and not re.search(_WRONG_PASSWORD, words):
         return 'sudo-again'
     if dialog.state == 'refused' or (
-            dialog.state == 'answered' and not _NOT_ALLOWED.search(words)):
+            dialog.state == 'answered' and not re.search(_NOT_ALLOWED, words)):
         return 'sudo-password'
     if dialog.state == 'withheld' or (
             barred and 'password is required' in result.errors):
@@ -7825,7 +7822,7 @@ def _pending_question(dialog, result):
     """Return what sudo wanted when *result* was ended; '' if nothing."""
     if dialog.state == 'passed':
         return ''
-    if dialog.answers and _PASSWORD_EXPIRED.search(result.errors):
+    if dialog.answers and re.search(_PASSWORD_EXPIRED, result.errors):
         return CAUSES['sudo-expired']
     prompt = (result.errors or result.output).rpartition('\n')[2].split()
     return prompt and 'sudo asked: ' + ' '.join(prompt)[:EXCERPT_LENGTH]
@@ -8060,8 +8057,8 @@ GATE_WORDS = 1 << 12    # bytes kept of what the ssh of a gate says
 GATE_LINES = 5          # ... and the last lines of that in a message
 
 # Options of the user for his hosts alone; the others are for a gate, too.
-_OF_HOSTS = re.compile(r'\s*(port|user|hostname|hostkeyalias|proxy\w+|'
-                       r'control\w+|remotecommand)[\s=]', re.IGNORECASE)
+_OF_HOSTS = (r'(?i)\s*(port|user|hostname|hostkeyalias|proxy\w+|control\w+|'
+             r'remotecommand)[\s=]')
 # Runs ssh until our end of its stdin is closed, which SIGKILL does, too: ssh
 # without a command does not end by itself.
 _UNTIL_WE_END = '"$@" </dev/null & exec 2>/dev/null; read -r line; kill $!'
@@ -8397,7 +8394,7 @@ class JumpHost(_Stateful, JobHooks):
         self._timeout = connect_timeout
         self._check = check
         self._options = [option for option in options
-                         if not _OF_HOSTS.match(option)]
+                         if not re.match(_OF_HOSTS, option)]
         if before:
             self._options.insert(0, 'ProxyJump='
                                  + ','.join(map(_bracketed, before)))
