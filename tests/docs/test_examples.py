@@ -300,6 +300,23 @@ exec %(ssh)s -F %(config)s "$@"
                     '\n\n')[0] + '\n', re.MULTILINE)
             run(['sh', path, '-h']).check(0, ''.join(head))
 
+    def test_push_and_pull_find_the_classh_beside_them(self):
+        here, path = self.scratch(), self.scratch()
+        os.symlink(shutil.which('sed'), os.path.join(path, 'sed'))
+        for name, *args in (('push', '.', ':/tmp'), ('pull', ':a', 'd')):
+            program = os.path.join(here, 'classh-' + name)
+            shutil.copy(os.path.join(EXAMPLES, name), program)
+            argv = [program] + args + ['h', '--version']
+            run(argv, env={'PATH': path}).check(
+                2, '', 'classh-%s: no classh on PATH, and none in %s\n'
+                % (name, here))
+            self.write_classh(here)
+            run(argv, env={'PATH': path}).check(
+                0, run_classh('--version').stdout)
+            os.remove(os.path.join(here, 'classh'))
+            self.assertIn('\n    classh-%s ' % name, run(
+                [program, '-h'], env={'PATH': path}).stdout)
+
     def test_push(self):
         for way, directory, source, env in self.copies():
             to = os.path.join(directory, "to 'it")
