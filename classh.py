@@ -5099,21 +5099,33 @@ _WIDE = re.compile('[\t\u1100-\U0010ffff]').search
 _find_characters = re.compile('(?:\x1b\\[[0-9;]*m)|.').finditer
 
 
-def _fold_line(line, width):
-    """Return *line* in pieces of *width* columns at most, all but the first
-    with an indent.  What selects a colour takes no column."""
-    if len(line) <= width and not _WIDE(line):
-        return line
-    pieces, begin, column = [], 0, 0
-    for found in _find_characters(line):
+def _fitting(line, begin, column, width):
+    """Return where that part of *line* ends that fits in *width* columns if
+    it stands at *column*.  What selects a colour takes no column."""
+    for found in _find_characters(line, begin):
         char = found.group()
         # Beyond the scripts of one column, a character may take two.
-        size = (0 if char[0] == '\x1b' else 8 - column % 8 if char == '\t'
-                else 1 if char < '\u1100' else 2)
-        if column + size > width:
-            pieces.append(line[begin:found.start()])
-            begin, column = found.start(), 2
-        column += size
+        column += (0 if char[0] == '\x1b' else 8 - column % 8 if char == '\t'
+                   else 1 if char < '\u1100' else 2)
+        if column > width:
+            return max(found.start(), begin + 1)
+    return len(line)
+
+
+def _fold_line(line, width, behind=''):
+    """Return *line* in pieces of *width* columns at most, all but the first
+    with an indent.  They end behind one of the characters *behind*, if that
+    leaves anything."""
+    if len(line) <= width and not _WIDE(line):
+        return line
+    pieces, begin = [], 0
+    end = _fitting(line, 0, 0, width)
+    while end < len(line):
+        end = 1 + max((line.rfind(char, begin + 1, end) for char in behind),
+                      default=-1) or end
+        pieces.append(line[begin:end])
+        begin = end
+        end = _fitting(line, begin, 2, width)
     return '\n  '.join(pieces + [line[begin:]])
 
 
@@ -5297,7 +5309,7 @@ class Console:
     def write_folded(self, text):
         """Write *text* as write_text() does; it is escaped, and parts of it
         may be painted."""
-        self.write(self.fold(text))
+        self.write(self.fold(text, ' ,'))
 
     def escape(self, text):
         """Return remote *text* as it may be written."""
@@ -5345,17 +5357,25 @@ class Console:
         return _fold_line(text.decode(encoding), max(width, 1)).split(
             '\n')[0].encode(encoding)
 
-    def fold(self, text):
-        """Return *text*, which is escaped, as write_text() writes it."""
+    def fold(self, text, behind=''):
+        """Return *text*, which is escaped, as write_text() writes it.
+
+        Lines without an indent, which name hosts, are broken *behind* these
+        characters.
+        """
         if not self.terminal:
             return text
         encoding = self._stream.encoding
         text = text.encode(encoding, 'backslashreplace').decode(encoding)
         width = max(self.columns(), 20)
+
+        def fold_line(found):
+            line = found.group()
+            return _fold_line(line, width, '' if line[0] == ' ' else behind)
+
         # Most characters take one column, none more than the 8 of a tab.
         least = width // 8 if _WIDE(text) else width + 1
-        return re.sub('(?m)^[^\n]{%d,}' % least,
-                      lambda found: _fold_line(found.group(), width), text)
+        return re.sub('(?m)^[^\n]{%d,}' % least, fold_line, text)
 
 
 _PLAIN = Console(None)      # escapes and paints nothing

@@ -87,6 +87,14 @@ class ConsoleTest(unittest.TestCase):
         self.assertEqual(self.written('\t' * 11, Terminal),
                          '\n  '.join(['\t' * 10, '\t']))
 
+    def test_name_in_a_head_is_not_broken_where_it_fits(self):
+        head = 'web[%s]   0' % ','.join(map(str, range(100, 130)))
+        first, rest = self.written(head, Terminal).split('\n  ')
+        self.assertEqual((first[-4:], first + rest), ('118,', head))
+        for line in '  ' + head, 'x' * 100 + ' y':  # of a host; does not fit
+            self.assertEqual(len(self.written(line, Terminal).split('\n')[0]),
+                             80)
+
     def test_line_of_ours_is_one_line(self):
         for stream, shown in (
                 (io.StringIO, 'a\\x0ab\\x1b\u202e\n'),
