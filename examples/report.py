@@ -5,7 +5,8 @@
 
 The page needs no other file and no network.  It shows what ran, how many
 hosts failed and why, each different answer once, a table of the hosts that
-sorts and filters, how long they took, and which were the slowest.
+sorts and filters, how long they took, and which were the slowest.  A file of
+--json=FILE tells more than one of --pickle: COMMAND, user and exit status.
 
 What hosts wrote is only ever text in it.  Exit status: 0; 1 the file is not
 one of results; 2 usage.
@@ -248,6 +249,9 @@ def head_html(record):
         facts.append('exit status %s' % end.get('status'))
     elif run:
         facts.append('the record has no end: the run goes on, or was killed')
+    else:
+        facts.append('classh --json=FILE would tell COMMAND, user and exit '
+                     'status, too')
     title = run.get('command') or record.path
     yield '<header><p class="kind">classh</p><h1><code>%s</code></h1>' % (
         text(title))

@@ -403,6 +403,10 @@ exec %(ssh)s -F %(config)s "$@"
                           page.text['p'])
             self.assertEqual(len([row for row in page.tags if row == 'tr']),
                              1 + 8 + 8)
+            self.assertEqual(
+                [fact for fact in page.text['span'] if '--json=FILE' in fact],
+                ['classh --json=FILE would tell COMMAND, user and exit '
+                 'status, too'] if path.endswith('pickle') else [])
 
     def test_report_of_a_record_that_was_made_up(self):
         path = os.path.join(self.scratch(), 'all')
