@@ -325,14 +325,15 @@ class LineTest(HostileTest):
             'file_name': classh.file_name,
             'report': lambda text: classh._fold_line(classh._indent(text), 80,
                                                      ' ,'),
-            'password': classh._PASSWORD_PROMPT,
-            'passphrase': classh._KEY_PROMPT,
-            'host key': classh._HOST_KEY_PROMPT,
-            'messages': lambda text: [
-                expression.search(text)
-                for _, expression in classh._SSH_MESSAGES],
-            'takes passwords': classh._TAKES_PASSWORDS.search,
-            'sudo': classh._NOT_ALLOWED.search}
+            'prompts': lambda text: [
+                re.fullmatch(expression, text) for expression in (
+                    classh._PASSWORD_PROMPT, classh._KEY_PROMPT,
+                    classh._HOST_KEY_PROMPT)],
+            'messages': classh._message_cause,
+            'words': lambda text: [
+                re.search(expression, text) for expression in (
+                    classh._TAKES_PASSWORDS, classh._NOT_ALLOWED,
+                    classh._WRONG_PASSWORD, classh._JUMP_FAILED)]}
         for name, call in calls.items():
             for unit in units:
                 for head, tail in ends:
