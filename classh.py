@@ -147,7 +147,7 @@ _HINTS = (
      'groups are taken as HOST, in -x, --only and files alone'),
     (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
      r'|\A(?:all|children|hosts|vars):\Z',
-     'is it an inventory?  A file of hosts holds names and patterns alone'))
+     "is it an inventory?  A group can read it: see 'Groups' in the guide"))
 
 
 def _hint(text):
