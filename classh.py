@@ -10023,6 +10023,7 @@ class Shell:
                   'with %:')
         for name, (argument, text) in self._BUILT_INS.items():
             self._say('  %%%-18s %s' % (name + ' ' + argument, text))
+        self._say("'classh --shell -b HOST...' shows each answer once.")
 
     def do_hosts(self, rest):
         self._say('%d selected: %s' % (len(self._selected),
@@ -10687,7 +10688,7 @@ _OPTIONS = {
         ('-I, --send-input', 'our stdin, a file or a pipe, to every host'),
         ('--exec', 'run COMMAND here, with $CLASSH_HOST, once a host'),
         ('--end-remote', 'end COMMAND on the host, too, when its ssh ends'),
-        ('--shell', 'read commands at a prompt, or from stdin'),
+        ('--shell', 'read commands at a prompt, or stdin; try -b too'),
         ('--errexit', 'leave the shell when a command fails'),
     ],
     'careful runs': [
