@@ -10023,7 +10023,8 @@ class Shell:
                   'with %:')
         for name, (argument, text) in self._BUILT_INS.items():
             self._say('  %%%-18s %s' % (name + ' ' + argument, text))
-        self._say("'classh --shell -b HOST...' shows each answer once.")
+        self._say('Options typed with --shell hold for all lines; -b shows '
+                  'each answer once.')
 
     def do_hosts(self, rest):
         self._say('%d selected: %s' % (len(self._selected),
