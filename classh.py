@@ -462,7 +462,9 @@ def _check_host(host, pattern, sample):
     elif _SHELL_META.search(host) or '$' in name or '\\' in name:
         problem = 'holds a character that is special to a shell'
     elif '/' in sample:
-        problem = "holds a '/'"
+        problem = "holds a '/'" + ('' if _hint(pattern) else (
+            '; files are taken as HOST, in -x and --only, or by '
+            'parse_host_arguments()'))
     elif '=' in host:
         problem = "holds '='"
     elif (_WORD_IN_BRACKETS.fullmatch(name) or _NO_NAME.search(name)

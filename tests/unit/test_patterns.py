@@ -165,7 +165,8 @@ class RefusedPatternTest(unittest.TestCase):
         self.check('a#b', 'a#b', "'#'")
 
     def test_name_with_a_slash(self):
-        self.check('a/b', 'a/b', "holds a '/'")
+        self.check('a/b', 'a/b', "holds a '/'; files are taken as HOST, in -x "
+                   'and --only, or by parse_host_arguments()')
         self.check('[a/b]', 'a/b', 'is not a number, range or word')
 
     def test_host_that_is_not_user_name_port(self):
@@ -254,8 +255,8 @@ class RefusedPatternTest(unittest.TestCase):
             with self.assertRaises(PatternError, msg=pattern) as caught:
                 expand(pattern)
             self.assertIn(hint, str(caught.exception).split('; ', 1)[1])
-        for pattern in ('web[3-1]', 'web[1-3/0]', 'a/b', '-oX=y', 'a b ',
-                        '[3-1]', 'web1:', '[::1]:x'):
+        for pattern in ('web[3-1]', 'web[1-3/0]', '-oX=y', 'a b ', '[3-1]',
+                        'web1:', '[::1]:x'):
             with self.assertRaises(PatternError, msg=pattern) as caught:
                 expand(pattern)
             self.assertNotIn('; ', str(caught.exception))
