@@ -6277,19 +6277,21 @@ class StatusLine(View):
     """How far the run is, in a line below all else on the terminal.
 
     The *consoles* that write to this terminal erase it before they do.
-    *live* says whether one of them shows each result.
+    *live* says whether one of them shows each result.  The *ending* is shown
+    where there is room for all of it.
     """
 
     # The cursor stays in front of the line, so that all of it can be erased
     # though the terminal has broken it to fit a smaller window.
     _ERASE = b'\r\x1b[J'
 
-    def __init__(self, consoles, progress, manager, live):
+    def __init__(self, consoles, progress, manager, live, ending):
         super().__init__(consoles[0])
         self._consoles = consoles
         self._progress = progress
         self._manager = manager
         self._live = live
+        self._ending = ending
         self._shown = False
         self._drawn = -math.inf     # when, and when something was written
         self._written = time.monotonic()
@@ -6317,8 +6319,10 @@ class StatusLine(View):
             self._shown = False
             return
         # A line in the last column may move the cursor on.
-        line = self.console.cut(self._progress.line(),
-                                self.console.columns() - 1)
+        text, width = self._progress.line(), self.console.columns() - 1
+        line = self.console.cut(text + self._ending, width)
+        if not line.endswith(self._ending.encode()):
+            line = self.console.cut(text, width)
         before, self._shown = self._shown, True     # Ctrl-Z may come now
         self._shown = self.console.write_if_ready(
             b'\r' + line + b'\x1b[J\r') or before
@@ -8871,8 +8875,12 @@ class _Terminal:
             # on, as it does after the exit of its shell.
             if not self._background:
                 self._on_hang_up()
-        elif self._on_enter and self._fd == 0 and self._read_enter():
+        elif self.heeds_enter and self._read_enter():
             self._on_enter()
+
+    @property
+    def heeds_enter(self):
+        return self._on_enter is not None and self._fd == 0
 
     def _read_enter(self):
         """Return whether Enter alone was typed; read that, nothing else."""
@@ -9467,16 +9475,17 @@ class Outlets:
         self.warn(text)
         self.had_errors = True
 
-    def add_status_line(self, manager):
+    def add_status_line(self, manager, heeds_enter):
         """Add a StatusLine, if the options and the terminal are for one;
-        return that or None."""
+        return that or None.  It tells of Enter where that is heeded."""
         out, err = self._stdout, self.err
         if (self._options.no_status or not err.understands_codes
                 or any(isinstance(view, Marks) for view in self.views)):
             return None
         consoles = [err, out] if out.is_same_terminal(err) else [err]
         line = StatusLine(consoles, self.progress, manager, any(
-            view.live and view.console in consoles for view in self.views))
+            view.live and view.console in consoles for view in self.views),
+            '   Enter: more' if heeds_enter else '')
         self.views.append(line)
         return line
 
@@ -9633,7 +9642,8 @@ class Run:
                                lambda: not self._left.may_come)
         typed = self._stdin_hosts and os.isatty(0)
         if not (piped or typed or outlets.sinks.use_terminal):
-            line = outlets.add_status_line(self._manager)
+            line = outlets.add_status_line(self._manager,
+                                           self._terminal.heeds_enter)
             if line:
                 self._watch(_Suspension(line.hide))
         if self._stdin_hosts:

@@ -49,7 +49,8 @@ class LineTest(ScreenTest):
                            'b') as terminal:
             terminal.expect_screen(
                 r'\Aexit3   3   \(\d\.\d\)\n\n1 of 3   1 bad   2 running   '
-                r'at most 5 min left   slowest: [ab] \d s, [ab] \d s\Z')
+                r'at most 5 min left   slowest: [ab] \d s, [ab] \d s   '
+                r'Enter: more\Z')
             self.write('go-a')
             terminal.expect_screen(r'\n2 of 3   1 bad   1 running.*\Z')
             self.write('go-b')
@@ -90,7 +91,7 @@ class LineTest(ScreenTest):
 
     def test_all_of_it_goes_though_the_terminal_has_broken_it(self):
         with self.terminal('-q', until('go'), 'a', 'exit0') as terminal:
-            terminal.expect_screen(r'\A1 of 2   1 running .* a 1 s\Z')
+            terminal.expect_screen(r'\A1 of 2   1 running .* a 1 s')
             terminal.resize(24, 20)     # and no time to draw it again
             terminal.signal(signal.SIGSTOP)
             self.assertGreater(len(terminal.screen.rows), 2)
@@ -107,6 +108,7 @@ class LineTest(ScreenTest):
             terminal.expect_screen(r"\Aclassh: .*=bad.*\n0 of 1   1 running")
             self.write('go')
             self.assertRegex(self.done(terminal, 1), r'\Aclassh: [^\n]*\n\Z')
+            self.assertNotIn('Enter', terminal.shown)   # stdin has hosts
 
     def test_at_most_so_often(self):
         with self.terminal('-f2', 'true', 'h[1-300]', '-q') as terminal:
@@ -119,7 +121,7 @@ class LineTest(ScreenTest):
         with self.terminal('--retries', '9', '-q', 'true', 'unreach1',
                            'exit0', program=PATIENT) as terminal:
             terminal.expect_screen(r'\A1 of 2   0 running   '
-                                   r'1 to be tried again\Z')
+                                   r'1 to be tried again\b')
             terminal.type('\n')
             terminal.expect_screen(
                 r'\Aclassh: 1 of 2   0 running   1 to be tried again\n'
