@@ -3432,8 +3432,12 @@ class _Loop:
         No other step takes STOPPED_MIN seconds, unless this process was
         stopped (SIGTSTP).
         """
-        self.discount(self.now() - self._step_begun - waited)
-        self._step_begun = self.now()
+        now = self.now()
+        stopped = now - self._step_begun - waited
+        if stopped > STOPPED_MIN:
+            self.discount(stopped)
+            now = self.now()
+        self._step_begun = now
 
     def run_once(self, until=None):
         """Wait until something is ready, a signal comes, a timer is due or
@@ -5097,8 +5101,12 @@ _HOST_COLORS = ('32', '33', '35', '36', '94',
                 '1;32', '1;33', '1;35', '1;36', '1;94')
 
 
-_WIDE = re.compile('[\t\u1100-\U0010ffff]').search
 _find_characters = re.compile('(?:\x1b\\[[0-9;]*m)|.').finditer
+
+
+def _has_wide(text):
+    """Return whether a character of *text* may take more than one column."""
+    return '\t' in text or max(text, default='') >= '\u1100'
 
 
 def _fitting(line, begin, column, width):
@@ -5118,7 +5126,7 @@ def _fold_line(line, width, behind=''):
     """Return *line* in pieces of *width* columns at most, all but the first
     with an indent.  They end behind one of the characters *behind*, if that
     leaves anything."""
-    if len(line) <= width and not _WIDE(line):
+    if len(line) <= width and not _has_wide(line):
         return line
     pieces, begin = [], 0
     end = _fitting(line, 0, 0, width)
@@ -5376,7 +5384,7 @@ class Console:
             return _fold_line(line, width, '' if line[0] == ' ' else behind)
 
         # Most characters take one column, none more than the 8 of a tab.
-        least = width // 8 if _WIDE(text) else width + 1
+        least = width // 8 if _has_wide(text) else width + 1
         return re.sub('(?m)^[^\n]{%d,}' % least, fold_line, text)
 
 
