@@ -60,9 +60,12 @@ PAUSE = .05             # seconds to the next look for results
 
 
 def read(child, results):
-    from classh import load
-    for result in load('/dev/fd/%d' % child.stdout.fileno()):
-        results.append(result)
+    from classh import RecordError, load
+    try:
+        for result in load('/dev/fd/%d' % child.stdout.fileno()):
+            results.append(result)
+    except RecordError:             # it was killed amid one: its host is lost
+        pass
     child.wait()
 
 
