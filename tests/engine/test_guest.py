@@ -343,7 +343,8 @@ class HostProgramTest(EngineTest):
         register = selectors.DefaultSelector.register
 
         def full(selector, fileobj, events, data):
-            if isinstance(data[1], classh._Job) and len(job.running) >= 3:
+            # (On a busy machine there are seldom more of them at once.)
+            if isinstance(data[1], classh._Job) and job.running:
                 raise OSError(code, os.strerror(code))
             return register(selector, fileobj, events, data)
         for code in errno.ENOMEM, errno.ENOSPC:
