@@ -2346,6 +2346,16 @@ PROBE_SIZE = 1 << 17    # bytes of its answer
 _LOST, _UNOPENED, _CONNECTING, _LOGGED_IN, _SESSION = range(-1, 4)
 
 
+def _as_logged(command):
+    """Return *command* as ssh logs it, by vis(3), but without any CR."""
+    return ''.join(
+        '\\\\' if octet == 0x5c else chr(octet)
+        if 0x20 <= octet < 0x7f or octet in b'\t\n\b\a'
+        else '\\%03o' % octet
+        for octet in command.replace('\r', '').encode('utf-8',
+                                                     'surrogateescape'))
+
+
 class _SshLog:
     """What one ssh writes to its log, a FIFO; in a job it is a pipe like
     those of stdout and stderr.
@@ -2364,6 +2374,7 @@ class _SshLog:
     # connection.
     _SENT = b'\ndebug1: Sending command: '
     _ASKED = b'\ndebug1: mux_client_request_session: '
+    _SHARING = b'\ndebug1: auto-mux: Trying existing master'
     # ... unless it is refused.  ssh ends its lines with CR LF, but not those
     # of a command that it logs.
     _REFUSED = re.compile(rb'^(exec|shell) request failed on channel \d+\r\n',
@@ -2447,11 +2458,17 @@ class _SshLog:
     def awaits_master(self):
         """Whether ssh waits for an answer of the ssh whose connection it is
         to share, or did so when it was ended."""
-        _, found, rest = self._kept.rpartition(
-            b'debug1: auto-mux: Trying existing master')
+        _, found, rest = self._kept.rpartition(self._SHARING)
         return bool(found) and not (self.stage >= _LOGGED_IN or re.search(
             rb'^debug1: (Connecting to|Executing proxy command)', rest,
             re.MULTILINE))
+
+    @property
+    def gave_up_master(self):
+        """Whether ssh had no answer of that ssh within its ConnectTimeout,
+        and then connected by itself, as from OpenSSH 10 on."""
+        _, found, rest = self._kept.rpartition(self._SHARING)
+        return bool(found) and b'master hello exchange failed' in rest
 
     def text(self):
         """Return what is kept, as str with newlines alone."""
@@ -2465,10 +2482,11 @@ class _SshLog:
                     for line in self._kept.split(b'\n')]):
             return ''               # most often; an expression takes a while
         before, _, rest = self.text().partition('debug1: Sending command: ')
-        # It is cut at some 1,000 bytes.
-        sent = os.path.commonprefix([rest, command.replace('\r', '')])
+        # It is cut at some 1,000 bytes: the line after it is the first.
+        sent = os.path.commonprefix([rest, _as_logged(command)])
+        _, _, rest = rest[len(sent):].partition('\n')
         return ''.join(found.group() + '\n' for found in self._WORDS.finditer(
-            before + rest[len(sent):]))
+            before + rest))
 
 
 def _message_cause(text):
@@ -8161,10 +8179,11 @@ class _Connections(JobHooks):
 
     def finished(self, job, result):
         # The master hangs, or its network has gone: the next try connects.
-        if (result.cause == 'no-answer' and job.log
-                and job.log.awaits_master):
+        if job.log and (job.log.gave_up_master or (
+                result.cause == 'no-answer' and job.log.awaits_master)):
             self._forget(job.host)
-            return result._replace(cause='mux', reason=CAUSES['mux'])
+            if result.cause == 'no-answer':
+                return result._replace(cause='mux', reason=CAUSES['mux'])
         return result
 
     def _end(self, names, check=lambda: None):

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import re
 import shlex
 import signal
 
@@ -112,13 +113,15 @@ class RunTest(KeptTest):
         old = self.masters()
         self.signal(signal.SIGSTOP)
         said = self.share('-t1', '--json', 'echo in', hosts)
-        self.assertEqual(sum('"tries":2' in line and '"ok"' in line
-                             for line in said), 3, said)
+        # OpenSSH 10 may connect by itself, the first time.
+        self.assertEqual(len(re.findall(
+            r'"outcome":"ok",.*"tries":[12],', '\n'.join(said))), 3, said)
         for pid in old:
             os.kill(pid, signal.SIGKILL)
         self.signal(signal.SIGKILL)
         wait_until(lambda: not self.masters())
-        self.unshare('0 ended, 3 had ended before')
+        self.assertRegex(self.classh('--unshare').check(stdout=None).stdout,
+                         '^connections: 0 ended')
         self.assertEqual(self.sockets(), [])
 
     def test_no_safe_place_is_a_warning_and_a_run(self):

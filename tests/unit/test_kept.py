@@ -199,6 +199,14 @@ class LogTest(TestCase):
         found = kept.finished(job, result)
         self.assertEqual((found.cause, found.ran), ('mux', 'no'))
         self.assertIsNone(kept.path('h'))
+        # OpenSSH 10 has connected by itself, in time or not.
+        job = types.SimpleNamespace(host='h', log=self.log(
+            self.MUX + b'muxclient: master hello exchange failed\r\n'
+            b'debug1: Connecting to h\r\nAuthenticated to h'))
+        open(kept.control_path('h').replace('%C', 40 * 'f'), 'w').close()
+        good = result._replace(outcome='ok', cause='')
+        self.assertIs(kept.finished(job, good), good)
+        self.assertIsNone(kept.path('h'))
         self.assertLess(classh.Retries().wait(found, True), .5)
         self.assertIsNone(classh.Retries(0).wait(found, True))
 
@@ -210,6 +218,17 @@ class LogTest(TestCase):
         log = self.log(self.MUX + own + other)
         self.assertEqual(log.words('true'), 'ControlSocket /home/al/s already '
                          'exists\n')
+
+
+    def test_command_that_ssh_logs_is_no_message(self):
+        for command in ('sleep 9', "echo 'a\\.b'", 'echo \xfc \x01',
+                        'x' * 2000, 'one\ntwo \\n\n', 'a\udcff b'):
+            logged = classh._as_logged(command)[:1000].encode()
+            log = self.log(b'debug1: Sending command: ' + logged
+                           + b'\r\nKilled by signal 15.\r\n')
+            self.assertEqual(log.words(command), 'Killed by signal 15.\n')
+        self.assertEqual(classh._as_logged('\\ \xfc\x01\t\r\n'),
+                         r'\\ \303\274\001' + '\t\n')     # of OpenSSH 9.2
 
 
 class CheckTest(unittest.TestCase):
