@@ -10797,7 +10797,7 @@ _OPTIONS = {
 }
 
 
-def _each_option():
+def _split_options():
     """Yield the group, names, metavar (None: it is a flag), help, and a dict
     of the rest of each option."""
     for group, options in _OPTIONS.items():
@@ -10809,12 +10809,13 @@ def _each_option():
                    rest[0] if rest else {})
 
 
+_EACH_OPTION = tuple(_split_options())
 # An option whose value is optional: what it is short for without one.
 _OPTIONAL_VALUES = {names[0]: '%s=%s' % (names[0], rest['bare'])
-                    for _, names, _, _, rest in _each_option()
+                    for _, names, _, _, rest in _EACH_OPTION
                     if 'bare' in rest}
 # The names of those that need a value.
-_WITH_VALUE = {name for _, names, metavar, _, rest in _each_option()
+_WITH_VALUE = {name for _, names, metavar, _, rest in _EACH_OPTION
                if metavar and 'bare' not in rest for name in names}
 
 
@@ -10844,7 +10845,7 @@ def _make_parser(raw=False):
         formatter_class=lambda prog: _HelpFormatter(
             prog, max_help_position=30, width=79))
     groups = {title: parser.add_argument_group(title) for title in _OPTIONS}
-    for title, names, metavar, text, rest in _each_option():
+    for title, names, metavar, text, rest in _EACH_OPTION:
         how = {'metavar': metavar} if metavar else {'action': 'store_true'}
         how.update(rest)
         how.pop('bare', None)

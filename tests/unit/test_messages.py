@@ -16,7 +16,7 @@ class OptionMessageTest(unittest.TestCase):
         return str(caught.exception)
 
     def test_options_that_the_hints_name_exist(self):
-        known = {name for _, names, *_ in classh._each_option()
+        known = {name for _, names, *_ in classh._EACH_OPTION
                  for name in names}
         for name, hint in classh._ELSEWHERE.items():
             self.assertNotIn(name, known)
