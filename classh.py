@@ -5476,16 +5476,48 @@ def _notes(result, *notes):
     return ('   ' + ', '.join(filter(None, notes))).rstrip()
 
 
+# In ssh's warnings of many lines: those that tell nothing of the host, or what
+# the cause and another line tell as well; and the frames of the titles.
+_SSH_PADDING = (
+    r'(?m)^(?:@{9,}|IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!|'
+    r'Someone could be eavesdropping on you right now .*|'
+    r'It is also possible that a host key has just been changed\.|'
+    r'The fingerprint for the \S+ key sent by the remote host is|'
+    r'(?:SHA256|MD5):\S+\.|Please contact your system administrator\.|'
+    r'Add correct host key in .* to get rid of this message\.|'
+    r'  remove with:|  ssh-keygen -f .* -R .*|'
+    r'Host key for .* has changed and you have requested strict checking\.|'
+    r'The \S+ host key for .* has changed,|'
+    r'and the key for the corresponding IP address .*|'
+    r'.*\. This could either mean that|'
+    r'DNS SPOOFING is happening or the IP address for the host|'
+    r'and its host key have changed at the same time\.|'
+    r'This could mean that a stolen key is being used to|'
+    r'impersonate this host\.|'
+    r'It is required that your private key files are NOT accessible .*|'
+    r'\*\* This session may be vulnerable to .*|'
+    r'\*\* The server may need to be upgraded\. .*'
+    r')\n|^@ +(?=WARNING: )|(?<=!) +@$')
+
+
+def _shown_words(result):
+    """Return what ssh itself had to say of *result*, for a person: without
+    what only fills the screen.  What the host wrote is never cut so."""
+    return re.sub(_SSH_PADDING, '', result.diagnostics)
+
+
 def report(result, console=None):
     """Return the few lines that show *result* to a person, as str; with a
-    *console*, escaped and painted for its write_folded()."""
+    *console*, escaped and painted for its write_folded().  Long warnings of
+    ssh are shortened."""
     console = console or _PLAIN
     tries = result.tries > 1 and 'at the %s try' % _ordinal(result.tries)
     head = '%s   %s   (%.1f)' % (
         console.host(result.host),
         console.status(result.exitcode, result.outcome), result.elapsed)
     return _block(head + console.escape(_notes(result, result.reason, tries)),
-                  _part(console, 'Error', result.stderr),
+                  _part(console, 'Error',
+                        _shown_words(result) + result.errors),
                   _part(console, 'Output', result.output))
 
 
@@ -5703,7 +5735,7 @@ class Stream(View):
         host = result.host
         for stream in self._queues:
             self._end_line(host, stream)
-        for line in result.diagnostics.splitlines():
+        for line in _shown_words(result).splitlines():
             self._add(host, 'errors', line.encode('utf-8', 'surrogateescape'))
         # Those that were stopped are named in the summary, all at once.
         if (result.outcome != 'ok' and result.reason != CAUSES['stopped']
@@ -5936,7 +5968,7 @@ LARGE_GROUPS = 4        # groups that a host like no other is compared with
 
 
 def _streams(result):
-    return result.stderr, result.output
+    return _shown_words(result) + result.errors, result.output
 
 
 class _Answers:
@@ -6495,6 +6527,9 @@ HINTS = {'denied': '-A', 'dropped': '--logins, -J', 'jump': '-J',
          'key-unknown': '-O StrictHostKeyChecking=accept-new',
          'no-answer': '-t', 'sudo': '-A or --sudo-password',
          'timeout': '-u'}
+# What ssh says of a server to which a password may be sent.
+_TAKES_PASSWORD = (r'Permission denied \([^()\n]*'
+                   r'\b(?:password|keyboard-interactive)\b')
 CAUSE_WIDTH = 31        # columns for causes in the summary, hints apart
 
 
@@ -6513,6 +6548,7 @@ class Tally:
         self.lost = []              # hosts whose output could not be kept
         self._passed_over = collections.Counter()   # outcomes, of earlier runs
         self._causes = collections.defaultdict(list)
+        self._password_taken = False    # by a server that has denied us
 
     @property
     def total(self):
@@ -6528,6 +6564,8 @@ class Tally:
         if _is_bad(result):
             self._causes[_is_kept_out(result), result.cause,
                          cause_text(result)].append(result.host)
+        self._password_taken |= result.cause == 'denied' and bool(
+            re.search(_TAKES_PASSWORD, result.stderr))
 
     def pass_over(self, ending):
         """Count a host that is not run again, for the exit status alone;
@@ -6549,6 +6587,8 @@ class Tally:
         for (kept_out, cause, text), hosts in sorted(
                 self._causes.items(), key=lambda item: -len(item[1])):
             helps = hint(cause, hosts)
+            if cause == 'denied' and not self._password_taken:
+                helps = ''
             (outside if kept_out else inside).append(
                 (hosts, text + (helps and ' (%s)' % helps)))
         if len(outside) < 2:

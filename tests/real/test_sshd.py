@@ -12,7 +12,7 @@ from lib import (WAIT_LIMIT, Command, TestCase, WorkTest, classh_argv,
                  processes, run, run_classh, run_in_pty, sshd, stuck_server,
                  text, wait_until)
 from lib.engine import EveryModeTest
-from classh import SSHJobMan
+from classh import SSHJobMan, load
 
 # No name server can be asked for a name with a part this long.
 NO_SUCH_HOST = 'x' * 64 + '.invalid'
@@ -130,11 +130,21 @@ class FailureTest(SshdTest):
         other = os.path.join(self.sshd.directory, 'key.pub')
         with open(other) as key, open(known, 'w') as hosts:
             hosts.write('* ' + key.read())
-        said = self.classh('-O', 'UserKnownHostsFile=' + known, 'true',
-                           '127.0.0.1')
+        record = os.path.join(self.scratch(), 'record')
+        said = self.classh('-O', 'UserKnownHostsFile=' + known,
+                           '--json=' + record, 'true', '127.0.0.1')
         said.check(4, None, '1 of 1 host key has CHANGED: 127.0.0.1\n')
         self.assertIn('REMOTE HOST IDENTIFICATION HAS CHANGED', said.stdout,
                       said)
+        # A person sees three lines of ssh's fifteen.
+        self.assertRegex(masked(said.stdout),
+                         r'\A127.0.0.1   255   \(#\)   host key has CHANGED\n'
+                         r'  Error:\n\n  WARNING: REMOTE HOST IDENTIFICATION '
+                         r'HAS CHANGED!\n  Offending \S+ key in \S+:1\n'
+                         r'  Host key verification failed\.\n\n\Z', said)
+        [result] = load(record)
+        self.assertIn('\nIT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING '
+                      'NASTY!\n', result.diagnostics)
 
     def test_user_who_is_not_let_in(self):
         said = self.classh('-lno-such-user', 'true', '127.0.0.1').check(

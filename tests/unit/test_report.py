@@ -5,7 +5,8 @@ import unittest
 from unittest import mock
 
 import classh
-from classh import Console, Marks, Report, Result, Stream, Tally, report
+from classh import (Console, Gather, Marks, Report, Result, Stream, Tally,
+                    report)
 
 
 def result(host='h', exitcode=0, output='', errors='', outcome=None,
@@ -13,6 +14,28 @@ def result(host='h', exitcode=0, output='', errors='', outcome=None,
     outcome = outcome or ('error' if exitcode else 'ok')
     return Result(host, exitcode, output, errors, 10.0, 11.25, outcome,
                   reason, truncated, cause)
+
+
+FRAME = '@' * 59 + '\n'
+WARNING = FRAME + (     # of OpenSSH
+    '@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n') + FRAME + (
+    'IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!\n'
+    'Someone could be eavesdropping on you right now (man-in-the-middle '
+    'attack)!\n'
+    'It is also possible that a host key has just been changed.\n'
+    'The fingerprint for the ED25519 key sent by the remote host is\n'
+    'SHA256:ispQxzW7SamLb6nj7syejDlj8RMkJ72mfQSbAXZc3CE.\n'
+    'Please contact your system administrator.\n'
+    'Add correct host key in /home/b c/known_hosts to get rid of this '
+    'message.\n'
+    'Offending ED25519 key in /home/b c/known_hosts:28\n'
+    '  remove with:\n'
+    '  ssh-keygen -f "/home/b c/known_hosts" -R "h"\n'
+    'Host key for h has changed and you have requested strict checking.\n'
+    'Host key verification failed.\n')
+SHORT = ['WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!',
+         'Offending ED25519 key in /home/b c/known_hosts:28',
+         'Host key verification failed.']
 
 
 class Terminal(io.StringIO):
@@ -57,6 +80,69 @@ class ReportTest(unittest.TestCase):
                 ('x\r\ny\r\n', '  x\r\n  y\r\n')):
             self.check('h   0   (1.2)\n  Output:\n\n%s\n' % shown,
                        output=output)
+
+
+class SshWarningTest(unittest.TestCase):
+    def check(self, words, *shown):
+        """A view shows of ssh's *words* the lines *shown*, and all that a
+        host wrote, be it the same."""
+        failed = result(errors=words)._replace(diagnostics=words)
+        lines = [*shown, *words.splitlines()]
+        wanted = ''.join('  %s\n' % line for line in lines)
+        self.assertEqual(report(failed),
+                         'h   0   (1.2)\n  Error:\n\n%s\n' % wanted)
+        gathered, stream = Gather(Console(io.StringIO())), io.StringIO()
+        gathered.finished(failed)
+        gathered.close()
+        self.assertIn('\n\n%s\n' % wanted,
+                      gathered.console._stream.getvalue())
+        view = Stream(Console(io.StringIO()), Console(stream))
+        view.open(mock.Mock(), None)
+        view.finished(failed)
+        self.assertEqual(stream.getvalue(),
+                         ''.join('h: %s\n' % line for line in shown))
+        self.assertEqual(failed.stderr, 2 * words)      # for records
+
+    def test_host_key_that_has_changed(self):
+        self.check(WARNING, *SHORT)
+
+    def test_address_that_has_changed_too(self):
+        self.check(FRAME + (
+            '@       WARNING: POSSIBLE DNS SPOOFING DETECTED!          @\n')
+            + FRAME + 'The ED25519 host key for h has changed,\n'
+            'and the key for the corresponding IP address 10.0.0.1\n'
+            'is unknown. This could either mean that\n'
+            'DNS SPOOFING is happening or the IP address for the host\n'
+            'and its host key have changed at the same time.\n'
+            'Offending key for IP in /etc/known:3\n' + WARNING,
+            'WARNING: POSSIBLE DNS SPOOFING DETECTED!',
+            'Offending key for IP in /etc/known:3', *SHORT)
+
+    def test_other_warnings(self):
+        self.check(FRAME + (
+            '@       WARNING: REVOKED HOST KEY DETECTED!               @\n')
+            + FRAME + 'The RSA host key for h is marked as revoked.\n'
+            'This could mean that a stolen key is being used to\n'
+            'impersonate this host.\n',
+            'WARNING: REVOKED HOST KEY DETECTED!',
+            'The RSA host key for h is marked as revoked.')
+        self.check(FRAME + (
+            '@         WARNING: UNPROTECTED PRIVATE KEY FILE!          @\n')
+            + FRAME + "Permissions 0644 for '/k' are too open.\n"
+            'It is required that your private key files are NOT accessible '
+            'by others.\nThis private key will be ignored.\n',
+            'WARNING: UNPROTECTED PRIVATE KEY FILE!',
+            "Permissions 0644 for '/k' are too open.",
+            'This private key will be ignored.')
+        title = ('** WARNING: connection is not using a post-quantum key '
+                 'exchange algorithm.')
+        self.check(title + '\n** This session may be vulnerable to "store '
+                   'now, decrypt later" attacks.\n** The server may need to '
+                   'be upgraded. See https://openssh.com/pq.html\n', title)
+
+    def test_words_that_are_no_warning(self):
+        words = 'h: Permission denied (publickey).\n@ x @\n@@@\nSHA256:x\n'
+        self.check(words, *words.splitlines())
 
 
 class ConsoleTest(unittest.TestCase):
@@ -256,6 +342,19 @@ class TallyTest(unittest.TestCase):
         tally = self.tally(result('a', truncated=True))
         self.assertEqual((tally.summary(), tally.lost, tally.cut),
                          ('', [], ['a']))
+
+    def test_password_is_offered_only_where_a_server_takes_one(self):
+        for methods, hint in (
+                ('publickey', ''), ('publickey,gssapi-with-mic', ''),
+                ('publickey,password', ' (-A)'),
+                ('keyboard-interactive', ' (-A)')):
+            words = 'h: Permission denied (%s).\n' % methods
+            for field in 'diagnostics', 'errors':
+                denied = result('b', 255, outcome='ssh', cause='denied')
+                self.assertEqual(
+                    self.tally(denied._replace(**{field: words}),
+                               denied._replace(host='a')).summary(),
+                    '2 of 2 permission denied%s: a,b\n' % hint)
 
     def test_status_is_that_of_the_gravest_outcome(self):
         outcomes = [('ok', 0), ('error', 5), ('ssh', 4), ('killed', 3)]
