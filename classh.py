@@ -5199,40 +5199,43 @@ class Console:
         """Write *octets*, at the pace of the reader."""
         if self.below is not None:
             octets = self.below.give_way() + bytes(octets)
-        left = memoryview(octets)
-        with self._keeping_error():
-            while left and not self.error:
-                left = self._write_part(left, STALL_LIMIT)
+        self._write_ready(octets, STALL_LIMIT)
 
     def offer(self, octets):
         """Write as much of *octets* as the reader takes at once; return the
         rest, a memoryview."""
-        if self.below is not None:
-            self.put(b'')           # it gives way
-        rest = memoryview(octets)
-        with self._keeping_error():
-            while rest and not self.error:
-                left, rest = rest, self._write_part(rest, 0)
-                if len(left) == len(rest):
-                    return rest
-        return rest[:0]
+        self.put(b'')               # what is below gives way
+        return self._write_ready(octets)
 
-    @contextlib.contextmanager
-    def _keeping_error(self):
-        try:
-            yield
-        except OSError as error:
-            self.error = error
+    def write_if_ready(self, octets):
+        """Write *octets*, a few hundred at most, to a terminal, unless that
+        blocks or fails; return whether they were written."""
+        return len(self._write_ready(octets)) < len(octets) and not self.error
+
+    def _write_ready(self, octets, patience=0):
+        """Write *octets* as long as there is no error, unless *patience* is 0
+        and the reader takes no more; return the rest in that case."""
+        left = memoryview(octets)
+        while left and not self.error:
+            try:
+                written = self._write_part(left, patience)
+            except OSError as error:
+                self.error = error
+                break
+            if not (written or patience):
+                return left
+            left = left[written:]
+        return left[:0]
 
     def _write_part(self, octets, patience):
-        """Write some of *octets* within *patience* seconds; return the rest,
-        a memoryview.  Raise OSError."""
+        """Write some of *octets* within *patience* seconds; return how many.
+        Raise OSError."""
         try:
             fd = self._stream.fileno()
         except io.UnsupportedOperation:     # main() called with a StringIO
             self._stream.write(bytes(octets).decode('utf-8',
                                                     'backslashreplace'))
-            return octets[:0]
+            return len(octets)
         ready = select.poll()
         ready.register(fd, select.POLLOUT)
         begun = time.monotonic()
@@ -5241,11 +5244,11 @@ class Console:
         if is_ready:
             with contextlib.suppress(BlockingIOError):
                 # This much does not block where it is ready.
-                return octets[os.write(fd, octets[:select.PIPE_BUF]):]
+                return os.write(fd, octets[:select.PIPE_BUF])
         elif patience and self.stop_level():
             raise OSError(errno.ETIMEDOUT,
                           'blocked, its reader does not read')
-        return octets
+        return 0
 
     def write_whole(self, text):
         """Write *text*; where the stream is a file that has no room for all
@@ -5269,28 +5272,8 @@ class Console:
         return (fd if not self.error and stat.S_ISREG(os.fstat(fd).st_mode)
                 else None)
 
-    def is_ready(self):
-        """Return whether a line can be written at once."""
-        if self.error:
-            return True             # and is dropped
-        ready = select.poll()
-        try:
-            ready.register(self._stream, select.POLLOUT)
-        except io.UnsupportedOperation:
-            return True
-        return bool(ready.poll(0))
-
     def fileno(self):
         return self._stream.fileno()
-
-    def write_if_ready(self, octets):
-        """Write *octets*, a few hundred at most, to a terminal, unless that
-        blocks or fails; return whether they were written."""
-        try:
-            return (self.error is None and self.is_ready()
-                    and os.write(self.fileno(), octets) > 0)
-        except OSError:
-            return False
 
     @property
     def reader_left(self):
@@ -5380,10 +5363,12 @@ class Console:
     def cut(self, text, width):
         """Return what shows of *text* in a line of *width* columns, bytes
         for write_if_ready()."""
-        encoding = self._stream.encoding
-        text = self.escape(text).encode(encoding, 'backslashreplace')
-        return _fold_line(text.decode(encoding), max(width, 1)).split(
-            '\n')[0].encode(encoding)
+        text = self._as_shown(self.escape(text))
+        return self.encode(_fold_line(text, max(width, 1)).split('\n')[0])
+
+    def _as_shown(self, text):
+        """Return *text* with what the terminal can show in its encoding."""
+        return self.encode(text).decode(self._stream.encoding)
 
     def fold(self, text, behind=''):
         """Return *text*, which is escaped, as write_text() writes it.
@@ -5393,8 +5378,7 @@ class Console:
         """
         if not self.terminal:
             return text
-        encoding = self._stream.encoding
-        text = text.encode(encoding, 'backslashreplace').decode(encoding)
+        text = self._as_shown(text)
         width = max(self.columns(), 20)
 
         def fold_line(found):
