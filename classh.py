@@ -1740,18 +1740,22 @@ LOCK_TIMEOUT = 1.0      # seconds that a file may be locked by another run
 LOCK_INTERVAL = 0.02    # seconds between two tries
 
 
-def _close_target(fd, path):
-    """Close *fd*, which is open for *path*.  Raise OSError where only now
-    there proves to be no room, as on NFS, or where the file was removed."""
+def _close_target(fd, path, complain):
+    """Close *fd*, which is open for *path*; *complain* where only now there
+    proves to be no room, as on NFS, or where the file was removed."""
     status = os.fstat(fd)
-    os.close(fd)
+    try:
+        os.close(fd)
+    except OSError as error:
+        complain('%s: %s' % (path, error.strerror))
+        return
     if status.st_nlink or not stat.S_ISREG(status.st_mode):
         return                      # it may have another name by now
     with contextlib.suppress(OSError):
         # A file that is named as /dev/fd/N may have been removed before.
         if os.path.samestat(status, os.stat(path)):
             return
-    raise OSError(errno.ENOENT, 'removed, with all that went there')
+    complain('%s: removed, with all that went there' % path)
 
 
 def _open_file(path, flags, mode=0o666):
@@ -1866,11 +1870,10 @@ class _RecordFile:
         except OSError:
             pass                    # not a regular file
 
-    def close(self):
-        """Raise OSError where only now there proves to be no room."""
+    def close(self, complain):
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            _close_target(fd, self._path)
+            _close_target(fd, self._path, complain)
 
 
 def _end_of_lines(file):
@@ -1998,17 +2001,13 @@ class Journal:
 
     def _read(self, file):
         """Take in all records of *file*; return where the last one ends."""
-        def whole_lines():
-            nonlocal end
-            for line in file:
-                self.cut_short = not line.endswith(b'\n')
-                if not self.cut_short:
-                    end += len(line)
-                    yield line
-        end = 0
+        end = _end_of_lines(file)
+        self.cut_short = end < file.tell()
+        file.seek(0)
         number = 0
         try:
-            for number, record in enumerate(read_records(whole_lines()), 1):
+            for number, record in enumerate(read_records(itertools.takewhile(
+                    lambda line: line.endswith(b'\n'), file)), 1):
                 self._take(record)
         except (ValueError, TypeError, LookupError) as error:
             if not self.runs:
@@ -2145,10 +2144,7 @@ class Journal:
                 self._complain_once(error)
 
     def close(self):
-        try:
-            self._file.close()
-        except OSError as error:    # NFS tells only now of a full disk
-            self.complain('%s: %s' % (self.path, error.strerror))
+        self._file.close(self.complain)
 
 
 # -- Transports -------------------------------------------------------------
@@ -6649,10 +6645,7 @@ class _Sink:
 
     def close(self, stop_level):
         if self._fd is not None:
-            try:
-                _close_target(self._fd, self.label)
-            except OSError as error:
-                self._report(error)
+            _close_target(self._fd, self.label, self._complain)
 
     def _report(self, error):
         self._complain('%s: %s' % (self.label, error.strerror))
@@ -7011,10 +7004,7 @@ class PickleSink(_Sink):
         self._file.write(*_encode_record(result))
 
     def close(self, stop_level):
-        try:
-            self._file.close()
-        except OSError as error:    # NFS tells only now of a full disk
-            self._report(error)
+        self._file.close(self._complain)
 
 
 class RecordsFile(Records):
@@ -7054,10 +7044,7 @@ class RecordsFile(Records):
 
     def release(self):
         """Close the file, if that was not done."""
-        try:
-            self._file.close()
-        except OSError as error:
-            self._complain('%s: %s' % (self._path, error.strerror))
+        self._file.close(self._complain)
 
 
 def _is_shell_word(word):
