@@ -11,7 +11,8 @@ from lib import ROOT, TestCase, run, run_classh
 
 import classh
 
-SHIPPED = ('LICENSE', 'README', 'classh.py', 'setup.py')
+SHIPPED = ('LICENSE', 'README', 'classh.py', 'setup.py',
+           'examples/classh-pull', 'examples/classh-push')
 COMPLETIONS = {'bash': 'bash-completion/completions/classh',
                'zsh': 'zsh/site-functions/_classh',
                'fish': 'fish/vendor_completions.d/classh.fish'}
@@ -36,9 +37,9 @@ class SetupTest(TestCase):
         python = python_with_setuptools()
         top = self.scratch()
         source = os.path.join(top, 'source')
-        os.mkdir(source)
+        os.makedirs(os.path.join(source, 'examples'))
         for name in SHIPPED:
-            shutil.copy(os.path.join(ROOT, name), source)
+            shutil.copy(os.path.join(ROOT, name), os.path.join(source, name))
         # What is published holds all that it takes.
         run([python, 'setup.py', '-q', 'sdist'], cwd=source).check(
             stderr=None)
@@ -54,7 +55,8 @@ class SetupTest(TestCase):
 
     def test_command_and_module_are_installed(self):
         lib, scripts, python = self.install()
-        self.assertEqual(os.listdir(scripts), ['classh'])
+        self.assertEqual(sorted(os.listdir(scripts)),
+                         ['classh', 'classh-pull', 'classh-push'])
         self.assertIn('classh.py', os.listdir(lib))
         said = 'classh %s\n' % classh.__version__
         env = {'PYTHONPATH': lib, 'PYTHONDONTWRITEBYTECODE': '1'}
