@@ -98,8 +98,8 @@ __all__ = ['AskpassServer', 'Canary', 'ClasshError', 'Console', 'EndRemote',
            'PatternError', 'Ramp', 'RecordError', 'Relay', 'Result',
            'SSHJobMan', 'ShareError', 'Ssh', 'SudoWrapper', 'TargetError',
            'Transport', 'UsageError', 'expand', 'fold', 'load', 'main',
-           'parse_host_arguments', 'read_records', 'report', 'run_script',
-           'ssh_argv']
+           'mask', 'parse_host_arguments', 'read_records', 'report',
+           'run_script', 'ssh_argv']
 
 
 # -- Defaults and errors ----------------------------------------------------
@@ -5821,7 +5821,7 @@ def _mask(octets, host, mark):
     """
     name, label = _own_names(host)
     begin, masked = 0, bytearray()
-    found = octets.find(label)
+    found = octets.find(label) if label else -1
     while found >= 0:
         after = found + 1
         if not _in_word(octets[found - 1:found]):
@@ -5835,6 +5835,14 @@ def _mask(octets, host, mark):
                     break
         found = octets.find(label, after)
     return bytes(masked + octets[begin:]) if begin else octets
+
+
+def mask(text, host):
+    """Return *text* with {host} in place of each name of *host*, where that
+    is a word of its own: the name without user and port, or its first label.
+    """
+    return _mask(_octets(text), host, b'{host}').decode('utf-8',
+                                                        'surrogateescape')
 
 
 def _digest(head, texts):
@@ -5905,10 +5913,7 @@ class _Group:
 
     def mask(self, text):
         """Return *text*, str, with {host} for the name of its host."""
-        if not self.named:
-            return text
-        return _mask(text.encode('utf-8', 'surrogateescape'), self.named,
-                     b'{host}').decode('utf-8', 'surrogateescape')
+        return mask(text, self.named) if self.named else text
 
     def order(self):
         """Return a sort key: good ones first, then the larger ones."""

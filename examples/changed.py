@@ -10,39 +10,24 @@ nothing has changed, 1 something, or a file is not one of results; 2 usage.
 
 import collections
 import difflib
-import re
 
-from classh import UsageError, fold, load, run_script
+from classh import UsageError, fold, load, mask, run_script
 
 DIFF_LINES = 5000       # of longer texts it is only said that they differ
 
 
-def mask(host, text):
-    """Return *text* with {host} for the names of *host* in it."""
-    name = host.rpartition('@')[2]
-    if name.startswith('['):                    # [2001:db8::7]:2222
-        name = name[1:].partition(']')[0]
-    elif name.count(':') == 1:
-        name = name.partition(':')[0]
-    label = name.partition('.')[0]
-    names = [name] if label.isdecimal() else [name, label]
-    if not names[-1] or names[-1] not in text:
-        return text
-    return re.sub(r'(?<![\w-])(?:%s)(?![\w-])' % '|'.join(
-        map(re.escape, names)), '{host}', text)
-
-
 def said(result):
     """Return how *result* ended, and what the host said."""
-    ending = mask(result.host, result.reason) or (
+    ending = mask(result.reason, result.host) or (
         'ok' if result.outcome == 'ok' else 'exited with %d' % result.exitcode)
     if result.outcome == 'ssh' and result.cause not in ('', 'ssh'):
         return ending, ''       # ssh's own words add no more than addresses
     if result.truncated:
         ending += ', output not whole'
-    return ending, mask(result.host, ''.join(
+    return ending, mask(''.join(
         part if part.endswith('\n') or not part else part + '\n'
-        for part in (result.diagnostics, result.errors, result.output)))
+        for part in (result.diagnostics, result.errors, result.output)),
+        result.host)
 
 
 def difference(old, new):

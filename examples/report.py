@@ -19,7 +19,7 @@ import html
 import re
 import time
 
-from classh import UsageError, fold, load, read_records, run_script
+from classh import UsageError, fold, load, mask, read_records, run_script
 
 ANSWER_LIMIT = 20000        # characters shown of one answer ...
 PAGE_LIMIT = 5000000        # ... and of all; after that,
@@ -37,25 +37,10 @@ OUTCOMES = collections.OrderedDict([
 
 # -- What is in the file ----------------------------------------------------
 
-def mask(host, text):
-    """Return *text* with {host} for the names of *host* in it."""
-    name = host.rpartition('@')[2]
-    if name.startswith('['):                    # [2001:db8::7]:2222
-        name = name[1:].partition(']')[0]
-    elif name.count(':') == 1:
-        name = name.partition(':')[0]
-    label = name.partition('.')[0]
-    names = [name] if label.isdecimal() else [name, label]
-    if not names[-1] or names[-1] not in text:
-        return text
-    return re.sub(r'(?<![\w-])(?:%s)(?![\w-])' % '|'.join(
-        map(re.escape, names)), '{host}', text)
-
-
 def ending(result):
     """Return how *result* ended, in words that are the same for all hosts to
     which the same has happened."""
-    words = mask(result.host, result.reason)
+    words = mask(result.reason, result.host)
     if result.truncated and not words.startswith('output lost'):
         words = ', '.join(filter(None, [words, 'output cut at its limit']))
     return words or ('ok' if result.outcome == 'ok' else
@@ -89,7 +74,7 @@ class Answer:
         """Yield title, text and the number of characters left out."""
         for title, text, left_out in self.texts:
             yield title, (text if len(self.hosts) == 1
-                          else mask(self.first, text)), left_out
+                          else mask(text, self.first)), left_out
 
 
 Row = collections.namedtuple(
@@ -148,7 +133,7 @@ class Record:
         alike = [result.outcome, result.exitcode, ending(result)]
         # Where the cause is known, ssh's words only add names and addresses.
         if result.outcome != 'ssh' or result.cause in ('', 'ssh'):
-            alike += [mask(result.host, text) for text in (
+            alike += [mask(text, result.host) for text in (
                 result.diagnostics, result.errors, result.output)]
         # Millions of characters on thousands of hosts: a digest has to do.
         key = hashlib.sha256(repr(alike).encode()).digest()
