@@ -4462,8 +4462,8 @@ class _Retrying:
 
 
 class _Dispatcher:
-    """Turns hosts into results: starts a job on each of the queue as admission
-    and hooks allow, and makes a Result of each job that is over.
+    """What a manager does in its turns: starts a job on each host of the queue
+    as admission and hooks allow, and makes a Result of each job that is over.
 
     Descriptors are held only while there is work.
     """
@@ -4471,19 +4471,19 @@ class _Dispatcher:
     def __init__(self, hosts, command, *, transport, hooks, admission,
                  timeout, max_output, input, grace, keep, warn, clock,
                  retries, login_timeout, deadline, journal):
-        self.hosts = hosts
-        self.admission = admission
+        self._hosts = hosts
+        self._admission = admission
         self.timeout = timeout      # seconds a job may take; 0: no limit
-        self.loop = _Loop(clock)
-        self.feeder = _Feeder(self.loop, input, self._input_lost,
-                              hooks.holds_stdin)
-        self.pool = _Pool(self.loop, grace, self._job_exited)
-        self.work = _Work(command, transport, hooks, self.feeder, max_output,
-                          clock, journal)
-        self.finished = collections.deque()     # results not yet returned
+        self._loop = _Loop(clock)
+        self._feeder = _Feeder(self._loop, input, self._input_lost,
+                               hooks.holds_stdin)
+        self._pool = _Pool(self._loop, grace, self._job_exited)
+        self._work = _Work(command, transport, hooks, self._feeder, max_output,
+                           clock, journal)
+        self._finished = collections.deque()    # results not yet returned
         self.results = {}           # host: its Result
-        self.watched = {}           # fileobj: whether it keeps us going
-        self.phase = _OPEN
+        self._watched = {}          # fileobj: whether it keeps us going
+        self._phase = _OPEN
         self.stopped_by = None      # the rule that let no more start ...
         self.stopped_why = None     # ... and what it said, in a few words
         self._hooks = hooks
@@ -4500,43 +4500,41 @@ class _Dispatcher:
 
     @property
     def done(self):
-        return not (self.pool.running or self.finished
-                    or any(self.watched.values())) and self._starts_ended
+        """True when no job runs, no host is left to start, no result to
+        return, and nothing that holds is watched."""
+        return not (self._pool.running or self._finished
+                    or any(self._watched.values())) and self._starts_ended
 
     @property
     def _starts_ended(self):
-        return (self.hosts.exhausted if self.phase == _OPEN
+        return (self._hosts.exhausted if self._phase == _OPEN
                 else not self._retrying.last)
 
     def stop(self):
-        self.disown_in_child()
-        hard = self.phase == _STOPPING
-        self.phase = _STOPPING
-        self.pool.stop(hard)
+        """Start nothing more and end what runs: SIGTERM, SIGKILL, give up.
+
+        Return at once; poll() returns the results, the last one of a host
+        that waits to be tried again, too.  Called once more, kill without
+        waiting.  For the hosts not started see not_started().
+        """
+        self._disown_in_child()
+        hard = self._phase == _STOPPING
+        self._phase = _STOPPING
+        self._pool.stop(hard)
 
     def drain(self):
-        self.phase = max(self.phase, _DRAINING)
+        """Start nothing more; what runs may come to its end."""
+        self._phase = max(self._phase, _DRAINING)
 
-    def close(self):
-        try:
-            if self.phase != _STOPPING:
-                self.stop()
-            while self.pool.running:
-                self.turn(None)
-        finally:                    # jobs are left if we were interrupted
-            self.pool.abort()
-            self.release()
-            self.feeder.close()
-
-    def turn(self, timeout):
-        self.disown_in_child()
-        self.loop.begin_turn()
+    def _turn(self, timeout):
+        self._disown_in_child()
+        self._loop.begin_turn()
         if self._deadline is not None:
-            self.loop.call_at(self.loop.now() + self._deadline,
-                              self._end_run, 'not done after %.10g s'
-                              % self._deadline)
+            self._loop.call_at(self._loop.now() + self._deadline,
+                               self._end_run, 'not done after %.10g s'
+                               % self._deadline)
             self._deadline = None
-        if self.phase != _OPEN:
+        if self._phase != _OPEN:
             for result in self._retrying.withdraw():
                 self._emit(result)
         try:
@@ -4545,24 +4543,24 @@ class _Dispatcher:
         except (OSError, MemoryError):
             # Of select(), say.  The next turn may fare no better, but what
             # runs must come to its end.
-            self.pool.reap()
-            self.loop.run_timers()
+            self._pool.reap()
+            self._loop.run_timers()
             raise
-        self.pool.reap()
-        self.loop.discount_step()
-        self.loop.run_timers()
-        if not (self.pool.running or self.watched) and self._starts_ended:
-            self.release()
+        self._pool.reap()
+        self._loop.discount_step()
+        self._loop.run_timers()
+        if not (self._pool.running or self._watched) and self._starts_ended:
+            self._release()
 
     def _start_jobs(self):
         self._hosts_pending = False
-        end = self.loop.now() + START_LIMIT
-        while self.phase == _OPEN:
-            now = self.loop.now()
-            running = len(self.pool.running)
+        end = self._loop.now() + START_LIMIT
+        while self._phase == _OPEN:
+            now = self._loop.now()
+            running = len(self._pool.running)
             # Results not yet returned count as running, or one turn could
             # take every host when all starts fail.
-            if min(self.admission.room(running + len(self.finished), now),
+            if min(self._admission.room(running + len(self._finished), now),
                    self._hooks.room(running, now),
                    self._transport.room()) <= 0:
                 return
@@ -4571,14 +4569,14 @@ class _Dispatcher:
             if now > end:
                 self._hosts_pending = True
                 return
-            takes_new = self.admission.new_room(now) > 0
-            host = (self.hosts.take(now) if takes_new
-                    else self.hosts.take_due(now))
+            takes_new = self._admission.new_room(now) > 0
+            host = (self._hosts.take(now) if takes_new
+                    else self._hosts.take_due(now))
             if host is None:
-                self._hosts_pending = takes_new and self.hosts.pending(now)
+                self._hosts_pending = takes_new and self._hosts.pending(now)
                 return
             try:
-                job = self.work.job(host, self._retrying.tries(host) + 1)
+                job = self._work.job(host, self._retrying.tries(host) + 1)
             except BaseException:   # no memory, say
                 self._retrying.undo(host, now)
                 raise
@@ -4589,160 +4587,160 @@ class _Dispatcher:
         """Start *job*; return False where there is no room.  Whatever breaks
         the start off, neither a process nor a host is lost."""
         try:
-            self.acquire()
-            self.work.start(job, self.pool, self._launcher, self.timeout)
+            self._acquire()
+            self._work.start(job, self._pool, self._launcher, self.timeout)
         except BaseException as error:
             if job.pid is None:
                 return self._not_started(job, error)
             self._started(job)      # a signal's handler raised, say
             raise
         self._started(job)
-        self.loop.discount_step()
-        if len(self.pool.running) % START_BATCH == 0:
-            self.loop.dispatch(0)
+        self._loop.discount_step()
+        if len(self._pool.running) % START_BATCH == 0:
+            self._loop.dispatch(0)
         return True
 
     def _started(self, job):
-        self.admission.started(job)
+        self._admission.started(job)
         if job.log:
             job.log.on_login = functools.partial(self._logged_in, job)
             if self._login_timeout:
                 # A little later than ssh itself, whose words are better.
-                self.pool.limit_login(job, self._login_timeout + LOGIN_GRACE)
-        self.work.started(job)
-        if self.phase == _STOPPING and job.state == RUNNING:
+                self._pool.limit_login(job, self._login_timeout + LOGIN_GRACE)
+        self._work.started(job)
+        if self._phase == _STOPPING and job.state == RUNNING:
             # A signal's handler called stop() during the start.
-            self.pool.terminate(job, 'stopped', 'stopped')
+            self._pool.terminate(job, 'stopped', 'stopped')
 
     def _not_started(self, job, error):
         """Recover from a broken start; return False where there is no room.
         Raise *error* again if it did not come from starting the process (a
         signal's handler raised)."""
         try:
-            result = self.work.failure(job, error)
+            result = self._work.failure(job, error)
             if not _is_start_error(error):
                 raise error
         except BaseException:       # that, or of a hook
-            self._retrying.undo(job.host, self.loop.now())
+            self._retrying.undo(job.host, self._loop.now())
             raise
         if (getattr(error, 'errno', None) in _OUT_OF_RESOURCES
-                and self.admission.no_room(len(self.pool.running),
-                                           self.loop.now())):
-            self._retrying.undo(job.host, self.loop.now())
+                and self._admission.no_room(len(self._pool.running),
+                                            self._loop.now())):
+            self._retrying.undo(job.host, self._loop.now())
             if not self._warned_of_room:
                 self._warned_of_room = True
                 self.warn('no room for %d jobs at once, running fewer: %s'
-                          % (self.admission.fanout, error.strerror))
+                          % (self._admission.fanout, error.strerror))
             return False
         self._emit(result)
         return True
 
     def _wait(self, timeout):
         """Wait until something happens, and read what is ready."""
-        now = self.loop.now()
-        if self.done or self._hosts_pending or self.finished:
+        now = self._loop.now()
+        if self.done or self._hosts_pending or self._finished:
             wake = [now]
         else:
-            wake = [self.pool.next_reap(),
+            wake = [self._pool.next_reap(),
                     None if timeout is None else now + timeout]
-            if self.phase == _OPEN:
+            if self._phase == _OPEN:
                 wake.append(self._next_start(now))
         until = min((when for when in wake if when is not None), default=None)
-        if self.loop.is_open:
-            self.loop.run_once(until)
+        if self._loop.is_open:
+            self._loop.run_once(until)
         elif until is not None:     # no job was started yet, or none can be
             time.sleep(max(0, min(until - now, NO_ROOM_INTERVAL)))
 
     def _next_start(self, now):
         """Return when a job may start though nothing has happened, a point
         on the clock, or None."""
-        if self.hosts.pending(now) and not self.pool.running:
+        if self._hosts.pending(now) and not self._pool.running:
             # There is no room, and only another try tells when there is.
             return now + NO_ROOM_INTERVAL
         # A host that is due by now has no room, either.
-        due = self.hosts.next_due
+        due = self._hosts.next_due
         return None if due is None or due <= now else due
 
     def _input_lost(self, error, jobs):
         """End *jobs*, which would take a part of the input for all of it."""
-        if self.feeder.lost:
+        if self._feeder.lost:
             self.drain()
         for job in jobs:
             if job.state == RUNNING:
-                self.pool.terminate(job, 'input', '%s: %s' % (
+                self._pool.terminate(job, 'input', '%s: %s' % (
                     CAUSES['input'], error.strerror))
 
     def _logged_in(self, job):
-        job.login = self.loop.now() - job.begun
-        self.pool.logged_in(job)
-        self.admission.logins.logged_in(job)
+        job.login = self._loop.now() - job.begun
+        self._pool.logged_in(job)
+        self._admission.logins.logged_in(job)
         self._hooks.logged_in(job)
 
     def _job_exited(self, job):
         """Emit the result of *job*, or have its host tried again; return how
         many characters the result has."""
         try:
-            result = self.work.result(job)
+            result = self._work.result(job)
         except BaseException:       # of a hook, or for want of memory
-            self.admission.ended(job, 'output-lost')
-            self._emit(self.work.record(Result(
+            self._admission.ended(job, 'output-lost')
+            self._emit(self._work.record(Result(
                 job.host, 255, '', '', job.started, job.started, 'killed',
                 CAUSES['output-lost'], True, 'output-lost', 'unknown',
                 job.login, job.tries)))
             raise
-        if self.admission.ended(job, result.cause):
+        if self._admission.ended(job, result.cause):
             self.warn('connections are dropped before the login, as by '
                       'MaxStartups of sshd: at most %d logins at once now '
-                      '(--logins)' % self.admission.logins.limit)
-        if self.phase != _OPEN or not self._retrying.put_back(
-                result, self.loop.now()):
+                      '(--logins)' % self._admission.logins.limit)
+        if self._phase != _OPEN or not self._retrying.put_back(
+                result, self._loop.now()):
             self._emit(result)
         return len(result.output) + len(result.errors)
 
     def _emit(self, result):
         self._retrying.last.pop(result.host, None)
-        self.finished.append(result)
+        self._finished.append(result)
         if self._keep:
             self.results[result.host] = result
-        told = self.admission.finished(result)
-        if told and self.phase != _STOPPING:
+        told = self._admission.finished(result)
+        if told and self._phase != _STOPPING:
             if self.stopped_by is None:
                 self.stopped_by, self.stopped_why = told[0]
             self.drain()
             if any(rule.ends_running for rule, _ in told):
                 # Not now: the pool may be about to reap another job.
-                self.loop.call_at(self.loop.now(), self._end_run, None)
+                self._loop.call_at(self._loop.now(), self._end_run, None)
 
     def _end_run(self, why):
         """End what runs unless that has begun; *why*: see .stopped_why."""
-        if self.phase != _STOPPING:
+        if self._phase != _STOPPING:
             self.stopped_why = self.stopped_why or why
             self.stop()
 
     # What is held while there is work
 
-    def acquire(self):
+    def _acquire(self):
         """Open loop and launcher; where that raises, neither stays open."""
-        if not self.loop.is_open:
+        if not self._loop.is_open:
             launcher = _Launcher(self._transport.program)
             try:
-                self.loop.open()
+                self._loop.open()
             except BaseException:
                 launcher.close()
                 raise
             self._launcher = launcher
             self._owner = os.getpid()
 
-    def release(self):
-        if self.loop.is_open:
-            self.loop.close()
+    def _release(self):
+        if self._loop.is_open:
+            self._loop.close()
             self._launcher.close()
             self._owner = None
-        self.pool.reap_given_up()
+        self._pool.reap_given_up()
         self._retrying.last.clear()
-        self.work.release()
+        self._work.release()
 
-    def disown_in_child(self):
+    def _disown_in_child(self):
         """Forget everything in a forked child of the owner.
 
         The epoll instance of the selector is shared with the parent: what
@@ -4750,48 +4748,14 @@ class _Dispatcher:
         """
         if self._owner in (None, os.getpid()):
             return
-        self.phase = _STOPPING
-        self.pool.forget()
-        self.finished.clear()
-        self.watched.clear()
-        self.release()
+        self._phase = _STOPPING
+        self._pool.forget()
+        self._finished.clear()
+        self._watched.clear()
+        self._release()
 
 
-class _HookSide:
-    """What hooks use of a manager."""
-
-    def warn(self, text):
-        """Pass *text*, a line, to the *warn* of the constructor."""
-        self._dispatcher.warn(text)
-
-    def open_input(self, job):
-        """Begin to feed *job*; for hooks that defer its stdin."""
-        self._dispatcher.feeder.begin(job)
-
-    def end_input(self, job):
-        """Close the stdin of *job*, if it is open."""
-        self._dispatcher.feeder.end(job)
-
-    @property
-    def uses_stdin(self):
-        """True if the stdin of a job may be open until the job ends: jobs
-        have input, or a hook holds it."""
-        return self._dispatcher.feeder.uses_stdin
-
-    @property
-    def input_lost(self):
-        """True if the input is no use any more, so that no job is started."""
-        return self._dispatcher.feeder.lost
-
-    def pause(self, job):
-        """Stop the clock of *job* until resume(job): it waits for us."""
-        self._dispatcher.pool.pause(job)
-
-    def resume(self, job):
-        self._dispatcher.pool.resume(job)
-
-
-class SSHJobMan(_HookSide):
+class SSHJobMan(_Dispatcher):
     """Runs *command* on *hosts*, at most *fanout* at once.
 
     hosts            one str or any iterable of them, read as slots become
@@ -4862,17 +4826,15 @@ class SSHJobMan(_HookSide):
                     [options] if isinstance(options, str) else options)),
                 host_options=hooks.host_options,
                 may_prompt=hooks.may_prompt)
-        self._dispatcher = _Dispatcher(
+        super().__init__(
             hosts if isinstance(hosts, HostQueue)
             else HostQueue(hosts, expand, exclude, only), command,
             transport=transport, hooks=hooks,
             admission=_Admission(fanout, LoginLimit(logins), rules),
-            deadline=deadline,
             retries=Retries(retries), login_timeout=connect_timeout,
             timeout=timeout or 0, max_output=max_output or sys.maxsize,
             input=input, grace=grace, keep=keep, warn=warn, clock=clock,
-            journal=journal)
-        self.results = self._dispatcher.results
+            deadline=deadline, journal=journal)
         self._clock = clock
         if journal is not None:
             journal.open(command, self.fanout, self.timeout)
@@ -4885,80 +4847,58 @@ class SSHJobMan(_HookSide):
 
     @property
     def command(self):
-        return self._dispatcher.work.command
+        return self._work.command
 
     @property
     def fanout(self):
-        return self._dispatcher.admission.fanout
+        return self._admission.fanout
 
     @fanout.setter
     def fanout(self, fanout):
-        self._dispatcher.admission.fanout = fanout
-
-    @property
-    def timeout(self):
-        return self._dispatcher.timeout
-
-    @property
-    def stopped_by(self):
-        """The rule of the pace that let no more hosts start, or None."""
-        return self._dispatcher.stopped_by
-
-    @property
-    def stopped_why(self):
-        """Why a rule of the pace, or the deadline, let no more hosts start, a
-        few words, or None."""
-        return self._dispatcher.stopped_why
-
-    @property
-    def done(self):
-        """True when no job runs, no host is left to start, no result to
-        return, and nothing that holds is watched."""
-        return self._dispatcher.done
+        self._admission.fanout = fanout
 
     @property
     def running(self):
         """A dict of the hosts that run now: seconds so far, longest first."""
         now = self._clock()
         return {job.host: now - job.clock_start
-                for job in self._dispatcher.pool.running.values()}
+                for job in self._pool.running.values()}
 
     @property
     def time_left(self):
         """A dict of the hosts that run now: seconds until their limit; 0:
         they are being ended; None: they have no limit."""
-        pool = self._dispatcher.pool
-        return {job.host: pool.time_left(job)
-                for job in pool.running.values()}
+        return {job.host: self._pool.time_left(job)
+                for job in self._pool.running.values()}
 
     @property
     def logging_in(self):
         """How many of those that run are known not to be logged in."""
-        return self._dispatcher.admission.logins.in_flight
+        return self._admission.logins.in_flight
 
     @property
     def waiting(self):
         """A dict of the hosts that wait to be tried again: seconds until
         then, the soonest first."""
-        now = self._dispatcher.loop.now()
+        now = self._loop.now()
         return {host: max(0.0, due - now)
-                for due, host in self._dispatcher.hosts.delayed}
+                for due, host in self._hosts.delayed}
 
     @property
     def left(self):
         """How many hosts are not started, or wait to be tried again; None:
         unknown.  Hosts are read ahead for it, and PatternError as in poll().
         """
-        return self._dispatcher.hosts.count()
+        return self._hosts.count()
 
     @property
     def stopping(self):
         """True once no more hosts are started: after stop() or drain()."""
-        return self._dispatcher.phase != _OPEN
+        return self._phase != _OPEN
 
     def add(self, hosts):
         """Run on *hosts* too; PatternError as for the constructor."""
-        self._dispatcher.hosts.add(hosts)
+        self._hosts.add(hosts)
 
     def poll(self, timeout=None):
         """Do one turn; return the list of results that it finished.
@@ -4968,16 +4908,16 @@ class SSHJobMan(_HookSide):
         seconds at most; None: until something happens, if only a signal or
         a limit that is due.
         """
-        if not self._dispatcher.finished:   # as after a turn that raised
-            self._dispatcher.turn(timeout)
-        finished = list(self._dispatcher.finished)
-        self._dispatcher.finished.clear()
+        if not self._finished:      # as after a turn that raised
+            self._turn(timeout)
+        finished = list(self._finished)
+        self._finished.clear()
         return finished
 
     def deliver(self, result):
         """Take *result*, of a host that a Relay was given; the next poll()
         returns it.  That of a host which does not run is dropped."""
-        self._dispatcher.pool.deliver(result)
+        self._pool.deliver(result)
 
     def wait(self, timeout=None):
         """Go on to the end; return False if *timeout* seconds passed first.
@@ -4998,42 +4938,34 @@ class SSHJobMan(_HookSide):
 
     def __iter__(self):
         try:
-            finished = self._dispatcher.finished
             while not self.done:
-                if not finished:
-                    self._dispatcher.turn(None)
-                while finished:
-                    yield finished.popleft()
+                if not self._finished:
+                    self._turn(None)
+                while self._finished:
+                    yield self._finished.popleft()
         except BaseException:
             self.close()
             raise
 
-    def stop(self):
-        """Start nothing more and end what runs: SIGTERM, SIGKILL, give up.
-
-        Return at once; poll() returns the results, the last one of a host
-        that waits to be tried again, too.  Called once more, kill without
-        waiting.  For the hosts not started see not_started().
-        """
-        self._dispatcher.stop()
-
-    def drain(self):
-        """Start nothing more; what runs may come to its end."""
-        self._dispatcher.drain()
-
     def not_started(self):
         """Return an iterator that takes the hosts that stop(), drain() or
         the pace left over: the queue itself."""
-        return self._dispatcher.hosts
+        return self._hosts
 
     def close(self):
         """stop() and wait for it; release everything."""
         try:
-            self._dispatcher.disown_in_child()
-            for fileobj in list(self._dispatcher.watched):
+            self._disown_in_child()
+            for fileobj in list(self._watched):
                 self.unwatch(fileobj)
-        finally:
-            self._dispatcher.close()
+            if self._phase != _STOPPING:
+                self.stop()
+            while self._pool.running:
+                self._turn(None)
+        finally:                    # jobs are left if we were interrupted
+            self._pool.abort()
+            self._release()
+            self._feeder.close()
 
     def __enter__(self):
         return self
@@ -5044,8 +4976,8 @@ class SSHJobMan(_HookSide):
     def call_later(self, seconds, callback):
         """Call callback() once, from poll(), after *seconds*, unless there
         is nothing to wait for by then."""
-        loop = self._dispatcher.loop
-        loop.call_at(loop.now() + seconds, lambda data: callback())
+        self._loop.call_at(self._loop.now() + seconds,
+                           lambda data: callback())
 
     def extend_deadlines(self, seconds, least=STOPPED_MIN):
         """Charge no job for *seconds* in which the caller was busy, if they
@@ -5053,7 +4985,7 @@ class SSHJobMan(_HookSide):
 
         poll() does so for a time in which we were stopped (SIGTSTP).
         """
-        self._dispatcher.loop.discount(seconds, least)
+        self._loop.discount(seconds, least)
 
     def watch(self, fileobj, events, callback, hold=True):
         """Call callback(fileobj, events) from poll() when *fileobj* is ready.
@@ -5064,17 +4996,45 @@ class SSHJobMan(_HookSide):
         raises comes out of poll(), which may be called again.
         """
         self.unwatch(fileobj)
-        self._dispatcher.acquire()
-        self._dispatcher.loop.register(
+        self._acquire()
+        self._loop.register(
             fileobj, events,
             lambda fileobj, events, data: callback(fileobj, events))
-        self._dispatcher.watched[fileobj] = hold
+        self._watched[fileobj] = hold
 
     def unwatch(self, fileobj):
         """Watch *fileobj* no longer; to be called before it is closed."""
-        self._dispatcher.disown_in_child()
-        if self._dispatcher.watched.pop(fileobj, None) is not None:
-            self._dispatcher.loop.unregister(fileobj)
+        self._disown_in_child()
+        if self._watched.pop(fileobj, None) is not None:
+            self._loop.unregister(fileobj)
+
+    # What hooks use of it
+
+    def open_input(self, job):
+        """Begin to feed *job*; for hooks that defer its stdin."""
+        self._feeder.begin(job)
+
+    def end_input(self, job):
+        """Close the stdin of *job*, if it is open."""
+        self._feeder.end(job)
+
+    @property
+    def uses_stdin(self):
+        """True if the stdin of a job may be open until the job ends: jobs
+        have input, or a hook holds it."""
+        return self._feeder.uses_stdin
+
+    @property
+    def input_lost(self):
+        """True if the input is no use any more, so that no job is started."""
+        return self._feeder.lost
+
+    def pause(self, job):
+        """Stop the clock of *job* until resume(job): it waits for us."""
+        self._pool.pause(job)
+
+    def resume(self, job):
+        self._pool.resume(job)
 
 
 # -- Console and views ------------------------------------------------------

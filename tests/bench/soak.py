@@ -294,7 +294,7 @@ class Round(WorkTest):
                             elif end == 'stop twice':
                                 job.stop()
                                 job.stop()
-                            after = len(job._dispatcher.pool.running) + 10 ** 9
+                            after = len(job._pool.running) + 10 ** 9
         except KeyError:
             pass
         return results + job.poll()

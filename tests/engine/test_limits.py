@@ -213,7 +213,7 @@ class LimitTest(EngineTest):
                                        stopped(getattr(owner, method))):
                     self.assertEqual(job.poll(0), [])
                 self.assertEqual([running.state for running
-                                  in job._dispatcher.pool.running.values()],
+                                  in job._pool.running.values()],
                                  [classh.RUNNING] * 2)
                 clock.advance(101)      # but they do hold
                 self.assertEqual({result.reason for result

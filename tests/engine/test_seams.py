@@ -204,7 +204,7 @@ class TransportTest(SeamTest):
                 return result.tries < 2
         manager = self.manager('h1', 'false', transport=Again(),
                                pace=classh.Canary(1))
-        work = manager._dispatcher.work
+        work = manager._work
         with mock.patch('classh.Retries.wait', lambda self, result, may_retry:
                         0 if may_retry else None), mock.patch.object(
                             work, 'job', side_effect=[
@@ -368,13 +368,13 @@ class DelayTest(SeamTest):
 
     def setUp(self):
         super().setUp()
-        turn = classh._Dispatcher.turn
+        turn = classh._Dispatcher._turn
         self.turns = 0
 
         def counted(dispatcher, timeout):
             self.turns += 1
             return turn(dispatcher, timeout)
-        patch = mock.patch('classh._Dispatcher.turn', counted)
+        patch = mock.patch('classh._Dispatcher._turn', counted)
         patch.start()
         self.addCleanup(patch.stop)
 
@@ -531,7 +531,7 @@ class AbortTest(SeamTest):
                 manager.poll(.1)
             manager.poll(.2)
             manager.stop()
-            with mock.patch('classh._Dispatcher.turn',
+            with mock.patch('classh._Dispatcher._turn',
                             side_effect=KeyboardInterrupt):
                 self.assertRaises(KeyboardInterrupt, manager.close)
             time.sleep(.15)

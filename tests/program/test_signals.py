@@ -594,8 +594,8 @@ class EndTest(SignalTest):
 
         class Manager(classh.SSHJobMan):
             def stop(self):
-                if self._dispatcher.phase == classh._STOPPING:
-                    for job in self._dispatcher.pool.running.values():
+                if self._phase == classh._STOPPING:
+                    for job in self._pool.running.values():
                         job.kill(signal.SIGKILL)
                         while not os.waitid(os.P_PID, job.pid,
                                             os.WEXITED | os.WNOWAIT):
