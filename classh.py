@@ -4124,31 +4124,23 @@ class LoginLimit:
         return is_first
 
 
-class Retries:
-    """Says whether, and when, a host is tried again.
+def retry_wait(times, result, may_retry):
+    """Return the seconds until the host of *result* is tried again, or None.
 
-    *times* is how often, None: 5 times where the connection was dropped
-    before the login, or a shared one has failed, and never else.  What may
-    have started is never tried again.
+    *times* is how often it may be; None: 5 times where the connection was
+    dropped before the login, or a shared one has failed, and never else.
+    *may_retry* is what the transport says of it.
     """
-
-    def __init__(self, times=None):
-        self._times = times
-
-    def wait(self, result, may_retry):
-        """Return the seconds until the host of *result* is tried again, or
-        None; *may_retry* is what the transport says of it."""
-        if self._times is None:
-            times, first, most = 5, .5, 30
-            may_retry = may_retry and result.cause in ('dropped', 'mux')
-        else:
-            times, first, most = self._times, 2, 60
-        if not may_retry or result.tries > times:
-            return None
-        import random               # few runs need it
-        # Not all at once: they would be dropped together again.
-        return min(most, random.random() * first * 2 ** min(result.tries - 1,
-                                                            10))
+    if times is None:
+        times, first, most = 5, .5, 30
+        may_retry = may_retry and result.cause in ('dropped', 'mux')
+    else:
+        first, most = 2, 60
+    if not may_retry or result.tries > times:
+        return None
+    import random                   # few runs need it
+    # Not all at once: they would be dropped together again.
+    return min(most, random.random() * first * 2 ** min(result.tries - 1, 10))
 
 
 class Pace:
@@ -4425,15 +4417,15 @@ class _Work:
 
 
 class _Retrying:
-    """The hosts of the queue *hosts* that are tried again.
+    """The hosts of the queue *hosts* that are tried again, so many *times*.
 
     last    host that waits for another try, or runs: its Result of the last
     """
 
-    def __init__(self, hosts, retries, transport):
+    def __init__(self, hosts, times, transport):
         self.last = {}
         self._hosts = hosts
-        self._retries = retries
+        self._times = times
         self._transport = transport
 
     def tries(self, host):
@@ -4444,7 +4436,8 @@ class _Retrying:
     def put_back(self, result, now):
         """Have the host of *result* tried again, if it may be; return
         whether it is."""
-        wait = self._retries.wait(result, self._transport.may_retry(result))
+        wait = retry_wait(self._times, result,
+                          self._transport.may_retry(result))
         if wait is not None:
             self.last[result.host] = result
             self._hosts.put_back(result.host, now + wait)
@@ -4831,7 +4824,7 @@ class SSHJobMan(_Dispatcher):
             else HostQueue(hosts, expand, exclude, only), command,
             transport=transport, hooks=hooks,
             admission=_Admission(fanout, LoginLimit(logins), rules),
-            retries=Retries(retries), login_timeout=connect_timeout,
+            retries=retries, login_timeout=connect_timeout,
             timeout=timeout or 0, max_output=max_output or sys.maxsize,
             input=input, grace=grace, keep=keep, warn=warn, clock=clock,
             deadline=deadline, journal=journal)

@@ -269,8 +269,8 @@ class RetryTest(WorkTest, EngineTest):
         for stop in SSHJobMan.stop, SSHJobMan.drain:
             with self.manager('unreach,b', 'true', retries=9,
                               fanout=1) as job, mock.patch(
-                                  'classh.Retries.wait',
-                                  lambda self, result, may_retry:
+                                  'classh.retry_wait',
+                                  lambda times, result, may_retry:
                                   60 if may_retry else None):
                 self.assertEqual(self.take(job).host, 'b')
                 self.assertEqual(list(job.waiting), ['unreach'])
@@ -302,7 +302,7 @@ class RetryTest(WorkTest, EngineTest):
         hosts = ['h%04d' % number for number in range(500)]
         starts = self.path('starts')
         with mock.patch.dict(os.environ, FAKE_SSH_STARTS=starts), mock.patch(
-                'classh.Retries.wait', self.soon(classh.Retries.wait)):
+                'classh.retry_wait', self.soon(classh.retry_wait)):
             classh._probe_ssh.cache_clear()
             with SSHJobMan(hosts, script, ssh=LOGGING_SSH, fanout=100,
                            retries=3, timeout=8) as job:
@@ -323,9 +323,9 @@ class RetryTest(WorkTest, EngineTest):
 
     @staticmethod
     def soon(wait):
-        """Retries.wait() without its wait."""
-        def waited(self, result, may_retry):
-            seconds = wait(self, result, may_retry)
+        """retry_wait() without its wait."""
+        def waited(times, result, may_retry):
+            seconds = wait(times, result, may_retry)
             return None if seconds is None else 0
         return waited
 

@@ -19,12 +19,12 @@ class RetryTest(WorkTest, EngineTest):
     def setUp(self):
         super().setUp()
         classh._probe_ssh.cache_clear()
-        patch = mock.patch('classh.Retries.wait', self.soon)
+        patch = mock.patch('classh.retry_wait', self.soon)
         patch.start()
         self.addCleanup(patch.stop)
 
     @staticmethod
-    def soon(retries, result, may_retry):
+    def soon(times, result, may_retry):
         return 0 if may_retry and result.tries < 3 else None
 
     def run_with(self, *pace, hosts='h[1-4]', dropped='h1', fanout=9):

@@ -205,7 +205,7 @@ class TransportTest(SeamTest):
         manager = self.manager('h1', 'false', transport=Again(),
                                pace=classh.Canary(1))
         work = manager._work
-        with mock.patch('classh.Retries.wait', lambda self, result, may_retry:
+        with mock.patch('classh.retry_wait', lambda times, result, may_retry:
                         0 if may_retry else None), mock.patch.object(
                             work, 'job', side_effect=[
                                 work.job('h1', 1), MemoryError,

@@ -207,8 +207,8 @@ class LogTest(TestCase):
         good = result._replace(outcome='ok', cause='')
         self.assertIs(kept.finished(job, good), good)
         self.assertIsNone(kept.path('h'))
-        self.assertLess(classh.Retries().wait(found, True), .5)
-        self.assertIsNone(classh.Retries(0).wait(found, True))
+        self.assertLess(classh.retry_wait(None, found, True), .5)
+        self.assertIsNone(classh.retry_wait(0, found, True))
 
     def test_connection_of_its_own_is_no_news(self):
         own = (b'mux_client_request_session: session request failed: Session '
