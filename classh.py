@@ -5465,7 +5465,7 @@ class View:
 
     data = None
     live = True         # whether it writes each result as it comes
-    cut = ()            # hosts whose output it has in part only
+    is_record = False   # whether programs read there all that hosts print
 
     def __init__(self, console):
         self.console = console      # where the view writes
@@ -5502,8 +5502,9 @@ class View:
         """The run is over, the summary not yet written.  May raise OSError
         or MemoryError for what cannot be shown."""
 
-    def ended(self, status, not_started):
-        """The summary is written; *status* is the exit status.
+    def ended(self, status, tally, not_started):
+        """The summary is written; *status* is the exit status, and the Tally
+        *tally* has counted all results.
 
         not_started() returns how many hosts were not started, None where
         they are too many to be counted; that may take a while.
@@ -5699,14 +5700,13 @@ class Stream(View):
 class Records(View):
     """A line of JSON for each event of a run, for programs to read."""
 
+    is_record = True
+
     def __init__(self, console, options):
         """*console* has write_whole(text); *options* are recorded."""
         super().__init__(console)
-        self.cut = []
         self._options = options
         self._begun = time.monotonic()
-        self._outcomes = dict.fromkeys(OUTCOMES, 0)
-        self._causes = collections.defaultdict(list)    # word: hosts
 
     def _write(self, record):
         self.console.write_whole(json_line(record))
@@ -5727,28 +5727,20 @@ class Records(View):
         self._write({'event': 'start', 'host': host, 'try': tries,
                      'time': round(time.time(), 3)})
 
-    def _count(self, result):
-        self._outcomes[result.outcome] += 1
-        if result.cause:
-            self._causes[result.cause].append(utf8_text(result.host))
-
     def finished(self, result):
-        self._count(result)
-        if _is_cut(result):
-            self.cut.append(result.host)
         self._write(result_record(result))
 
-    def _end(self, status, left):
+    def _end(self, status, tally, left):
         """Return the record with which the run ends."""
         return {'event': 'end', 'status': status,
-                'hosts': None if left is None
-                else left + sum(self._outcomes.values()),
-                **self._outcomes, 'not_started': left,
+                'hosts': None if left is None else left + tally.total,
+                **{outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
+                'not_started': left,
                 'elapsed': round(time.monotonic() - self._begun, 3),
-                'causes': self._causes}
+                'causes': tally.causes()}
 
-    def ended(self, status, not_started):
-        self._write(self._end(status, not_started()))
+    def ended(self, status, tally, not_started):
+        self._write(self._end(status, tally, not_started()))
 
 
 def _own_names(host):
@@ -6505,6 +6497,14 @@ class Tally:
         self._password_taken |= result.cause == 'denied' and bool(
             re.search(_TAKES_PASSWORD, result.stderr))
 
+    def causes(self):
+        """Return {cause: hosts}, as a record has it."""
+        causes = collections.defaultdict(list)
+        for (_, cause, _), hosts in self._causes.items():
+            if cause:
+                causes[cause] += map(utf8_text, hosts)
+        return causes
+
     def pass_over(self, ending):
         """Count a host that is not run again, for the exit status alone;
         *ending* has its outcome and exitcode."""
@@ -6996,8 +6996,8 @@ class RecordsFile(Records):
                 len(self._failed), '' if len(self._failed) == 1 else 's',
                 self._path, ': ' + hosts if hosts else ''))
 
-    def ended(self, status, not_started):
-        super().ended(status, not_started)
+    def ended(self, status, tally, not_started):
+        super().ended(status, tally, not_started)
         self.release()
 
     def release(self):
@@ -9141,6 +9141,8 @@ class RunJournal(Records):
     of the runs before; None: which hosts are new is of no interest.
     """
 
+    is_record = False               # it holds no output
+
     def __init__(self, file, options, words, known=None):
         super().__init__(None, options)
         self.file = file
@@ -9197,11 +9199,10 @@ class RunJournal(Records):
         pass                        # the manager has told the journal
 
     def finished(self, result):
-        self._count(result)
         self._unreached += result.ran == 'no'
 
-    def ended(self, status, not_started):
-        self.file.ended(self._end(status, not_started()))
+    def ended(self, status, tally, not_started):
+        self.file.ended(self._end(status, tally, not_started()))
         self.file.close()           # what fails there is for the exit status
 
     def missing(self):
@@ -9423,11 +9424,11 @@ class Outlets:
     or None, that *options* want, with the Consoles *out* and *err*; and what
     counts its results.
 
-    Each of them, and of *listeners*, has finished(result).  Leaving the with
-    block closes files, also where no run has used them.
+    Each of them, and of *listeners*, has finished(result).  The ExitStack
+    *files* closes what they have open, also where no run has used it.
     """
 
-    def __init__(self, options, out, err, journal=None, listeners=()):
+    def __init__(self, options, out, err, files, journal=None, listeners=()):
         to_stdout = '-' in (options.good, options.bad, options.unreached)
         self.had_errors = False     # of our own, for the exit status
         self.out = err if to_stdout else out    # where results are shown
@@ -9440,26 +9441,18 @@ class Outlets:
         self.views = choose_views(options, self.out, err)
         self.uses_stdout = to_stdout or any(
             view.console is out for view in self.views)
-        with contextlib.ExitStack() as files:
-            if options.json not in (None, '-'):
-                self.views.append(RecordsFile(options.json, options,
-                                              self.complain))
-                files.callback(self.views[-1].release)
-            # What a program prints must not come between results or names.
-            self.sinks = _RunSinks(options, self.complain,
-                                   2 if self.uses_stdout else None, files)
-            self._files = files.pop_all()
+        if options.json not in (None, '-'):
+            self.views.append(RecordsFile(options.json, options,
+                                          self.complain))
+            files.callback(self.views[-1].release)
+        # What a program prints must not come between results or names.
+        self.sinks = _RunSinks(options, self.complain,
+                               2 if self.uses_stdout else None, files)
         self.views += filter(None, [journal])
         self._listeners = [self.tally, self.progress, *listeners, self.sinks,
                            *self.views]
         if journal:
             journal.attach(self.tally, self.warn, self.complain)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self._files.close()
 
     def warn(self, text, *more):
         """Tell *text*, and *more* lines that belong to it."""
@@ -9541,7 +9534,8 @@ class Outlets:
     @property
     def cut(self):
         """The hosts whose output went somewhere, but not whole: a set."""
-        return self.sinks.cut.union(*(view.cut for view in self.views))
+        return self.sinks.cut.union(self.tally.cut if any(
+            view.is_record for view in self.views) else ())
 
     def _cut_line(self, hosts):
         return _cut_line(hosts, self.tally.total, self._options.max_output)
@@ -9597,7 +9591,7 @@ class Run:
             self._drive()
             self._print_summary()
             for view in outlets.views:
-                view.ended(self._status(), self._left.count)
+                view.ended(self._status(), outlets.tally, self._left.count)
             return self._status()
 
     def _status(self):
@@ -9972,8 +9966,9 @@ class Shell:
         self._command = line
         self._results.close()
         self._results = _KeptResults()
-        with Outlets(self._options, self._out, self._err,
-                     listeners=[self._results]) as outlets:
+        with contextlib.ExitStack() as files:
+            outlets = Outlets(self._options, self._out, self._err, files,
+                              listeners=[self._results])
             self.status = Run(self._options, HostQueue(hosts, expand=False),
                               line, outlets, self._stops, self._hooks).run()
         # Each command over a dead connection would time out as well.
@@ -11516,7 +11511,7 @@ def _main(argv, relay, out, err, stops):
             stack.enter_context(journal.file)
         if relay:
             _check_relay(options)
-        outlets = stack.enter_context(Outlets(options, out, err, journal))
+        outlets = Outlets(options, out, err, stack, journal)
         return _carry_out(options, operands, argv, outlets, stops)
 
 
