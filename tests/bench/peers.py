@@ -707,8 +707,7 @@ def server_cpu(server):
     pid = server.pid
     lib.wait_until(lambda: not any(
         parent == pid for _, parent, _, _ in lib.processes()))
-    with open('/proc/%d/stat' % pid) as file:
-        fields = file.read().rpartition(')')[2].split()
+    fields = lib.stat(pid)[1]
     return (int(fields[13]) + int(fields[14])) / os.sysconf('SC_CLK_TCK')
 
 

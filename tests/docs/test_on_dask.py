@@ -9,7 +9,7 @@ import signal
 import sys
 import unittest
 
-from lib import FAKE_SSH, ROOT, Command, WorkTest, run, wait_until
+from lib import FAKE_SSH, ROOT, Command, WorkTest, run, stat, wait_until
 
 EXAMPLE = os.path.join(ROOT, 'examples', 'on_dask.py')
 DASK = os.environ.get('CLASSH_DASK', '')        # where tests/run has put it
@@ -36,8 +36,7 @@ def is_alive(pid):
 
 
 def parent(pid):
-    with open('/proc/%s/stat' % pid) as file:
-        return int(file.read().rpartition(')')[2].split()[1])
+    return int(stat(pid)[1][1])
 
 
 class OnDaskTest(WorkTest):

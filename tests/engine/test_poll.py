@@ -3,7 +3,7 @@
 import os
 import time
 
-from lib import WAIT_LIMIT, WorkTest, leftovers, wait_until
+from lib import WAIT_LIMIT, WorkTest, leftovers, stat, wait_until
 from lib.engine import EngineTest, Gates, TickingMixin
 
 
@@ -104,6 +104,5 @@ class IdleTest(WorkTest):
     @staticmethod
     def used(pid):
         """The seconds of CPU that *pid* has used so far."""
-        with open('/proc/%d/stat' % pid) as stat:
-            fields = stat.read().rpartition(')')[2].split()
+        fields = stat(pid)[1]
         return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')

@@ -15,7 +15,7 @@ from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT,
                     LOGGING_SSH, LOOPBACK, MARK, MIB, MODULE, POLL, ROOT,
                     RUN_LIMIT, SCRATCH, SHARED, TESTS, TTY_LAG, WAIT_LIMIT)
 from .processes import (children, kill_leftovers, leftovers, pids, processes,
-                        text, wait_until)
+                        stat, text, wait_until)
 from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,
                        after, at_once, classh_argv, elapsed, fake, fake_argv,
                        locales, masked, measured, pipe_from, read_to_end, run,

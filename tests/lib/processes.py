@@ -30,8 +30,27 @@ def text(octets):
 
 
 def pids():
-    """The pid of every process there is, as str."""
-    return filter(str.isdigit, os.listdir('/proc'))
+    """Yield the pid of every process there is, as str.
+
+    Also of those that start meanwhile: what ends may leave a child that was
+    not there when the list was made.
+    """
+    seen = set()
+    while True:
+        new = [pid for pid in os.listdir('/proc')
+               if pid.isdigit() and pid not in seen]
+        if not new:
+            return
+        yield from new
+        seen.update(new)
+
+
+def stat(pid):
+    """The name of a process, and the list of what follows it in its stat:
+    all bytes; the state is 0, the parent 1."""
+    with open('/proc/%s/stat' % pid, 'rb') as file:
+        name, rest = file.read().rsplit(b')', 1)
+    return name.split(b'(', 1)[1], rest.split()
 
 
 def processes(chosen=None):
@@ -41,15 +60,13 @@ def processes(chosen=None):
     """
     for pid in pids() if chosen is None else chosen:
         try:
-            with open('/proc/%s/stat' % pid, 'rb') as stat:
-                name, rest = stat.read().rsplit(b')', 1)
+            name, fields = stat(pid)
             with open('/proc/%s/cmdline' % pid, 'rb') as cmdline:
                 words = cmdline.read().rstrip(b'\0').split(b'\0')
         except OSError:                 # it has just ended
             continue
-        state, parent = rest.split()[:2]
-        line = text(b' '.join(words)) or text(name.split(b'(', 1)[1])
-        yield int(pid), int(parent), text(state), line
+        line = text(b' '.join(words)) or text(name)
+        yield int(pid), int(fields[1]), text(fields[0]), line
 
 
 def children():
@@ -65,22 +82,48 @@ def children():
             if parent == os.getpid()]
 
 
+def _variables(pid):
+    """The environment of a process, a list of bytes; None while it is not to
+    be seen.
+
+    In an exec it is empty for a moment, between the end of the old one and
+    the making of the new one.
+    """
+    with open('/proc/%s/environ' % pid, 'rb') as environ:
+        variables = environ.read().split(b'\0')
+    if variables == [b'']:
+        fields = stat(pid)[1]
+        memory, begin, end = fields[20], fields[47], fields[48]
+        # Without memory it is a dead process, or a thread of the kernel.
+        if memory != b'0' and (begin != end or end == b'0'):
+            return None
+    return variables
+
+
+def _marked():
+    """The pids of the processes that these tests started, as str."""
+    mark = os.fsencode('%s=%s' % (MARK, os.environ[MARK]))
+    for pid in pids():
+        try:
+            if mark in wait_until(lambda: _variables(pid),
+                                  what='%s has done its exec' % pid):
+                yield pid
+        except OSError:                 # ended, or not ours to read
+            pass
+
+
 def leftovers():
     """Live processes that these tests started, whoever their parent is now.
 
     As (pid, command line).
     """
-    mark = os.fsencode('%s=%s' % (MARK, os.environ[MARK]))
-    marked = []
-    for pid in pids():
-        try:
-            with open('/proc/%s/environ' % pid, 'rb') as environ:
-                if mark in environ.read().split(b'\0'):
-                    marked.append(pid)
-        except OSError:                 # ended, or not ours to read
-            pass
-    return [(pid, line) for pid, parent, state, line in processes(marked)
-            if state != 'Z']
+    while True:
+        marked = list(_marked())
+        found = [(pid, line) for pid, parent, state, line in processes(marked)
+                 if state not in 'ZX']
+        # What has ended since may have left a child that was not there yet.
+        if len(found) == len(marked):
+            return found
 
 
 def kill_leftovers():

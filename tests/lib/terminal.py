@@ -20,14 +20,13 @@ import time
 
 from .commands import Run, environment
 from .place import POLL, RUN_LIMIT, TTY_LAG, WAIT_LIMIT
-from .processes import wait_until
+from .processes import stat, wait_until
 from .screen import Screen
 
 
 def state(pid):
     """The state of a process: 'S', it waits; 'Z', it has ended."""
-    with open('/proc/%d/stat' % pid) as stat:
-        return stat.read().rsplit(')', 1)[1].split()[0]
+    return stat(pid)[1][0].decode()
 
 
 class Terminal:

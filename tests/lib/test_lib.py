@@ -128,6 +128,19 @@ class RunTest(TestCase):
                 run_in_pty(['sh', '-c', script], [('unseen', '')], timeout)
 
 
+class LeftoversTest(TestCase):
+    def test_process_that_never_rests_is_seen_at_each_look(self):
+        begin = 'n=$1; [ $n -gt 0 ] || exec sleep 60; '
+        for step in 'exec env sh -c "$0" "$0" $((n-1))', (
+                'sh -c "$0" "$0" $((n-1)) & exit'):
+            run(['sh', '-c', 'sh -c "$0" "$0" 100 &', begin + step])
+            found = []
+            while found != ['sleep 60']:
+                found = [line for _, line in leftovers()]
+                self.assertNotEqual(found, [])
+            kill_leftovers()
+
+
 class AsBeforeTest(unittest.TestCase):
     """A TestCase fails when it leaves something, and only then."""
 
