@@ -10543,6 +10543,9 @@ EXAMPLES
   classh 'hostname; date' host1, host2, host3
   classh -b -f 200 -u 30s uptime ./all-hosts 'web[01-40]' -x web13
   classh --list 'rack[1-4]n[01-32/2]'
+  classh -I 'cat >/tmp/motd' ./all-hosts <motd
+  classh -A --sudo 'systemctl restart nginx' @web
+  classh --journal night COMMAND @web; classh --resume night
 
 The guide is the file README: recipes, and what to do by the message seen.
 """
@@ -10802,7 +10805,7 @@ def _make_parser(raw=False):
         prog='classh', add_help=False,
         usage='classh [options] COMMAND HOST...\n'
               '       classh --list | --shell | --unshare [options] HOST...',
-        description='Run COMMAND on every HOST at once, through ssh.  HOST '
+        description='Run COMMAND on each HOST at once, through ssh.  HOST '
                     'is a name, user@name:port,\na pattern as web[01-40], '
                     'a file of them as ./hosts, @GROUP, or - for stdin.',
         epilog=_EPILOG,

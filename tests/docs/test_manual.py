@@ -9,7 +9,8 @@ from lib.accounts import installed, not_run
 from lib import ROOT, TestCase, run
 
 README = os.path.join(ROOT, 'README')
-CHAPTERS = ('INSTALL', 'RECIPES', 'OPTIONS', 'EXIT STATUS', 'TROUBLESHOOTING')
+CHAPTERS = ('SYNOPSIS', 'INSTALL', 'RECIPES', 'OPTIONS', 'EXIT STATUS',
+            'TROUBLESHOOTING')
 
 
 def need(*commands):

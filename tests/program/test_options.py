@@ -12,7 +12,7 @@ from unittest import mock
 
 import lib
 from lib import (FAKE_SSH, Command, TestCase, at_once, classh_argv, fake,
-                 masked, run, run_classh, write)
+                 masked, run, run_classh, shell, write)
 import classh
 
 
@@ -197,21 +197,29 @@ class HelpTest(TestCase):
                         r'--max-output BYTES [^(]*\(8M; 0'):
             self.assertRegex(words, default)
 
-    def test_ends_with_the_exit_statuses_and_three_examples(self):
+    def test_ends_with_the_exit_statuses_and_six_examples(self):
         status, examples = self.shown.split('\nEXIT STATUS\n')[1].split(
             '\nEXAMPLES\n')
         for number in (0, 1, 2, 3, 4, 5, 130, 143):
             self.assertRegex(status, r'\b%d\b' % number)
         *examples, blank, guide = examples.strip('\n').split('\n')
         self.assertIn('README', guide)
-        self.assertEqual(len(examples), 3)
+        self.assertEqual(len(examples), 6)
         directory = self.scratch()
-        write(os.path.join(directory, 'all-hosts'), 'a1\nweb13\n')
+        for name, content in (('all-hosts', 'a1\nweb13\n'), ('motd', ''),
+                              ('web', 'web1')):
+            write(os.path.join(directory, name), content)
+        classh = 'classh() { %s "$@"; }\n' % shell(
+            *classh_argv('--ssh=true'))
         for example in examples:
-            words = shlex.split(example)
-            self.assertEqual(words.pop(0), 'classh')
-            run_classh('--ssh=true', *words, cwd=directory).check(
-                stdout=None)
+            ran = run(['sh', '-c', classh + example], cwd=directory,
+                      env={'CLASSH_GROUPS': directory})
+            if ' -A ' in example:
+                ran.check(2, '', 'classh: no terminal to ask for a password '
+                          'on; see --askpass-file\n')
+            else:
+                ran.check(0, None, 'nothing left to run in night: 1 ok\n'
+                          if 'resume' in example else '')
 
     def test_version_is_that_of_the_module(self):
         for said in at_once(['-V'], ['--version']):
