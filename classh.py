@@ -2287,7 +2287,10 @@ class Transport:
 # to compile all of them takes as long as the rest of a start.)
 _SSH_MESSAGES = (
     ('config', r"Bad configuration option|Bad owner or permissions on |"
-               r"^Couldn't open logfile|terminating, \d+ bad config"),
+               r"^Couldn't open logfile|terminating, \d+ bad config|"
+               # Of what it does not support it only warns.
+               r"^(command-line|/\S+) line \d+: (?!Unsupported option)|"
+               r"^Bad port '|^\w+ directive not supported as a command-line"),
     ('key-revoked', r'REVOKED HOST KEY DETECTED'),
     ('key-changed', r'REMOTE HOST IDENTIFICATION HAS CHANGED|'
                     r'^Host key for .* has changed and you have requested'),
@@ -10667,6 +10670,7 @@ def _again(text):
 
 
 _SEVERAL = {'action': 'append', 'default': []}
+_PATH = {'type': os.path.expanduser}    # a shell leaves --json=~/run alone
 
 # The groups of options: how each is written, what -h says of it, and what else
 # argparse is told.  What is between [= and ] may be left out: 'bare' is what
@@ -10709,8 +10713,8 @@ _OPTIONS = {
          {'type': _seconds, 'default': 0}),
         ('--confirm[=N]', 'ask first whether more than N (0) hosts are meant',
          {'type': _count_type(0), 'bare': '0'}),
-        ('--journal FILE', 'write down what becomes of each host'),
-        ('--resume FILE', 'go on with the run of such a FILE'),
+        ('--journal FILE', 'write down what becomes of each host', _PATH),
+        ('--resume FILE', 'go on with the run of such a FILE', _PATH),
         ('--again WORDS', '--resume: those that failed,lost,ok, too',
          {'type': _again, 'default': ()}),
     ],
@@ -10724,7 +10728,8 @@ _OPTIONS = {
          {'type': _time_type(int, 1), 'bare': '%d' % SHARE_TIME}),
         ('--unshare', 'end those to HOST..., or all, and run nothing'),
         ('-A, --askpass', 'ask for the password once, answer ssh (and sudo)'),
-        ('--askpass-file FILE', 'take the password from a private file'),
+        ('--askpass-file FILE', 'take the password from a private file',
+         _PATH),
         ('--askpass-key', "give it as the passphrase of ssh's key, too"),
         ('--askpass-anyway', 'go on sending it when a host refuses it'),
         ('--sudo[=USER]', 'run COMMAND as root, with --sudo=USER as USER',
@@ -10738,7 +10743,7 @@ _OPTIONS = {
         ('-P, --stream', 'each line as it comes, HOST: LINE'),
         ('--no-prefix', 'with -P: no names'),
         ('--json[=FILE]', 'records for programs, on stdout or in FILE',
-         {'bare': '-'}),
+         {'bare': '-', **_PATH}),
         ('--bad', 'the report of bad hosts alone', {'dest': 'bad_only'}),
         ('--progress', 'marks: .=ok ?=failed ~=ssh error !=killed'),
         ('-q, --quiet', 'no report, no summary'),
@@ -10747,7 +10752,7 @@ _OPTIONS = {
                       'to a directory/', {'dest': 'good'}),
         ('-E TARGET', 'where bad hosts go, likewise', {'dest': 'bad'}),
         ('--unreached TARGET', 'in place of -E where COMMAND did not start'),
-        ('--pickle FILE', 'all results, for classh.load(FILE)'),
+        ('--pickle FILE', 'all results, for classh.load(FILE)', _PATH),
         ('--max-output BYTES', 'kept per host and stream (8M; 0: no limit)',
          {'type': _size, 'default': MAX_OUTPUT}),
         ('--color WHEN', 'auto (on a terminal, no NO_COLOR), always, never',
@@ -11002,15 +11007,35 @@ def _check_conflicts(options, operands):
                              'file: --json=FILE' % name)
 
 
+def _stream_into(path, adds):
+    """Return 'stdout' or 'stderr', whichever of ours goes to the regular file
+    *path*, or None.  If a file is only added to (*adds*), so may a stream."""
+    with contextlib.suppress(OSError):
+        target = os.stat(path)
+        for fd, name in (1, 'stdout'), (2, 'stderr'):
+            if (stat.S_ISREG(target.st_mode)
+                    and os.path.samestat(target, os.fstat(fd))
+                    and not (adds and fcntl.fcntl(fd, fcntl.F_GETFL)
+                             & os.O_APPEND)):
+                return name
+    return None
+
+
 def _check_files(options):
-    """Raise UsageError if two targets of *options* are one file."""
+    """Raise UsageError if two targets of *options* are one file, or one of
+    them and stdout or stderr are."""
     seen = set()
-    for path in filter(None, (*{options.good, options.bad, options.unreached},
-                              options.json, options.pickle, options.journal,
-                              options.resume)):
-        path = os.path.expanduser(path)
+    names = {options.good, options.bad, options.unreached}
+    for path in filter(None, (*names, options.json, options.pickle,
+                              options.journal, options.resume)):
+        path, is_of_names = os.path.expanduser(path), path in names
         if path == '-' or os.path.isdir(path):
             continue
+        stream = _stream_into(path, is_of_names)
+        if stream:
+            raise UsageError('%s: %s goes there, too; name another file%s' % (
+                path, stream, ', or -' if is_of_names and stream == 'stdout'
+                else ''))
         try:
             real = os.path.realpath(path)
         except OSError:             # our directory is gone: open() tells

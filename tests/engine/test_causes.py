@@ -85,6 +85,15 @@ FAILURES = [
      ('ssh', 'config', 'no'), ('ssh', 'config', 'unknown')),
     ('session; echo "h: line 1: Bad configuration option: x" >&2; exit 255',
      ('ssh', 'lost', 'unknown'), ('ssh', 'config', 'unknown')),
+    *(('echo "%s" >&2; exit 255' % text, ('ssh', 'config', 'no'),
+       ('ssh', 'config', 'unknown')) for text in (
+           'command-line line 0: Bad port x', "Bad port '99999'",
+           '/home/bob/.ssh/config line 3: invalid time value.',
+           'Host directive not supported as a command-line option')),
+    # Of these it only warns.
+    ('echo "/etc/ssh/ssh_config line 50: Unsupported option x" >&2; fail '
+     '"Connection closed by 10.0.0.1 port 22"', ('ssh', 'dropped', 'no'),
+     ('ssh', 'dropped', 'unknown')),
     # The ssh of a jump host keeps no log.
     ('echo "channel 0: open failed: connect failed: x" >&2; fail "Connection '
      'closed by UNKNOWN port 65535"', ('ssh', 'jump', 'no'),

@@ -103,6 +103,11 @@ class JsonTest(WorkTest):
             result, = classh.load(self.path('all'))
             self.assertEqual((result.host, result.output), ('a', 'x\n'))
 
+    def test_tilde_that_the_shell_has_left_alone_is_the_home(self):
+        self.classh('-q', '--json=~/all', 'true', 'a',
+                    env={'HOME': self.directory}).check()
+        self.assertEqual(os.listdir(self.directory), ['all'])
+
     def test_each_record_is_there_as_soon_as_it_is_known(self):
         with self.start('--json', '[ $HOST = a ] || ' + until('go'), 'a',
                         'b') as command:

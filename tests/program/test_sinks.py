@@ -323,6 +323,26 @@ class CheckTest(SinkTest):
             self.assertEqual(sorted(os.listdir(self.directory)), before)
         self.assertEqual(self.read('old'), 'there\n')
 
+    def test_file_that_stdout_goes_to_is_no_target(self):
+        # Each would write over what the other has written.
+        for option, more in (('-S', ', or -'), ('-E', ', or -'),
+                             ('--json=out', ''), ('--pickle', ''),
+                             ('--journal', '')):
+            words = [option] if '=' in option else [option, 'out']
+            with open(self.path('out'), 'w') as out:
+                self.classh(*words, 'touch ran', 'a', stdout=out).check(
+                    2, '', 'classh: out: stdout goes there, too; name another '
+                    'file%s\n' % more)
+        self.assertEqual((os.listdir(self.directory), self.read('out')),
+                         (['out'], ''))
+        # Who only adds to it does no harm, but --json would begin it anew.
+        for word in '-S/dev/stderr', '--json=/dev/stderr':
+            with open(self.path('out'), 'a') as out:
+                self.classh('-q', word, 'true', 'a', before='exec 2>&1',
+                            stdout=out)
+        self.assertEqual(self.read('out'), 'a\nclassh: /dev/stderr: stdout '
+                         'goes there, too; name another file\n')
+
     def test_fifo_that_nobody_reads(self):
         os.mkfifo(self.path('fifo'))
         self.refused('./fifo', ['the FIFO has no reader'])
