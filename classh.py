@@ -5124,7 +5124,9 @@ class Console:
         self.terminal = stream is not None and stream.isatty()
         self.colored = False        # see use_color()
         self.waited = 0.0           # seconds, for a reader who is slow
-        self.below = None           # a StatusLine below what is written
+        # What has begun a line on this terminal: its give_way() returns the
+        # bytes that end that, or erase it, before others are written.
+        self.below = []
         self._stops = stops
         self._stream = stream
         self._held = bytearray()
@@ -5149,14 +5151,15 @@ class Console:
 
     def put(self, octets):
         """Write *octets*, at the pace of the reader."""
-        if self.below is not None:
-            octets = self.below.give_way() + bytes(octets)
+        if self.below:
+            octets = b''.join([*(one.give_way() for one in self.below),
+                               octets])
         self._write_ready(octets, STALL_LIMIT)
 
     def offer(self, octets):
         """Write as much of *octets* as the reader takes at once; return the
         rest, a memoryview."""
-        self.put(b'')               # what is below gives way
+        self.put(b'')               # others give way
         return self._write_ready(octets)
 
     def write_if_ready(self, octets):
@@ -5240,11 +5243,13 @@ class Console:
         """Whether this is a terminal that moves its cursor on request."""
         return self.terminal and os.environ.get('TERM', 'dumb') != 'dumb'
 
-    def is_same_terminal(self, other):
-        """Return whether this Console and the *other* are one terminal."""
-        return (self.terminal and other.terminal
+    def share_terminal(self, other):
+        """Have what is below this Console below the *other*, too, if the two
+        are one terminal."""
+        if (self.terminal and other.terminal
                 and os.fstat(self.fileno()).st_rdev
-                == os.fstat(other.fileno()).st_rdev)
+                == os.fstat(other.fileno()).st_rdev):
+            other.below = self.below
 
     def in_background(self):
         """Return whether another job of the shell has this terminal."""
@@ -5460,7 +5465,7 @@ def report(result, console=None):
 class View:
     """A way to show a run while it goes on; this one shows nothing.
 
-    A Run calls open(), finished(), tick(), interrupted(), close() and
+    A Run calls open(), finished(), tick(), entered(), close() and
     ended(); hooks around each job (ViewHooks) call started() and data().
     Where a view has a method data(host, stream, octets), the method is called
     with the bytes as they come; *stream* is 'output' or 'errors'.
@@ -5472,13 +5477,6 @@ class View:
 
     def __init__(self, console):
         self.console = console      # where the view writes
-        self.beside = ()            # the views that use the same terminal
-
-    def show(self, text):
-        """Write *text* as Console.write_folded() does."""
-        for view in self.beside:
-            view.interrupted()
-        self.console.write_folded(text)
 
     def open(self, manager, hosts):
         """The run is about to begin: *manager* runs its command on the
@@ -5494,9 +5492,6 @@ class View:
     def tick(self):
         """A turn of the run is over.  While jobs run, a turn takes a second
         at most."""
-
-    def interrupted(self):
-        """Another line is about to be written to the same terminal."""
 
     def entered(self):
         """Enter was typed, and the terminal has begun a line."""
@@ -5518,7 +5513,7 @@ class Report(View):
     """The whole result of each host, as it finishes."""
 
     def finished(self, result):
-        self.show(report(result, self.console))
+        self.console.write_folded(report(result, self.console))
 
 
 class BadReport(Report):
@@ -5539,17 +5534,20 @@ class Marks(View):
     def __init__(self, console):
         super().__init__(console)
         self._line_begun = False
+        console.below.append(self)
 
     def finished(self, result):
+        self._line_begun = False    # it goes on
         self.console.write(self._MARKS[result.outcome])
         self._line_begun = True
 
-    def interrupted(self):
-        if self._line_begun:
-            self.console.write('\n')
-            self._line_begun = False
+    def give_way(self):
+        begun, self._line_begun = self._line_begun, False
+        return b'\n' if begun else b''
 
-    close = interrupted
+    def close(self):
+        self.console.put(b'')       # this gives way
+        self.console.below.remove(self)
 
 
 class _LineQueue:
@@ -5566,6 +5564,7 @@ class _LineQueue:
 
     def open(self, manager):
         self._manager = manager
+        self.console.below.append(self)
 
     def add(self, line):
         """Write *line*, str, which is escaped, behind those that wait."""
@@ -5573,18 +5572,17 @@ class _LineQueue:
         self._size += len(self._lines[-1])
         self._write()
         while self._size > WAITING_MAX:
-            self._put_first()
+            self.console.put(self._take())
 
     def _write(self, *event):
         """Write what the reader takes at once."""
         while self._lines:
-            line = self._lines.popleft()
+            begun, line = self._has_begun, self._take()
             rest = self.console.offer(line)
-            self._size -= len(line) - len(rest)
-            self._has_begun = bool(rest) and (
-                self._has_begun or len(rest) < len(line))
             if rest:
                 self._lines.appendleft(rest)
+                self._size += len(rest)
+                self._has_begun = begun or len(rest) < len(line)
                 break
         if self._manager and self._watching != bool(self._lines):
             self._watching = bool(self._lines)
@@ -5594,22 +5592,22 @@ class _LineQueue:
             else:
                 self._manager.unwatch(self.console)
 
-    def _put_first(self):
+    def _take(self):
+        """Remove and return the first line."""
         line = self._lines.popleft()
         self._size -= len(line)
         self._has_begun = False
-        self.console.put(line)
+        return line
 
-    def end_line(self):
-        """Write the rest of a line that has begun: another line follows."""
-        if self._has_begun:
-            self._put_first()
+    def give_way(self):
+        return self._take() if self._has_begun else b''
 
     def close(self):
         """Write them all, at the pace of the reader."""
         while self._lines:
-            self._put_first()
+            self.console.put(self._take())
         self._write()               # watches no more
+        self.console.below.remove(self)
 
 
 class Stream(View):
@@ -5629,7 +5627,7 @@ class Stream(View):
 
     def open(self, manager, hosts):
         self._manager = manager
-        for queue in self._queues.values():
+        for queue in set(self._queues.values()):
             queue.open(manager)
 
     def data(self, host, stream, octets):
@@ -5681,13 +5679,6 @@ class Stream(View):
             errors.add(errors.console.line('classh: %s: %s' % (
                 host, result.reason or cause_text(result))))
 
-    def interrupted(self):
-        errors = self._queues['errors']
-        for queue in self._queues.values():
-            if queue is errors or queue.console.is_same_terminal(
-                    errors.console):
-                queue.end_line()
-
     def _end_line(self, host, stream):
         line = self._partial.pop((host, stream), None)
         if line:
@@ -5696,7 +5687,7 @@ class Stream(View):
     def close(self):
         for host, stream in list(self._partial):
             self._end_line(host, stream)
-        for queue in self._queues.values():
+        for queue in set(self._queues.values()):
             queue.close()
 
 
@@ -6082,14 +6073,15 @@ class Gather(View):
         level, problem = self.console.stop_level(), None
         for shown, group in enumerate(groups):
             if self.console.error or self.console.stop_level() > level:
-                self.show('%d of %d answers not shown\n' % (
+                self.console.write_folded('%d of %d answers not shown\n' % (
                     len(groups) - shown, len(groups)))
                 break
             try:
                 self._show(group)
             except (OSError, MemoryError) as error:
                 problem = problem or error
-                self.show(_block(group.head(self.console, 'output lost')))
+                self.console.write_folded(_block(
+                    group.head(self.console, 'output lost')))
         self._answers.close()
         if problem:
             raise problem
@@ -6099,8 +6091,9 @@ class Gather(View):
         note, shown = '', _part(self.console, 'Output', output)
         if self._diff and (output or group.result.outcome != 'ssh'):
             note, shown = self._compare(group, output)
-        self.show(_block(group.head(self.console, note),
-                         _part(self.console, 'Error', errors), shown))
+        self.console.write_folded(_block(
+            group.head(self.console, note),
+            _part(self.console, 'Error', errors), shown))
 
     def _compare(self, group, output):
         """Return how *output* differs from that of the first group: a note
@@ -6267,8 +6260,7 @@ class Progress:
 class StatusLine(View):
     """How far the run is, in a line below all else on the terminal.
 
-    The *consoles* that write to this terminal erase it before they do.
-    *live* says whether one of them shows each result.  The *ending* is shown
+    *live* says whether each result is shown there.  The *ending* is shown
     where there is room for all of it.
     """
 
@@ -6276,9 +6268,8 @@ class StatusLine(View):
     # though the terminal has broken it to fit a smaller window.
     _ERASE = b'\r\x1b[J'
 
-    def __init__(self, consoles, progress, manager, live, ending):
-        super().__init__(consoles[0])
-        self._consoles = consoles
+    def __init__(self, console, progress, manager, live, ending):
+        super().__init__(console)
         self._progress = progress
         self._manager = manager
         self._live = live
@@ -6286,8 +6277,7 @@ class StatusLine(View):
         self._shown = False
         self._drawn = -math.inf     # when, and when something was written
         self._written = time.monotonic()
-        for console in consoles:
-            console.below = self
+        console.below.append(self)
         self._wake()
 
     def _wake(self):
@@ -6339,8 +6329,7 @@ class StatusLine(View):
 
     def close(self):
         self.hide()
-        for console in self._consoles:
-            console.below = None
+        self.console.below.remove(self)
 
 
 # Ways to show a run: the option, whether the options want it, what makes its
@@ -6377,13 +6366,8 @@ def choose_views(options, out, err):
         if one.name not in other.beside and other.name not in one.beside:
             raise UsageError('%s and %s are two ways to show results: choose '
                              'one' % (one.name, other.name))
-    views = [way.view(options, out, err) for way in ways if way.view
-             ] if ways else [Report(out)]
-    for view in views:
-        view.beside = [other for other in views if other is not view and (
-            other.console is view.console
-            or other.console.is_same_terminal(view.console))]
-    return views
+    return [way.view(options, out, err) for way in ways if way.view
+            ] if ways else [Report(out)]
 
 
 class ViewHooks(JobHooks):
@@ -9459,8 +9443,6 @@ class Outlets:
 
     def warn(self, text, *more):
         """Tell *text*, and *more* lines that belong to it."""
-        for view in self.views:
-            view.interrupted()
         self.err.print_line('classh: ' + text, *more)
 
     def complain(self, text):
@@ -9474,8 +9456,8 @@ class Outlets:
         if (self._options.no_status or not err.understands_codes
                 or any(isinstance(view, Marks) for view in self.views)):
             return None
-        consoles = [err, out] if out.is_same_terminal(err) else [err]
-        line = StatusLine(consoles, self.progress, manager, any(
+        consoles = [err, out] if out.below is err.below else [err]
+        line = StatusLine(err, self.progress, manager, any(
             view.live and view.console in consoles for view in self.views),
             '   Enter: more' if heeds_enter else '')
         self.views.append(line)
@@ -11557,6 +11539,7 @@ def main(argv=None, relay=None):
     stops = StopRequests()
     out, err = Console(sys.stdout, stops), Console(sys.stderr, stops)
     try:
+        err.share_terminal(out)
         with exit_on_signals(program=argv is None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
                            relay, out, err, stops)

@@ -28,9 +28,6 @@ LOGGER = textwrap.dedent('''
         def tick(self):
             self.ticks += 1
 
-        def interrupted(self):
-            self.log('interrupted')
-
         def close(self):
             self.log('closed')
             if not self.ticks:
@@ -75,13 +72,6 @@ class ViewTest(WorkTest):
             running.finish().check(
                 0, "started a\ndata a output b'ab'\ndata a output b'cd'\n"
                 'finished a ok\nclosed\n', None)
-
-    def test_view_is_told_before_another_line_is_written(self):
-        said = self.logged('true', 'a', '-x', 'no-such')
-        said.check(0, None, "classh: -x excludes none of these hosts: "
-                   "'no-such'\n")
-        self.assertEqual(sorted(said.stdout.splitlines()), [
-            'closed', 'finished a ok', 'interrupted', 'started a'], said)
 
 
 if __name__ == '__main__':

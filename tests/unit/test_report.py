@@ -242,42 +242,47 @@ class ViewTest(unittest.TestCase):
             view.started(host, 1)
             view.finished(result(host))
             view.tick()
-        view.interrupted()
         view.close()
         self.assertEqual(self.shown,
                          'a   0   (1.2)\n\nb   0   (1.2)\n\n')
 
     def test_marks_stand_on_one_line_that_another_line_ends(self):
         view = Marks(self.console)
-        view.interrupted()
+        self.console.print_line('before')
         for outcome in 'ok', 'error', 'ssh', 'killed':
             view.finished(result(outcome=outcome))
-        self.assertEqual(self.shown, '.?~!')
-        view.interrupted()
-        view.interrupted()
+        self.assertEqual(self.shown, 'before\n.?~!')
+        self.console.print_line('between')
+        self.console.print_line('them')
         view.finished(result())
         view.close()
-        self.assertEqual(self.shown, '.?~!\n.\n')
+        self.console.print_line('after')
+        self.assertEqual(self.shown,
+                         'before\n.?~!\nbetween\nthem\n.\nafter\n')
+        self.assertEqual(self.console.below, [])
 
     def test_line_of_a_slow_terminal_ends_before_another_line(self):
         shown = bytearray()
 
         class Slow(Console):
-            def offer(self, octets):
-                shown.extend(octets[:5])
-                return memoryview(octets)[5:]
+            def _write_part(self, octets, patience):
+                size = len(octets) if patience else 5 - len(shown)
+                shown.extend(octets[:size])
+                return size
 
-            def put(self, octets):
-                shown.extend(octets)
-
-            def is_same_terminal(self, other):
-                return True
-
-        view = Stream(Slow(io.StringIO()), Slow(io.StringIO()))
-        view.open(mock.Mock(), None)
-        view.data('a', 'output', b'text\n')
-        view.interrupted()
-        self.assertEqual(shown, b'a: text\n')
+        out, errors = Slow(io.StringIO()), Slow(io.StringIO())
+        out.below = errors.below
+        for console in errors, out:
+            del shown[:]
+            view = Stream(out, errors)
+            view.open(mock.Mock(), None)
+            view.data('a', 'output', b'text\n')
+            self.assertEqual(shown, b'a: te')
+            console.print_line('more')
+            self.assertEqual(shown, b'a: text\nmore\n')
+            view.close()
+            self.assertEqual(shown, b'a: text\nmore\n')
+            self.assertEqual(out.below, [])
 
     def test_run_without_results_has_no_line(self):
         for view in Marks(self.console), Report(self.console):
