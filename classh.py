@@ -125,6 +125,11 @@ def _shorten(text):
             else text[:EXCERPT_LENGTH] + '...')
 
 
+def _quoted(words):
+    """Return *words* as a shell reads them, one str."""
+    return ' '.join(map(shlex.quote, words))
+
+
 def _excerpt(text):
     """Return *text* in quotes, cut to EXCERPT_LENGTH."""
     return repr(_shorten(text))
@@ -2839,7 +2844,7 @@ class Local(Transport):
         in the value of $CLASSH_SSH for characters, and scp -S takes no
         arguments.  Hosts without a user and a port share one.
         """
-        words = ' '.join(map(shlex.quote, self._ssh.base_argv(host)))
+        words = _quoted(self._ssh.base_argv(host))
         if words not in self._programs:
             path = self._files.new_path('ssh')
             if path is None:
@@ -5265,6 +5270,10 @@ class Console:
     def print_line(self, *lines):
         self.write(''.join(map(self.line, lines)))
 
+    def warn(self, text, *more):
+        """Print *text*, a message, and *more* lines that belong to it."""
+        self.print_line('classh: ' + text, *more)
+
     def write_text(self, text):
         """Write remote *text*, escaped.
 
@@ -5394,6 +5403,11 @@ def _ordinal(number):
     """Return '1st', '2nd', '3rd', '4th' ... for *number*."""
     ending = {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')
     return '%d%s' % (number, 'th' if number % 100 in (11, 12, 13) else ending)
+
+
+def _number(count, noun='host'):
+    """Return '1 host', '2 hosts' ... for *count*."""
+    return '%d %s%s' % (count, noun, '' if count == 1 else 's')
 
 
 def _part(console, title, text):
@@ -5844,10 +5858,10 @@ class _Group:
         if times[0] == times[1]:
             del times[0]
         result = self.result
-        return '%s   %s   %d host%s   (%s)%s' % (
+        return '%s   %s   %s   (%s)%s' % (
             console.host(self.pattern),
-            console.status(result.exitcode, result.outcome), len(self.hosts),
-            '' if len(self.hosts) == 1 else 's', ' to '.join(times),
+            console.status(result.exitcode, result.outcome),
+            _number(len(self.hosts)), ' to '.join(times),
             console.escape(_notes(result, _alike_reason(result), note)))
 
     def mask(self, text):
@@ -6239,13 +6253,11 @@ class Progress:
         seconds = self._clock() - self._begun
         if seconds < LONG_RUN or not self._done:
             return None
-        return '%d host%s in %s; half after %d s, 99 %% after %d s; ' \
-            'slowest: %s' % (
-                self._done, '' if self._done == 1 else 's',
-                _duration(seconds, exact=True), self._done_after(.5),
-                self._done_after(.99), ', '.join(
-                    '%s %d s' % (host, seconds) for seconds, host
-                    in sorted(self._slowest, reverse=True)))
+        slowest = ('%s %d s' % (host, seconds) for seconds, host
+                   in sorted(self._slowest, reverse=True))
+        return '%s in %s; half after %d s, 99 %% after %d s; slowest: %s' % (
+            _number(self._done), _duration(seconds, exact=True),
+            self._done_after(.5), self._done_after(.99), ', '.join(slowest))
 
     def _done_after(self, part):
         """Return after how many seconds *part* of the hosts were done."""
@@ -6979,9 +6991,9 @@ class RecordsFile(Records):
     def close(self):
         if self._failed:
             hosts = fold(filter(None, self._failed))
-            self._complain('%d record%s not delivered to %s%s' % (
-                len(self._failed), '' if len(self._failed) == 1 else 's',
-                self._path, ': ' + hosts if hosts else ''))
+            self._complain('%s not delivered to %s%s' % (
+                _number(len(self._failed), 'record'), self._path,
+                ': ' + hosts if hosts else ''))
 
     def ended(self, status, tally, not_started):
         super().ended(status, tally, not_started)
@@ -7172,8 +7184,7 @@ def _ask_secret(what, hosts, stops):
     number = hosts and hosts.count()
     return _checked_secret(ask_on_terminal(
         'Password for %s%s: ' % (what, '' if number is None else
-                                 ' on 1 host' if number == 1 else
-                                 ' on %d hosts' % number),
+                                 ' on ' + _number(number)),
         stops, 'no terminal to ask for a password on; see --askpass-file'),
         'the password')
 
@@ -7875,7 +7886,7 @@ class SudoWrapper(_PasswordHook):
         return _for_any_shell(
             'command -v sudo >/dev/null || { printf %s >&2; exit 127; }; '
             'set -- "$LC_ALL"; LC_ALL=C; export LC_ALL; exec %s "$1"'
-            % (missing, ' '.join(map(shlex.quote, sudo))))
+            % (missing, _quoted(sudo)))
 
     def prepare(self, job):
         super().prepare(job)
@@ -8585,9 +8596,9 @@ class KeptJumpHost(JumpHost):
         # one to its end: then the connection is open.
         share = dict(option.split('=', 1)
                      for option in self._kept.host_options(self.gate))
-        return ['%s 2>/dev/null || exec %s' % tuple(
-            ' '.join(map(shlex.quote, self._argv(*words, **share)))
-            for words in (('-O', 'check'), ('-N',)))]
+        return ['%s 2>/dev/null || exec %s' % (
+            _quoted(self._argv('-O', 'check', **share)),
+            _quoted(self._argv('-N', **share)))]
 
     def _look(self):
         if self.state == 'open':
@@ -9159,7 +9170,7 @@ class RunJournal(Records):
             for name, choice in (('exclude', excluded), ('only', only))
             for pattern in plain_patterns(choice)]
         self._about = {'patterns': ' '.join(patterns), 'unlisted': unlisted,
-                       'words': ' '.join(map(shlex.quote, words))}
+                       'words': _quoted(words)}
 
     def skip(self, host):
         """Return whether *host* is passed over."""
@@ -9195,9 +9206,8 @@ class RunJournal(Records):
     def missing(self):
         """Return the line that names the hosts whose records are missing."""
         hosts = self.file.missing
-        return '%s lacks records of %d host%s, which --resume may run ' \
-            'again: %s' % (self.file.path, len(hosts),
-                           '' if len(hosts) == 1 else 's', fold(hosts))
+        return '%s lacks records of %s, which --resume may run again: %s' % (
+            self.file.path, _number(len(hosts)), fold(hosts))
 
     def lines(self, some_left, tells=True):
         """Yield lines that name the hosts that are passed over and not good
@@ -9219,7 +9229,7 @@ class RunJournal(Records):
             words = ['classh', '--resume', self.file.path]
             if self._about['unlisted']:
                 words += [self._command, '-']
-            yield 'go on with: ' + ' '.join(map(shlex.quote, words))
+            yield 'go on with: ' + _quoted(words)
 
     def nothing_left(self):
         """Return a list of lines that say that no host is to be run."""
@@ -9420,6 +9430,7 @@ class Outlets:
         self.had_errors = False     # of our own, for the exit status
         self.out = err if to_stdout else out    # where results are shown
         self.err = err
+        self.warn = err.warn
         self.journal = journal
         self.tally = Tally()
         self.progress = Progress()
@@ -9440,10 +9451,6 @@ class Outlets:
                            *self.views]
         if journal:
             journal.attach(self.tally, self.warn, self.complain)
-
-    def warn(self, text, *more):
-        """Tell *text*, and *more* lines that belong to it."""
-        self.err.print_line('classh: ' + text, *more)
 
     def complain(self, text):
         self.warn(text)
@@ -9920,14 +9927,14 @@ class Shell:
         if line in ('exit', 'quit', 'logout'):
             return True
         if re.fullmatch(r'cd(\s[^;&|]*)?', line):
-            self._say('classh: cd does not last, each line has a shell of its '
-                      'own: try cd DIR && COMMAND')
+            self._err.warn('cd does not last, each line has a shell of its '
+                           'own: try cd DIR && COMMAND')
         try:
             leave = (self._built_in(line[1:].strip()) if line[0] == '%'
                      else self._run(self._selected, line))
         except (ClasshError, OSError, ValueError,
                 argparse.ArgumentTypeError) as error:
-            self._say('classh: %s' % _error_text(error))
+            self._err.warn(_error_text(error))
             self.status = 2
             leave = False
         except SignalExit as stopped:       # while a group was asked for
@@ -9980,8 +9987,7 @@ class Shell:
         return found[state] if state < len(found) else None
 
     def _groups(self):
-        return HostGroups(None, lambda text: self._say('classh: ' + text),
-                          self._stops.noting)
+        return HostGroups(None, self._err.warn, self._stops.noting)
 
     def _select(self, text, among):
         """Return the hosts *among* that the patterns in *text* match."""
@@ -10430,10 +10436,6 @@ def _letters(offers):
                    for name in offer.short)
 
 
-def _quoted(words):
-    return ' '.join(map(shlex.quote, words))
-
-
 def _bash_script(offers):
     kinds, options = [], []
     for offer in offers:
@@ -10837,6 +10839,7 @@ def _parse_arguments(argv, raw=False):
         for one in value if several else [value]:
             if one in ([], '--'):   # argparse before 3.13 gives [] for --
                 parser.error('-- is no value of an option')
+    options.relay = None
     options.show = (parser.format_help() if options.help else
                     'classh %s\n' % __version__ if options.version else
                     completion_script(options.completion, parser,
@@ -10916,8 +10919,8 @@ def _check_command(command, options, argv):
 
 
 _STORES = ('-S', '-E', '--unreached', '--pickle', '--json')
-# An option, those that it goes without, '-' being hosts from stdin, and what
-# to say instead of that.
+# An option or a Relay, those that it goes without, '-' being hosts from stdin,
+# and what to say instead of that.
 _CONFLICTS = (
     ('--unshare', ('--share', '--list', '--shell', '-', '-I', '--journal',
                    '--resume', *_STORES), ''),
@@ -10925,10 +10928,11 @@ _CONFLICTS = (
     ('--resume', ('--list', '--shell'), ''),
     ('--resume', ('--journal',), '--journal begins a journal, and --resume '
                                  'goes on in one: choose one'),
-    *(('--exec', (name,), '--exec, which runs COMMAND here, goes without '
-       + name)
-      for name in ('-A', '--askpass-file', '--sudo', '--end-remote',
-                   '--shell')),
+    ('--exec', ('-A', '--askpass-file', '--sudo', '--end-remote', '--shell'),
+     '--exec, which runs COMMAND here, goes without %(other)s'),
+    ('a relay', ('-A', '--askpass-file', '--sudo', '-I', '-P', '-J',
+                 '--share', '--shell'),
+     '%(other)s does not reach those who run COMMAND here'),
     ('-I', ('-',), 'stdin cannot be both hosts, -, and input, -I'),
     ('-I', ('--end-remote',), '-I goes without --end-remote: both need the '
                               'stdin of COMMAND'),
@@ -10974,11 +10978,15 @@ def _check_conflicts(options, operands):
     without_command = given.intersection(['--list', '--shell', '--unshare'])
     if '-' in operands[0 if without_command else 1:]:
         given.add('-')
+    if options.relay:
+        given.add('a relay')
     for name, others, problem in _CONFLICTS:
-        if name in given and given.intersection(others):
-            raise UsageError(problem % vars(options) or '%s goes without %s '
-                             'and %s' % (name, ', '.join(others[:-1]),
-                                         others[-1]))
+        found = [other for other in others if {name, other} <= given]
+        if found:
+            raise UsageError(
+                problem % dict(vars(options), other=found[0])
+                or '%s goes without %s and %s' % (
+                    name, ', '.join(others[:-1]), others[-1]))
     for name, values, problem in _NO_VALUES:
         if getattr(options, name) in values:
             raise UsageError(problem)
@@ -11074,7 +11082,7 @@ def _host_queue(options, operands, groups, journal):
                  else 'COMMAND')
         raise UsageError('no hosts ' + (
             'are left by ' + ' and '.join(given) if given else
-            'in %s' % _shorten(' '.join(map(shlex.quote, named))) if named
+            'in %s' % _shorten(_quoted(named)) if named
             else 'are named; type them behind ' + place))
     return hosts
 
@@ -11112,23 +11120,10 @@ def _option_words(argv):
     return _words_of(options, lambda name: name not in _NOT_RECORDED)
 
 
-# Options that hold for each host, by the names of their values, and those
-# that hold for the processes of this machine alone.
+# Options that hold for each host, by the names of their values: a Relay is
+# told of them.
 _RELAYED = {'timeout', 'connect_timeout', 'retries', 'logins', 'user',
             'ssh_option', 'ssh', 'exec', 'end_remote', 'max_output'}
-_NOT_RELAYED = ('-A', '--askpass-file', '--sudo', '-I', '-P', '-J', '--share',
-                '--shell')
-
-
-def _check_relay(options):
-    """Raise UsageError if an option is of no use to a Relay; else tell it of
-    those that hold for each host."""
-    given = _given(options)
-    for name in _NOT_RELAYED:
-        if name in given:
-            raise UsageError('%s does not reach those who run COMMAND here'
-                             % name)
-    options.relay.options = _words_of(options, _RELAYED.__contains__)
 
 
 def _resumed_words(journal, typed, words):
@@ -11158,6 +11153,7 @@ def _resume(journal, options, operands, words):
     options.exclude = options.exclude + typed.exclude
     options.only = typed.only or options.only
     options.resume, options.again = typed.resume, typed.again
+    options.relay = typed.relay
     if options.askpass or options.askpass_file is not None:
         # What a password opens is kept only if both are typed.
         asked = typed.askpass or typed.askpass_file is not None
@@ -11171,8 +11167,8 @@ def _resume(journal, options, operands, words):
         if journal.unlisted:
             raise UsageError(
                 '%s does not hold all its hosts, which came from stdin; type '
-                'them: classh --resume %s' % (journal.path, ' '.join(map(
-                    shlex.quote, [journal.path, journal.command, '-']))))
+                'them: classh --resume %s' % (journal.path, _quoted(
+                    [journal.path, journal.command, '-'])))
         operands = operands + journal.patterns
     _check_conflicts(options, operands)
     _check_files(options)
@@ -11212,7 +11208,7 @@ def _confirm(options, hosts, command, stops):
         raise UsageError('--confirm: too many hosts to be counted')
     if len(names) <= options.confirm:
         return
-    count = '1 host' if len(names) == 1 else '%d hosts' % len(names)
+    count = _number(len(names))
     folded = fold(names)
     if len(folded) > CONFIRM_SHOWN:
         folded = folded[:CONFIRM_SHOWN] + '... (--list shows all)'
@@ -11245,9 +11241,8 @@ def _check_pace(options, hosts, stdin_has_hosts):
     # Of a journal's hosts few may be left.
     if (options.first and not options.resume and count is not None
             and options.first > count):
-        raise UsageError('--first %d: there %s only %d host%s' % (
-            options.first, 'is' if count == 1 else 'are', count,
-            '' if count == 1 else 's'))
+        raise UsageError('--first %d: there %s only %s' % (
+            options.first, 'is' if count == 1 else 'are', _number(count)))
 
 
 def _jump_host(options, kept, stops):
@@ -11301,8 +11296,7 @@ def _unshare(options, operands, out, err, stops):
     hosts = None
     if operands:
         hosts = list(_host_queue(options, operands, HostGroups(
-            None, lambda text: err.print_line('classh: ' + text),
-            stops.noting), None))
+            None, err.warn, stops.noting), None))
     with stops:
         ended, dead, deaf = kept.end(hosts, stops.check)
     parts = ['%d ended' % ended]
@@ -11407,8 +11401,8 @@ def _quoting_question(argv):
         return '; is COMMAND quoted?'
     if len(behind) == 1:
         return ''                   # that is the host
-    return '; is COMMAND quoted?  classh ' + ' '.join(map(shlex.quote, [
-        *argv[:place], ' '.join(argv[place:-1]), behind[-1]]))
+    return '; is COMMAND quoted?  classh ' + _quoted([
+        *argv[:place], ' '.join(argv[place:-1]), behind[-1]])
 
 
 @contextlib.contextmanager
@@ -11503,6 +11497,7 @@ def _carry_out(options, operands, argv, outlets, stops):
 def _main(argv, relay, out, err, stops):
     with _asking_for_quotes(argv):
         options, operands = _parse_arguments(argv)
+        options.relay = relay
         _check_shown(options, argv)
         if not options.show:
             _check_conflicts(options, operands)
@@ -11513,14 +11508,13 @@ def _main(argv, relay, out, err, stops):
     if options.unshare:
         return _unshare(options, operands, out, err, stops)
     options, operands, journal = _open_journal(options, operands, argv)
-    options.relay = relay
     for console in out, err:
         console.use_color(options.color)
     with contextlib.ExitStack() as stack:
         if journal:
             stack.enter_context(journal.file)
         if relay:
-            _check_relay(options)
+            relay.options = _words_of(options, _RELAYED.__contains__)
         outlets = Outlets(options, out, err, stack, journal)
         return _carry_out(options, operands, argv, outlets, stops)
 
@@ -11534,7 +11528,7 @@ def main(argv=None, relay=None):
     try:
         _ensure_standard_descriptors()
     except OSError as error:        # no /dev/null
-        Console(sys.stderr).print_line('classh: %s' % _error_text(error))
+        Console(sys.stderr).warn(_error_text(error))
         return 1
     stops = StopRequests()
     out, err = Console(sys.stdout, stops), Console(sys.stderr, stops)
@@ -11544,14 +11538,14 @@ def main(argv=None, relay=None):
             status = _main(sys.argv[1:] if argv is None else list(argv),
                            relay, out, err, stops)
     except (ClasshError, OSError, MemoryError) as error:
-        err.print_line('classh: %s' % _error_text(error))
+        err.warn(_error_text(error))
         return 2 if isinstance(error, ClasshError) else 1
     except KeyboardInterrupt:       # of a program that calls main()
         return 128 + signal.SIGINT
     except SignalExit as leaving:
         return 128 + leaving.args[0]
     if out.error and not out.reader_left:
-        err.print_line('classh: stdout: %s' % out.error.strerror)
+        err.warn('stdout: %s' % out.error.strerror)
     return status or exit_status(stops, out)
 
 
