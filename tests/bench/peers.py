@@ -25,6 +25,41 @@ measured is what a tool adds.  Two floors stand beside the tools: a C program
 and a bare Python loop that do nothing but start, read and wait.  A command
 is measured with all that it starts; the commands of a part take turns, and
 each figure is the median of the rounds.  What is missing is installed.
+
+What it showed on Debian 12, two cores, Python 3.11, OpenSSH 9.2, 23 November
+2026 (10,000 hosts, fanout 100, three rounds; classh being 1):
+
+                     time     CPU      MB
+  C floor             0.6     0.8       1
+  bare Popen loop     0.9     1.0      15
+  xargs -P            0.9     0.9       2       captures nothing
+  classh              1.0     1.0      23
+  clush               4.6     5.7      36
+  pssh                5.1     3.9      22
+  GNU parallel        5.6     6.2      19
+  pdsh                7.7     9.4      12
+
+- sshd: with ssh and a private sshd, 300 hosts, all take the same time, within
+  a tenth: the work is ssh's.
+- hosts, fanout: a host costs the same in 1,000 and in 100,000 (fanout 500);
+  a fanout of 1,000 costs a fifth more CPU than one of 100.
+- pythons: 2,000 hosts, classh beside a bare loop under the same Python:
+
+  Python     3.6   3.7   3.8   3.9  3.10  3.11  3.12  3.13
+  classh     0.6   0.7   0.4   0.3   0.6   1.0   1.1   1.0
+
+- ssh: with sntrup761, the default of its time, a connection took 118 ms of
+  the client's CPU and 37 of the server's; with curve25519-sha256 18 and 27.
+- gate: behind a jump host with default MaxStartups none of 300 hosts was
+  refused with -f 10, 22 % with -f 20, 28 % with -f 100: before classh tried
+  again what was dropped, and had -J.
+
+On 26 November, with ssh's log, 1,000 hosts and one round on a busy machine,
+the CPU was that of the bare loop times 1.2, of which a start has the most;
+that of pssh 2.4, clush and pdsh 4.5, GNU parallel 7.2 times that of classh.
+A start took 0.13 s of CPU more than Python's own as one file, which Python
+compiles each time, and 40 MB; 0.05 s and 14 MB as an installed module, which
+took 20 MB with 50,000 hosts.
 """
 
 import argparse
@@ -927,8 +962,9 @@ def machine():
         system, os.cpu_count(), platform.python_version(), version('ssh'))
 
 
-def show_for_readme(found):
-    """Print how all compare, classh being 1, as the README has it."""
+def show_beside_classh(found):
+    """Print how all compare, classh being 1, as the table above
+    does."""
     columns = [part for part in ('peers', 'sshd') if found.get(part)]
     rows = []
     for name in found[columns[0]]:
@@ -941,7 +977,7 @@ def show_for_readme(found):
     others = ['%s %s' % (name, version(name)) for name in
               ('pssh', 'parallel-ssh', 'clush', 'parallel', 'pdsh')
               if version(name)]
-    show('For the README: %s, classh being 1\n%s, on\n%s:\n%s' % (
+    show('All beside classh, which is 1: %s\n%s, on\n%s:\n%s' % (
         ' and '.join(columns), time.strftime('%d %B %Y').lstrip('0'),
         machine(), ', '.join(others)),
          ['time', 'CPU'] * len(columns) + ['MB'], rows)
@@ -969,7 +1005,7 @@ def main():
     if bench.missing:
         print('\nleft out: ' + ', '.join(sorted(bench.missing)))
     if found.get('peers') or found.get('sshd'):
-        show_for_readme(found)
+        show_beside_classh(found)
 
 
 if __name__ == '__main__':
