@@ -10552,8 +10552,8 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('-i --inventory', 'hosts, or a ./FILE of them, stand behind COMMAND; the '
      'report comes without an option'),
     ('-m --args', 'COMMAND is typed as in a shell, and quoted'),
-    ('-c -r --copy --rcopy', 'files are copied by classh-push and '
-     'classh-pull, of examples/'),
+    ('-c -r --copy --rcopy', 'files are copied by examples/push and '
+     'examples/pull'),
     ('-o -e --outdir --errdir', 'output goes to a directory by -S DIR/ and '
      '-E DIR/; options of ssh are -O KEY=VALUE'),
     ('-R --worker', '--ssh names the ssh to run; --exec runs COMMAND here'),

@@ -1,6 +1,4 @@
-"""Installs the module classh, the command classh and the two that copy files:
-pip install .
-"""
+"""Installs the module classh and the command classh: pip install ."""
 
 import os
 import re
@@ -60,7 +58,6 @@ setup(
     license='MIT',
     python_requires='>=3.6',
     py_modules=['classh'],
-    scripts=['examples/classh-push', 'examples/classh-pull'],
     entry_points={'console_scripts': ['classh = classh:main']},
     classifiers=[
         'Environment :: Console',

@@ -69,7 +69,7 @@ class ExamplesTest(TestCase):
 
     def test_every_example_has_a_test(self):
         for name in examples():
-            test = 'test_' + re.sub(r'\.py$', '', name).replace('-', '_')
+            test = 'test_' + re.sub(r'\.py$', '', name)
             self.assertTrue(hasattr(self, test), name)
 
     def test_every_script_finds_the_module_beside_it(self):
@@ -216,8 +216,8 @@ exec %(ssh)s -F %(config)s "$@"
 '''
 
     def copying(self):
-        """Return a directory, and the environment in which classh-push and
-        classh-pull find classh, that ssh, and neither rsync nor scp."""
+        """Return a directory, and the environment in which examples/push and
+        pull find classh, that ssh, and neither rsync nor scp."""
         directory = self.scratch()
         config = os.path.join(directory, 'ssh_config')
         with open(sshd().config) as file:
@@ -277,8 +277,7 @@ exec %(ssh)s -F %(config)s "$@"
     def test_push_and_pull_refuse_what_they_cannot_do(self):
         here = self.scratch()
         for name, args, said in (
-                ('push', [], 'usage: classh-push SOURCE... :DIRECTORY '
-                 'HOST...'),
+                ('push', [], 'usage: push SOURCE... :DIRECTORY HOST...'),
                 ('push', ['a', ':d', 'h'], 'cannot read a (hosts and options '
                  'stand behind :DIRECTORY)'),
                 ('push', ['.', ':d'], 'no HOST'),
@@ -286,18 +285,16 @@ exec %(ssh)s -F %(config)s "$@"
                 ('push', ['.', 'h'], 'cannot read h '),
                 ('push', ['.'], 'no :DIRECTORY'),
                 ('push', [':d', 'h'], 'no SOURCE'),
-                ('pull', [], 'usage: classh-pull :SOURCE... DIRECTORY '
-                 'HOST...'),
+                ('pull', [], 'usage: pull :SOURCE... DIRECTORY HOST...'),
                 ('pull', ['a', 'd', 'h'], 'no :SOURCE before a'),
                 ('pull', [':', 'd', 'h'], "':' names no SOURCE"),
                 ('pull', [':a'], 'no DIRECTORY')):
-            name = 'classh-' + name
             ran = run(['sh', os.path.join(EXAMPLES, name)] + args, cwd=here)
             ran.check(2, '', None)
             self.assertTrue(ran.stderr.startswith('%s: %s' % (name, said)),
                             ran)
         for name in 'push', 'pull':
-            path = os.path.join(EXAMPLES, 'classh-' + name)
+            path = os.path.join(EXAMPLES, name)
             with open(path) as file:
                 head = re.findall(r'^#(?!!) ?(.*\n)', file.read().split(
                     '\n\n')[0] + '\n', re.MULTILINE)
@@ -306,28 +303,26 @@ exec %(ssh)s -F %(config)s "$@"
     def test_push_and_pull_find_the_classh_beside_them(self):
         here, path = self.scratch(), self.scratch()
         os.symlink(shutil.which('sed'), os.path.join(path, 'sed'))
-        for name, *args in (('classh-push', '.', ':/tmp'),
-                            ('classh-pull', ':a', 'd')):
-            program = os.path.join(here, name)
+        for name, *args in (('push', '.', ':/tmp'), ('pull', ':a', 'd')):
+            program = os.path.join(here, 'classh-' + name)
             shutil.copy(os.path.join(EXAMPLES, name), program)
             argv = [program] + args + ['h', '--version']
             run(argv, env={'PATH': path}).check(
-                2, '', '%s: no classh on PATH, and none in %s\n'
+                2, '', 'classh-%s: no classh on PATH, and none in %s\n'
                 % (name, here))
             self.write_classh(here)
             run(argv, env={'PATH': path}).check(
                 0, run_classh('--version').stdout)
             os.remove(os.path.join(here, 'classh'))
-            self.assertIn('\n    %s ' % name, run(
+            self.assertIn('\n    classh-%s ' % name, run(
                 [program, '-h'], env={'PATH': path}).stdout)
 
-    def test_classh_push(self):
+    def test_push(self):
         for way, directory, source, env in self.copies():
             to = os.path.join(directory, "to 'it")
-            ran = run(['sh', os.path.join(EXAMPLES, 'classh-push'), '-dash',
-                       'a b;c', "it's a dir/", 'host:1', ':' + to,
-                       '127.0.0.1:%d' % sshd().port, 'db1', '-f1'],
-                      env=env, cwd=source)
+            ran = run(['sh', os.path.join(EXAMPLES, 'push'), '-dash', 'a b;c',
+                       "it's a dir/", 'host:1', ':' + to, '127.0.0.1:%d'
+                       % sshd().port, 'db1', '-f1'], env=env, cwd=source)
             ran.check(5, None, None)
             self.assertEqual(self.tree(to), self.tree(source), (way, ran))
             self.assertRegex(ran.stdout, r'(?m)^127.0.0.1:\d+   0 ')
@@ -335,9 +330,9 @@ exec %(ssh)s -F %(config)s "$@"
                              r'connect to host .* Connection refused')
             self.assertEqual(ran.stdout.count('Error:'), 1, (way, ran))
 
-    def test_classh_pull(self):
+    def test_pull(self):
         for way, directory, source, env in self.copies():
-            ran = run(['sh', os.path.join(EXAMPLES, 'classh-pull')] + [
+            ran = run(['sh', os.path.join(EXAMPLES, 'pull')] + [
                 ':%s/%s' % (source, name) for name in (
                     '-dash', 'a b;c', "it's a dir/", 'host:1')]
                 + [directory + '/to', '::7', '[::8]:%d' % sshd().port],

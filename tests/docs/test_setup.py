@@ -11,8 +11,7 @@ from lib import ROOT, TestCase, run, run_classh
 
 import classh
 
-SHIPPED = ('LICENSE', 'README', 'classh.py', 'setup.py',
-           'examples/classh-pull', 'examples/classh-push')
+SHIPPED = ('LICENSE', 'README', 'classh.py', 'setup.py')
 COMPLETIONS = {'bash': 'bash-completion/completions/classh',
                'zsh': 'zsh/site-functions/_classh',
                'fish': 'fish/vendor_completions.d/classh.fish'}
@@ -37,9 +36,9 @@ class SetupTest(TestCase):
         python = python_with_setuptools()
         top = self.scratch()
         source = os.path.join(top, 'source')
-        os.makedirs(os.path.join(source, 'examples'))
+        os.mkdir(source)
         for name in SHIPPED:
-            shutil.copy(os.path.join(ROOT, name), os.path.join(source, name))
+            shutil.copy(os.path.join(ROOT, name), source)
         # What is published holds all that it takes.
         run([python, 'setup.py', '-q', 'sdist'], cwd=source).check(
             stderr=None)
@@ -55,8 +54,7 @@ class SetupTest(TestCase):
 
     def test_command_and_module_are_installed(self):
         lib, scripts, python = self.install()
-        self.assertEqual(sorted(os.listdir(scripts)),
-                         ['classh', 'classh-pull', 'classh-push'])
+        self.assertEqual(os.listdir(scripts), ['classh'])
         self.assertIn('classh.py', os.listdir(lib))
         said = 'classh %s\n' % classh.__version__
         env = {'PYTHONPATH': lib, 'PYTHONDONTWRITEBYTECODE': '1'}
