@@ -977,7 +977,7 @@ def show_beside_classh(found):
     others = ['%s %s' % (name, version(name)) for name in
               ('pssh', 'parallel-ssh', 'clush', 'parallel', 'pdsh')
               if version(name)]
-    show('All beside classh, which is 1: %s\n%s, on\n%s:\n%s' % (
+    show('For the head of peers.py: %s, classh being 1\n%s, on\n%s:\n%s' % (
         ' and '.join(columns), time.strftime('%d %B %Y').lstrip('0'),
         machine(), ', '.join(others)),
          ['time', 'CPU'] * len(columns) + ['MB'], rows)

@@ -36,15 +36,15 @@ class BenchTest(TestCase):
                 "1 hosts, a stub for ssh, fanout 100, ssh's log",
                 '1 hosts, a stub for ssh, fanout 100, by what is shown'):
             self.assertIn('\n%s\n\n  ' % title, ran.stdout, ran)
-        self.assertIn('\nFor the README: peers and sshd, classh being 1\n',
-                      ran.stdout, ran)
+        self.assertIn('\nFor the head of peers.py: peers and sshd, classh '
+                      'being 1\n', ran.stdout, ran)
         for line in ran.stdout.splitlines():
             self.assertLessEqual(len(line), 79, ran)
 
     def test_one_part_can_be_run_alone(self):
         ran = self.run_parts('memory').check()
         self.assertIn('--list of 100 million', ran.stdout, ran)
-        self.assertNotIn('README', ran.stdout, ran)
+        self.assertNotIn('For the head', ran.stdout, ran)
 
     def test_part_that_there_is_not_is_refused(self):
         ran = self.run_parts('peers', 'pears').check(2, stderr=None)
