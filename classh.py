@@ -702,13 +702,8 @@ class HostSet:
                 else:
                     self._unexpanded.append(parts)
 
-    @property
-    def hosts(self):
-        """All of the hosts, a set; None if there are too many."""
-        return None if self._unexpanded else self._hosts
-
     def __contains__(self, host):
-        return host in self._hosts or bool(self._unexpanded) and any(
+        return host in self._hosts or any(
             _place(parts, host) is not None for parts in self._unexpanded)
 
     def isdisjoint(self, hosts):
@@ -722,7 +717,7 @@ class HostSet:
 Group = collections.namedtuple('Group', 'name patterns')
 
 
-class HostChoice:
+class HostChoice(HostSet):
     """The hosts that the *exclude* or the *only* of a HostQueue names; it
     knows which of the names have matched no host."""
 
@@ -736,13 +731,13 @@ class HostChoice:
             else:
                 for name in _find_names(item) or [item]:
                     self._named[name] = [name]
-        self._hosts = HostSet(itertools.chain.from_iterable(
-            self._named.values()), expanding)
+        super().__init__(itertools.chain.from_iterable(self._named.values()),
+                         expanding)
         self._matched = set()
 
     def match(self, host):
         """Return whether *host* is one of them, and remember it."""
-        matched = host in self._hosts
+        matched = host in self
         if matched:
             self._matched.add(host)
         return matched
@@ -763,11 +758,10 @@ class HostChoice:
             self._combine, _parse(pattern)))
 
     def _combine(self, parts):
-        few = self._hosts.hosts
-        if few is None or _count(parts) < EXPANSION_LIMIT:
+        if self._unexpanded or _count(parts) < EXPANSION_LIMIT:
             return _product(parts)
-        places = {host: _place(parts, host) for host in few}
-        return sorted((host for host in few if places[host] is not None),
+        places = {host: _place(parts, host) for host in self._hosts}
+        return sorted((host for host in places if places[host] is not None),
                       key=places.get)
 
 
