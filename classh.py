@@ -2545,6 +2545,16 @@ def _make_directory(fits=lambda place: True, places=None):
                     return path
     return None
 
+def remove_directory(path):
+    """Remove the directory *path* and the files there, as far as that is
+    possible."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(path, name))
+        os.rmdir(path)
+
+
 
 def runs_programs(place):
     return not os.statvfs(place).f_flag & os.ST_NOEXEC
@@ -2582,13 +2592,10 @@ class _PrivateFiles:
                                                  next(self._numbers))
 
     def close(self):
-        """Remove the directory and all in it, as far as that is possible."""
+        """Remove the directory and all in it."""
         directory, self._directory = self._directory, None
         if directory is not None and self._owner == os.getpid():
-            with contextlib.suppress(OSError):
-                for name in os.listdir(directory):
-                    os.unlink(os.path.join(directory, name))
-                os.rmdir(directory)
+            remove_directory(directory)
 
 
 def split_ssh(ssh):
@@ -7500,11 +7507,6 @@ def private_directory(fits):
                          'XDG_RUNTIME_DIR, /tmp and /dev/shm are too long, '
                          'oddly named, not there or noexec')
     return path
-
-
-def remove_directory(path):
-    import shutil
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def _judge_login(dialog, barred, helper_runs, result):
