@@ -322,23 +322,22 @@ def _run_program(argv, timeout, most, check=lambda: None):
     """
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as held:
-        def hold(fd):
-            held.callback(os.close, fd)
-            return fd
         # Popen's own pipes would leak where there is no room for all of them
         # (before Python 3.11).
-        null = hold(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         texts, writers, ready = {}, [], select.poll()
         for _ in range(2):
-            reader, writer = map(hold, os.pipe())
+            reader, writer = os.pipe()
+            held.callback(os.close, reader)
+            held.callback(os.close, writer)
             os.set_blocking(reader, False)
             texts[reader] = bytearray()
             writers.append(writer)
             ready.register(reader, select.POLLIN)
         # A session of its own: it cannot ask on the terminal, and what it
         # starts can be ended with it.
-        process = subprocess.Popen(argv, stdin=null, stdout=writers[0],
-                                   stderr=writers[1], start_new_session=True)
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=writers[0],
+            stderr=writers[1], start_new_session=True)
         status = None
         try:
             pause, exited = WAIT_INTERVAL_MIN, False
