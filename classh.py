@@ -8298,9 +8298,7 @@ class KeptConnections(_Connections):
     def _host_part(host):
         """Return how the names of all sockets for *host* begin, whatever its
         user and port."""
-        found = _HOST.fullmatch(host)
-        return _hash(HOST_DIGITS, (found and (
-            found.group('name') or found.group('v6')) or host).lower())
+        return _hash(HOST_DIGITS, host_parts(host)[1].lower())
 
     def _found(self):
         """Return the names of the sockets; none where the directory has gone,
