@@ -2544,6 +2544,7 @@ def _make_directory(fits=lambda place: True, places=None):
                     return path
     return None
 
+
 def remove_directory(path):
     """Remove the directory *path* and the files there, as far as that is
     possible."""
@@ -2552,7 +2553,6 @@ def remove_directory(path):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(path, name))
         os.rmdir(path)
-
 
 
 def runs_programs(place):
@@ -3320,11 +3320,8 @@ class _ChildWatcher:
 
     def clear(self):
         """Forget the signals so far."""
-        try:
-            while len(os.read(self.fd, READ_SIZE)) == READ_SIZE:
-                pass
-        except BlockingIOError:
-            pass
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, READ_SIZE)     # what is left wakes us, too
 
     def close(self):
         """Restore what was there before, unless somebody has replaced it."""
@@ -4032,44 +4029,40 @@ class _HookChain(JobHooks):
     """Several hooks as one."""
 
     def __init__(self, hooks):
-        self._hooks = hooks = tuple(hooks)
+        self.hooks = hooks = tuple(hooks)
         self.options = tuple(itertools.chain.from_iterable(
             hook.options for hook in hooks))
         self.may_prompt = any(hook.may_prompt for hook in hooks)
         self.defers_stdin = any(hook.defers_stdin for hook in hooks)
         self.holds_stdin = any(hook.holds_stdin for hook in hooks)
 
-    def attach(self, manager):
-        for hook in self._hooks:
-            hook.attach(manager)
-
     def host_options(self, host):
         return itertools.chain.from_iterable(
-            hook.host_options(host) for hook in self._hooks)
+            hook.host_options(host) for hook in self.hooks)
 
     def wrap(self, command):
-        for hook in self._hooks:
+        for hook in self.hooks:
             command = hook.wrap(command)
         return command
 
     def room(self, running, now):
-        return min((hook.room(running, now) for hook in self._hooks),
+        return min((hook.room(running, now) for hook in self.hooks),
                    default=sys.maxsize)
 
     def prepare(self, job):
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.prepare(job)
 
     def started(self, job):
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.started(job)
 
     def logged_in(self, job):
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.logged_in(job)
 
     def finished(self, job, result):
-        for hook in reversed(self._hooks):
+        for hook in reversed(self.hooks):
             result = hook.finished(job, result)
         return result
 
@@ -4087,28 +4080,23 @@ class LoginLimit:
     def __init__(self, limit=None):
         self.limit = limit
         self._adapts = limit is None
-        self._in_flight = set()     # jobs that are not logged in
+        self.in_flight = set()      # jobs started and not logged in
         self._logins = 0            # since the last drop
         self._since = set()         # jobs started since it was lowered
 
-    @property
-    def in_flight(self):
-        """How many jobs are started and not logged in."""
-        return len(self._in_flight)
-
     def room(self):
         return (sys.maxsize if self.limit is None
-                else self.limit - len(self._in_flight))
+                else self.limit - len(self.in_flight))
 
     def started(self, job):
         # Without a log no login is seen: a limit that was asked for holds
         # then until the end of the job.
         if job.log is not None or not self._adapts:
-            self._in_flight.add(job)
+            self.in_flight.add(job)
             self._since.add(job)
 
     def logged_in(self, job):
-        self._in_flight.discard(job)
+        self.in_flight.discard(job)
         self._logins += 1
         if (self._adapts and self.limit is not None
                 and self._logins % LOGINS_PER_STEP == 0):
@@ -4117,9 +4105,9 @@ class LoginLimit:
     def ended(self, job, cause):
         """Take note that *job* has ended, by *cause*; return whether it is
         the first whose connection was dropped."""
-        in_flight = len(self._in_flight)
+        in_flight = len(self.in_flight)
         is_new = job in self._since
-        self._in_flight.discard(job)
+        self.in_flight.discard(job)
         self._since.discard(job)
         if cause != 'dropped' or not self._adapts:
             return False
@@ -4818,19 +4806,19 @@ class SSHJobMan(_Dispatcher):
                  keep=True, max_output=MAX_OUTPUT, grace=KILL_GRACE, hooks=(),
                  pace=None, deadline=None, transport=Ssh, retries=None,
                  logins=None, journal=None, warn=None, clock=time.monotonic):
-        hooks = _HookChain(hooks)
+        chain = _HookChain(hooks)
         rules = [pace] if isinstance(pace, Pace) else list(pace or ())
         if isinstance(transport, type):
             transport = transport(
                 ssh, user=user, connect_timeout=connect_timeout,
-                options=(*hooks.options, *(
+                options=(*chain.options, *(
                     [options] if isinstance(options, str) else options)),
-                host_options=hooks.host_options,
-                may_prompt=hooks.may_prompt)
+                host_options=chain.host_options,
+                may_prompt=chain.may_prompt)
         super().__init__(
             hosts if isinstance(hosts, HostQueue)
             else HostQueue(hosts, expand, exclude, only), command,
-            transport=transport, hooks=hooks,
+            transport=transport, hooks=chain,
             admission=_Admission(fanout, LoginLimit(logins), rules),
             retries=retries, login_timeout=connect_timeout,
             timeout=timeout or 0, max_output=max_output or sys.maxsize,
@@ -4839,10 +4827,8 @@ class SSHJobMan(_Dispatcher):
         self._clock = clock
         if journal is not None:
             journal.open(command, self.fanout, self.timeout)
-        hooks.attach(self)
-        transport.attach(self)
-        for rule in rules:
-            rule.attach(self)
+        for part in (*chain.hooks, transport, *rules):
+            part.attach(self)
 
     # What callers use
 
@@ -4875,7 +4861,7 @@ class SSHJobMan(_Dispatcher):
     @property
     def logging_in(self):
         """How many of those that run are known not to be logged in."""
-        return self._admission.logins.in_flight
+        return len(self._admission.logins.in_flight)
 
     @property
     def waiting(self):
