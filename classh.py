@@ -2571,8 +2571,8 @@ def _fits_programs(place):
 
 class _PrivateFiles:
     """New files in a directory that only we can use, one that
-    _make_directory() makes where *fits* says.  A forked child leaves them
-    alone."""
+    _make_directory() makes where *fits* says when the first is wanted.  A
+    forked child leaves them alone."""
 
     def __init__(self, fits=lambda place: True):
         self._fits = fits
@@ -2580,21 +2580,20 @@ class _PrivateFiles:
         self._owner = None          # the pid of the process that made it
         self._numbers = itertools.count()
 
-    def open(self):
-        self._owner = os.getpid()
-        self._directory = _make_directory(self._fits)
-
     def new_path(self, name):
         """Return the path of a file that is not there yet; None where there
-        is no directory."""
+        is no room for the directory."""
+        if self._owner is None:
+            self._owner = os.getpid()
+            self._directory = _make_directory(self._fits)
         return self._directory and '%s/%s-%d' % (self._directory, name,
                                                  next(self._numbers))
 
     def close(self):
         """Remove the directory and all in it."""
-        directory, self._directory = self._directory, None
-        if directory is not None and self._owner == os.getpid():
-            remove_directory(directory)
+        if self._directory is not None and self._owner == os.getpid():
+            remove_directory(self._directory)
+        self._directory = self._owner = None
 
 
 def split_ssh(ssh):
@@ -2633,7 +2632,7 @@ class Ssh(Transport):
             self._environment = dict(os.environ, SSH_ASKPASS_REQUIRE='never')
         self._is_open = False
         self._logs = _PrivateFiles()
-        self.log_level = None       # as ssh_config has it
+        self.log_level = None       # as ssh_config has it; None: no logs
         self._shares = False        # a connection, by ControlPath
 
     def open(self, host):
@@ -2649,7 +2648,6 @@ class Ssh(Transport):
                 return
         if probed is not None:
             self.log_level, self._shares = probed
-            self._logs.open()
         self._is_open = True        # last: where it was broken off, again
 
     def _sets_log_level(self):
@@ -2679,7 +2677,7 @@ class Ssh(Transport):
         return self._environment
 
     def open_log(self):
-        path = self._logs.new_path('log')
+        path = self.log_level and self._logs.new_path('log')
         try:
             return path and _SshLog(path)
         except OSError:             # no room: explain() looks at stderr
@@ -2805,19 +2803,12 @@ class Local(Transport):
         """*ssh* and *settings* are what Ssh takes, for CLASSH_SSH."""
         self._ssh = Ssh(ssh, **settings)
         self._user = settings.get('user')
-        self._is_open = False
         self._files = _PrivateFiles(_fits_programs)
         self._programs = {}         # words of ssh: path
         self._started = None        # the host that was started last
         self._number = -1           # its number
 
-    def open(self, host):
-        if not self._is_open:
-            self._is_open = True
-            self._files.open()
-
     def close(self):
-        self._is_open = False
         self._programs.clear()
         self._files.close()
 

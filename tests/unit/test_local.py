@@ -74,8 +74,9 @@ class LocalTest(TestCase):
     def test_ssh_is_words_where_nothing_may_be_run(self):
         with mock.patch('classh._make_directory', return_value=None):
             local = self.local("ssh -F 'a b'", options=["A='"])
+            words = local.environment('web1:22')['CLASSH_SSH']
         self.assertEqual(
-            shlex.split(local.environment('web1:22')['CLASSH_SSH']),
+            shlex.split(words),
             ['ssh', '-p', '22', '-F', 'a b', '-o', "A='", '-o',
              'BatchMode=yes', '-o', 'ConnectTimeout=10', '-o',
              'ForwardX11=no', '-o', 'ForwardAgent=no'])
