@@ -3708,7 +3708,6 @@ class _Pool:
         process runs and the job is in the pool.
         """
         job.begun = self._loop.now()
-        deadline = job.begun + timeout if timeout > 0 else None
         try:
             job.start(launcher, argv, with_stdin, self._watch)
         except BaseException as error:
@@ -3716,23 +3715,19 @@ class _Pool:
                 # The handler of a signal raised (KeyboardInterrupt), perhaps
                 # after the process was started and before its pid was known.
                 job.pid = job.find_process()
-            if job.pid is not None:
-                self._add(job, timeout, deadline)
             raise
         finally:
             if job.pid is None:
                 self._close_pipes(job)
-        self._add(job, timeout, deadline)
+            else:
+                job.become(RUNNING)
+                job.timeout = timeout
+                self.running[job.pid] = job
+                if timeout > 0:
+                    self._set_deadline(job, job.begun + timeout)
 
     def _watch(self, pipe, job):
         self._loop.register(pipe, selectors.EVENT_READ, self._read, job)
-
-    def _add(self, job, timeout, deadline):
-        job.become(RUNNING)
-        job.timeout = timeout
-        self.running[job.pid] = job
-        if deadline is not None:
-            self._set_deadline(job, deadline)
 
     def pause(self, job):
         """Stop the clock of *job* until resume(job)."""
