@@ -1185,11 +1185,8 @@ class _HostReader:
 
     def _words(self, text):
         """Return the patterns and Groups in *text*, with commas between."""
-        if not _has_group(text):
-            self._check(text)
-            return [text]
         found = []
-        for name in _find_names(text):
+        for name in _find_names(text) if _has_group(text) else [text]:
             if name.startswith('@'):
                 found.append(self._group(name))
             else:
@@ -2922,7 +2919,7 @@ class _Spool:
 
     def get(self, place):
         """Return the block that was put at *place*.  Raise OSError."""
-        block = os.pread(self._file.fileno(), SPOOL_SIZE, place)
+        block = b''
         while len(block) < SPOOL_SIZE:
             more = os.pread(self._file.fileno(), SPOOL_SIZE - len(block),
                             place + len(block))
@@ -3633,12 +3630,10 @@ class _Launcher:
         # Before Python 3.10 Popen forks, and the child closes all that may
         # be open: three times the wall time (3.8, fanout 100).
         if sys.version_info < (3, 10) and hasattr(os, 'posix_spawn'):
-            try:
+            with contextlib.suppress(OSError):
                 # What Python opens from here on is closed by exec (PEP 446).
                 self._inheritable = [
                     fd for fd in map(int, os.listdir('/dev/fd')) if fd > 2]
-            except OSError:
-                pass
 
     def close(self):
         os.close(self.null)
@@ -7051,13 +7046,10 @@ def _leave_no_core():
     """See that no core file of ours will hold a password."""
     import resource
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    try:
-        # A limit of 1 is too small for a file.  Where core dumps go to a
-        # program (a '|' in Linux's core_pattern), 0 is no limit at all, but
-        # 1 stops them.
+    # A limit of 1 is too small for a file.  Where core dumps go to a program
+    # (a '|' in Linux's core_pattern), 0 is no limit at all, but 1 stops them.
+    with contextlib.suppress(ValueError):   # it is 0, which root may raise
         resource.setrlimit(resource.RLIMIT_CORE, (1, hard or 1))
-    except ValueError:
-        pass                        # it is 0, and only root may raise it
 
 
 def _checked_secret(line, source):
@@ -7098,11 +7090,10 @@ def _read_line(tty, prompt, stops, seen):
     typed = b''
 
     def ask(signum=None, frame=None):
-        try:
+        # Where the terminal is gone, the read fails.
+        with contextlib.suppress(OSError, termios.error):
             termios.tcsetattr(tty, termios.TCSAFLUSH, wanted)
             os.write(tty, prompt)
-        except (OSError, termios.error):
-            pass                    # the terminal is gone: the read fails
 
     in_main_thread = threading.current_thread() is threading.main_thread()
     try:
@@ -7506,10 +7497,8 @@ def _judge_login(dialog, barred, helper_runs, result):
 
 
 def _reply(connection, answer):
-    try:
+    with contextlib.suppress(OSError):      # ssh has ended
         connection.sendall(answer)
-    except OSError:
-        pass                        # ssh has ended
     connection.close()
 
 
@@ -7902,10 +7891,8 @@ class SudoWrapper(_PasswordHook):
                 self._manager.end_input(job)
                 return
             dialog.answer(self._prompt_mark)
-            try:
+            with contextlib.suppress(OSError):      # sudo has ended
                 os.write(job.stdin, secret + b'\n')
-            except OSError:
-                pass                # sudo has ended
             # A question for more than the password would wait for ever.
             if self._manager.uses_stdin:
                 self._manager.call_later(PROOF_TIMEOUT, give_up)
@@ -8167,9 +8154,8 @@ class SharedConnections(_Connections):
 
     def __exit__(self, *exc_info):
         try:
-            self._end(os.listdir(self.directory))
-        except OSError:
-            pass                    # ControlPersist ends them
+            with contextlib.suppress(OSError):      # ControlPersist ends them
+                self._end(os.listdir(self.directory))
         finally:
             remove_directory(self.directory)
 
