@@ -142,10 +142,15 @@ _HINTS = (
     (r'(?:\.[0-9]{1,3}|:)/[0-9]',
      'a range of addresses is written 10.0.0.[1-254]'),
     (r'://', 'a host is written [user@]name[:port]'),
-    (r'\{', 'choices are written [a,b] or [1-20]'),
+    (r'[{(<]', 'choices are written [a,b] or [1-20]'),
     (r'[\[,][A-Za-z]-[A-Za-z][],]', 'letters are written [a,b,c]'),
     (r'[*?]', 'a pattern is written web[1-9]'),
-    (r'\A[^][\s]+(?:\s+[^][\s]+)+\Z',
+    (r'(?:\A|,)\^', 'a file of hosts is written ./FILE'),
+    (r'!', 'hosts are left out by -x'),
+    (r':&', 'a part of the hosts is --only HOSTS'),
+    (r'\A[A-Za-z](?:\[[^]]*\]|[^][:,])*:[A-Za-z@]',
+     'hosts have commas between; a range is written web[1-9]'),
+    (r'\A[^][\s]+(?:\s+[^][\s]+)+\Z|;',
      'hosts are words of their own, or have commas between'),
     (r'@@', 'the user for a group is written -l USER @GROUP'),
     (r'\A(?:[^/]*,)?@',
@@ -378,8 +383,9 @@ _BAD_IN_CHOICE = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
 # ProxyCommand (CVE-2023-51385).
 _SHELL_META = re.compile(r"""['`";&<>|(){}]""")
 _CHOICES = re.compile(r'\[[^][:]*\]')
-# A wildcard, the current directory, what ssh_config writes for a host's name.
-_NO_NAME = re.compile(r'[*?]|\A\.(?::|\Z)|\A[^:]*%[hnpru]\b')
+# A wildcard, what other tools have for a file and for all but a host; the
+# current directory; what ssh_config writes for a host's name.
+_NO_NAME = re.compile(r'[*?^!]|\A\.(?::|\Z)|\A[^:]*%[hnpru]\b')
 _WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
 # With '::' or of eight groups, since the last two may be as 10.0.0.1: a time
 # or the address of a network card is none.
@@ -930,13 +936,26 @@ class HostQueue:
         return [] if self._only is None else self._only.idle()
 
 
+# Lines of other files, which would name hosts that nobody meant: of /etc/hosts
+# (an address and its names), ssh_config and known_hosts.
+_OTHER_LINES = (
+    (rb'\s*(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]*:[0-9A-Fa-f]*:\S*)'
+     rb'(?:\s+(?![0-9.]+(?:\s|\Z))[A-Za-z0-9][\w.-]*)+\s*\Z',
+     "an address and its names would be a host each; the names alone: awk "
+     "'{ print $2 }'"),
+    (rb'\s*(?:Host|Host[Nn]ame|IdentityFile|Include|Match)\s',
+     "is it an ssh_config?  A group can read it: see 'Groups' in the guide"),
+    (rb'(?:\S+\s+)+(?:ssh|ecdsa|sk)-\S+\s+AAAA',
+     "is it a known_hosts?  The first column: awk '{ print $1 }'"))
+
+
 def parse_host_lines(lines, path, read, first=1):
     """Return the patterns in *lines*, bytes as a file of hosts holds them.
 
     White space parts words, and '#' starts a comment.  read(word) returns
     the patterns in a word, a list; if it raises PatternError or GroupError,
-    raise HostFileError with *path* and the number of the line, where *first*
-    is the first.
+    or a line is rather one of another file, raise HostFileError with *path*
+    and the number of the line, where *first* is the first.
     """
     patterns = []
     for number, line in enumerate(lines, first):
@@ -944,7 +963,12 @@ def parse_host_lines(lines, path, read, first=1):
             raise HostFileError(path, number, 'too long for a line of hosts')
         if number == 1 and line.startswith(b'\xef\xbb\xbf'):
             line = line[3:]         # a byte-order mark
-        for word in line.partition(b'#')[0].split():
+        line = line.partition(b'#')[0]
+        words = line.split()
+        for other, problem in _OTHER_LINES if words[1:] else ():
+            if re.match(other, line):
+                raise HostFileError(path, number, problem)
+        for word in words:
             # Decoded as the system decodes arguments, so that a host in a
             # file and the same one on the command line are equal.
             try:
@@ -9355,6 +9379,14 @@ def raise_descriptor_limit(fanout):
 def _name_hint(command, hosts):
     """Return what may be wrong with *hosts*, names that were not resolved; ''
     if that is not known."""
+    for host in hosts:
+        found = re.fullmatch(r'((?:[0-9]+\.){3}|[A-Za-z][\w.-]*?)([0-9]+)'
+                             r'(?:-|\.\.)\1?([0-9]+)', host)
+        if found:
+            return 'a range is written %s[%s-%s]' % found.groups()
+        if host == 'all' or any(os.path.isfile(os.path.join(place, host))
+                                for place in group_directories()):
+            return 'a group is written @' + host
     if re.search(r'\s', command):
         return ''                   # it is quoted
     programs = [host for host in hosts if find_program(host)]
@@ -9773,6 +9805,15 @@ def _line_editing(complete):
             readline.write_history_file(path)
 
 
+def _check_line(line):
+    """Raise UsageError if *line*, typed at the prompt, is no command but a
+    request that another tool would know."""
+    if re.match(r'!\S', line):
+        raise UsageError('a command here is typed %local COMMAND')
+    if re.fullmatch(r'@\S+', line):
+        raise UsageError('hosts are selected by %only ' + line)
+
+
 class Shell:
     """Runs each line that is typed on all selected hosts.
 
@@ -9786,7 +9827,7 @@ class Shell:
         'diff':    ('[HOSTS]', 'show how the last results differ'),
         'failed':  ('', 'select the hosts that failed last'),
         'fanout':  ('[N]', 'show or set how many run at once'),
-        'help':    ('', 'show this'),
+        'help':    ('', 'show this; so do help and ?'),
         'hosts':   ('', 'show which hosts are selected, and which are not'),
         'local':   ('COMMAND', 'run a command on this machine'),
         'not':     ('HOSTS', 'select no longer these'),
@@ -9877,10 +9918,13 @@ class Shell:
             return False
         if line in ('exit', 'quit', 'logout'):
             return True
+        if line in ('help', '?'):
+            line = '%help'
         if re.fullmatch(r'cd(\s[^;&|]*)?', line):
             self._err.warn('cd does not last, each line has a shell of its '
                            'own: try cd DIR && COMMAND')
         try:
+            _check_line(line)
             leave = (self._built_in(line[1:].strip()) if line[0] == '%'
                      else self._run(self._selected, line))
         except (ClasshError, OSError, ValueError,
@@ -10502,7 +10546,8 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('-a --all', 'all hosts are a group of your own, as @all, or a ./FILE'),
     ('-i --inventory', 'hosts, or a ./FILE of them, stand behind COMMAND; the '
      'report comes without an option'),
-    ('-m --args', 'COMMAND is typed as in a shell, and quoted'),
+    ('-m --args', 'COMMAND is typed as in a shell, and quoted; as root it '
+     'runs by --sudo'),
     ('-c -r --copy --rcopy', 'files are copied by examples/push and '
      'examples/pull'),
     ('-o -e --outdir --errdir', 'output goes to a directory by -S DIR/ and '
@@ -10516,6 +10561,7 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('--limit', 'a part of the hosts is --only HOSTS'),
     ('-T', 'the limit of a job is -u TIME, that of the login -t TIME'),
     ('-K --ask-become-pass', 'type --sudo with -A, or --sudo-password'),
+    ('--pass --password', '-A asks for the password'),
     ('--become', 'type --sudo, or --sudo=USER'),
     ('-C --check --dry-run --list-hosts', '--list prints the hosts and runs '
      'nothing'),
@@ -10546,6 +10592,8 @@ class _Parser(argparse.ArgumentParser):
         names = names[len('argument '):]
         action = self._option_string_actions[names.split('/')[0]]
         choices = ', '.join(action.choices or ())
+        if names.startswith('-u/') and re.match("'[A-Za-z]", problem):
+            problem += '; -l is the remote user'
         unknown = re.match('ignored explicit argument [\'"](.)', problem)
         if unknown:                 # as the w of -qw
             self.unknown('-' + unknown.group(1))
@@ -10581,6 +10629,13 @@ def _fail_limit(text):
         raise argparse.ArgumentTypeError(
             '%r is not a number of hosts such as 5, or a part of them such '
             'as 10%%' % text)
+    return text
+
+
+def _ssh_option(text):
+    """An argparse type: an option of ssh_config, as for ssh -o."""
+    if not re.match(r'\s*[A-Za-z0-9]+\s*[=\s]\s*\S', text):
+        raise argparse.ArgumentTypeError('%r is not KEY=VALUE' % text)
     return text
 
 
@@ -10628,7 +10683,8 @@ _OPTIONS = {
          'limit of the login (%(default)s; 0: as in ssh_config)',
          {'type': _time_type(int, 0), 'default': CONNECT_TIMEOUT}),
         ('-l, --user USER', 'remote user, unless HOST says user@'),
-        ('-O, --ssh-option KEY=VALUE', "for ssh's -o; repeatable", _SEVERAL),
+        ('-O, --ssh-option KEY=VALUE', "for ssh's -o; repeatable",
+         {'type': _ssh_option, **_SEVERAL}),
         ('--ssh COMMAND', 'the ssh to run, with arguments (%(default)s)',
          {'default': 'ssh'}),
         ('-I, --send-input', 'our stdin, a file or a pipe, to every host'),
@@ -10844,15 +10900,23 @@ def _command_place(argv):
     return place
 
 
+_HELP_WORDS = {'help': '-h', '?': '-h', 'version': '-V'}
+
+
 def _check_command(command, options, argv):
     """Raise UsageError if *command* is none, but rather a group or the value
     of the option before it in *argv*."""
     if not command.strip():
         raise UsageError("no command; type classh COMMAND HOST..., such as "
                          "classh uptime 'web[1-9]'; see classh -h")
-    if re.fullmatch('@[^ ]+', command):
-        raise UsageError('%s is no command; a group stands behind COMMAND'
-                         % command)
+    if re.fullmatch('[@^][^ ]+', command):
+        raise UsageError('%s is no command; ' % command + (
+            'a group stands behind COMMAND' if command[0] == '@' else
+            'hosts stand behind COMMAND, a file of them as '
+            + os.path.join('.', command[1:])))
+    if argv[-1] == command and command in _HELP_WORDS:
+        raise UsageError('no hosts are named; did you mean classh %s?'
+                         % _HELP_WORDS[command])
     before = ['', *argv][_command_place(argv)]
     if (re.fullmatch('[0-9]+[smh%]?', command)
             or (before, command) == ('--sudo', 'root')):
@@ -11031,8 +11095,9 @@ def _host_queue(options, operands, groups, journal):
     elif named == operands and not (journal and journal.passed_over):
         place = ('--list' if options.list else '--shell' if options.shell
                  else 'COMMAND')
+        if given:                   # no UsageError: COMMAND is quoted
+            raise ClasshError('no hosts are left by ' + ' and '.join(given))
         raise UsageError('no hosts ' + (
-            'are left by ' + ' and '.join(given) if given else
             'in %s' % _shorten(_quoted(named)) if named
             else 'are named; type them behind ' + place))
     return hosts

@@ -65,6 +65,7 @@ FAILURES = [
         ('Protocol major versions differ: 2 vs. 1', 'not-ssh'),
         ('Unable to negotiate with 10.0.0.1 port 22: no matching cipher '
          'found. Their offer: x', 'no-common'),
+        ('command-line line 0: unsupported option "maybe".', 'config'),
         ('Host key verification failed.', 'key-unknown'),
         ('Host key for h has changed and you have requested strict checking.',
          'key-changed'),

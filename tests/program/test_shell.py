@@ -119,9 +119,22 @@ class BuiltInTest(ShellTest):
         return re.search(r'\n\d+ selected: (.*)\n', shown).group(1)
 
     def test_help_tells_of_all_of_them(self):
-        shown = self.ask('%help')
-        self.assertEqual(re.findall(r'(?m)^  %(\w+).* ', shown), BUILT_INS)
-        self.assertIn('; -b shows each answer once', shown)
+        for line in '%help', 'help', '?':
+            shown = self.ask(line)
+            self.assertEqual(re.findall(r'(?m)^  %(\w+).* ', shown),
+                             BUILT_INS)
+            self.assertIn('; -b shows each answer once', shown)
+            self.assertNotIn('web1   ', shown)
+        self.assertIn('web1   0', self.ask('help; echo ?'))
+
+    def test_line_for_another_tool_is_not_run(self):
+        for line, message in (
+                ('!ls', 'a command here is typed %local COMMAND'),
+                ('@web', 'hosts are selected by %only @web')):
+            shown = self.ask(line)
+            self.assertIn('classh: %s\n' % message, shown)
+            self.assertNotIn('web1   ', shown)
+        self.assertIn('web1   1', self.ask('! true'))
 
     def test_unknown_one_is_named(self):
         for line in '%nosuch', '%nosuch with words', '%', '%do_help', '% ':

@@ -69,6 +69,27 @@ class HostFileTest(unittest.TestCase):
             self.assertEqual(error.line, line)
             self.assertRegex(str(error), "inventory.* see 'Groups' in")
 
+    def test_other_file_that_names_hosts_is_no_file_of_hosts(self):
+        for octets, line, words in (
+                (b'# x\n127.0.0.1\tlocalhost\n', 2, '{ print $2 }'),
+                (b'::1     localhost ip6-localhost\n', 1, '{ print $2 }'),
+                (b'h1\n10.0.0.1 web1.lan web1 3com  # first\n', 2,
+                 'an address and its names'),
+                (b'\n Host web1\n', 2, 'ssh_config'),
+                (b'User bob\nHostname web1\n', 2, 'ssh_config'),
+                (b'web1,10.0.0.1 ssh-ed25519 AAAAC3Nz x\n', 1,
+                 'known_hosts'),
+                (b'@cert-authority *.lan ecdsa-sha2-nistp256 AAAAE2V\n', 1,
+                 'known_hosts')):
+            error = self.refused(octets)
+            self.assertEqual(error.line, line)
+            self.assertIn(words, str(error))
+        for octets in (b'10.0.0.1 10.0.0.2', b'10.0.0.1, web1', b'a:22 web1',
+                       b'::1 10.0.0.1', b'web1 10.0.0.1', b'10.0.0.1 web[1-2]',
+                       b'10.0.0.1 # web1', b'Host', b'host web1',
+                       b'HostA HostB', b'ssh-a AAAA b', b'1.2 web1'):
+            self.assertTrue(self.read(octets + b'\n'), octets)
+
     def test_invisible_character_is_refused_with_its_line(self):
         for bad in (b'a\xe2\x80\x8bb', b'a\xc2\xad', b'\xa0a', b'a\xa0b',
                     b'a \xef\xbb\xbfb', b'web[3\xe2\x80\x935]'):

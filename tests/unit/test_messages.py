@@ -3,7 +3,9 @@
 import os
 import re
 import shlex
+import tempfile
 import unittest
+from unittest import mock
 
 import classh
 from classh import UsageError
@@ -45,6 +47,16 @@ class OptionMessageTest(unittest.TestCase):
             self.assertEqual(self.said(word), 'unknown option %s; see '
                              'classh -h' % word.rstrip('='))
 
+    def test_option_of_ssh_is_a_key_and_a_value(self):
+        for word in 'BatchMode', '-o Port=22', 'Port=', 'Port ', '=22':
+            self.assertEqual(
+                self.said('-O', word, 'x', 'web1') if word[0] != '-' else
+                self.said('-O' + word, 'x', 'web1'),
+                "-O/--ssh-option: %r is not KEY=VALUE; see classh -h" % word)
+        for word in 'Port=22', ' Port = 22', 'Port 22', 'ProxyCommand nc %h':
+            self.assertEqual(classh._parse_arguments(
+                ['-O', word])[0].ssh_option, [word])
+
     def test_value_of_an_option(self):
         for argv, message in (
                 (['--first'], '--first needs a value: --first N'),
@@ -56,6 +68,9 @@ class OptionMessageTest(unittest.TestCase):
                 (['-t', 'x'], "-t/--connect-timeout: 'x' is not a whole "
                               'number of seconds, or a time such as 90s, 5m '
                               'or 2h'),
+                (['-uroot'], "-u/--timeout: 'root' is not a number of "
+                             'seconds, or a time such as 90s, 5m or 2h; -l is '
+                             'the remote user'),
                 (['--diff=x'], '--diff takes no value'),
                 (['-q=1'], '-q takes no value')):
             self.assertEqual(self.said(*argv), message + '; see classh -h')
@@ -74,3 +89,41 @@ class OptionMessageTest(unittest.TestCase):
                 'first: classh %s %s' % (hosts[0], hosts[0],
                                          shlex.quote(command))
             ] * is_told)
+
+    def test_what_is_no_command(self):
+        for argv, message in (
+                (['^hosts', 'ls'], '^hosts is no command; hosts stand behind '
+                                   'COMMAND, a file of them as ./hosts'),
+                (['^/x/y', 'ls'], '^/x/y is no command; hosts stand behind '
+                                  'COMMAND, a file of them as /x/y'),
+                (['@web', 'ls'], '@web is no command; a group stands behind '
+                                 'COMMAND'),
+                (['-q', 'help'], 'no hosts are named; did you mean classh '
+                                 '-h?'),
+                (['version'], 'no hosts are named; did you mean classh -V?')):
+            options, (command, *_) = classh._parse_arguments(argv)
+            with self.assertRaises(UsageError) as caught:
+                classh._check_command(command, options, argv)
+            self.assertEqual(str(caught.exception), message)
+        for argv in ['help', 'web1'], ['version', 'a']:
+            classh._check_command(argv[0], classh._parse_arguments(argv)[0],
+                                  argv)
+
+    def test_name_that_is_not_known(self):
+        with tempfile.TemporaryDirectory() as groups:
+            os.mkdir(groups + '/gate')
+            with open(groups + '/web', 'w'), mock.patch.dict(
+                    os.environ, CLASSH_GROUPS=groups):
+                for host, hint in (
+                        ('web01-web05', 'a range is written web[01-05]'),
+                        ('web1-5', 'a range is written web[1-5]'),
+                        ('web1..5', 'a range is written web[1-5]'),
+                        ('10.0.0.1-10.0.0.9',
+                         'a range is written 10.0.0.[1-9]'),
+                        ('10.0.0.1-9', 'a range is written 10.0.0.[1-9]'),
+                        ('web', 'a group is written @web'),
+                        ('all', 'a group is written @all'),
+                        ('gate', ''), ('web1-db5', ''), ('web-1', ''),
+                        ('db1', ''), ('1-2', '')):
+                    self.assertEqual(classh._name_hint('a b', ['h', host]),
+                                     hint, host)

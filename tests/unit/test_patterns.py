@@ -151,6 +151,8 @@ class RefusedPatternTest(unittest.TestCase):
         for host in ('web*', '*', 'bob@web?:22', 'web[1-2]*', 'web[*,a]'):
             self.check(host, host, 'is not [user@]name[:port]; a pattern is '
                                    'written web[1-9]')
+        for host in '^hosts', 'web^1', 'web1!web2', '!web1':
+            self.check(host, host, 'is not [user@]name[:port]')
         for host in '.', 'bob@.', '.:22', '%h', 'bob@%h:22', '%n.lan':
             self.check(host, host, 'is not [user@]name[:port]')
 
@@ -248,6 +250,15 @@ class RefusedPatternTest(unittest.TestCase):
                 ('10.0.0.0/24', 'addresses is written 10.0.0.[1-254]'),
                 ('fe80::/64', 'addresses is written 10.0.0.[1-254]'),
                 ('ssh://web1', 'a host is written [user@]name[:port]'),
+                ('^hosts', 'a file of hosts is written ./FILE'),
+                ('web1,^hosts', 'a file of hosts is written ./FILE'),
+                ('web[1-3]!web2', 'hosts are left out by -x'),
+                ('all:!web2', 'hosts are left out by -x'),
+                ('web:&new', 'a part of the hosts is --only HOSTS'),
+                ('web1:web5', 'a range is written web[1-9]'),
+                ('web[1-3]:db1', 'hosts have commas between'),
+                ('web1;web2', 'words of their own'),
+                ('web(1-3)', 'choices are written [a,b] or [1-20]'),
                 ('a b', 'words of their own'), ('n[1,a-c]', 'letters'),
                 ('[web]', 'inventory'), ('[web:vars]', 'inventory'),
                 ('[web-db]', 'inventory'), ('port=80', 'inventory'),
