@@ -2122,8 +2122,8 @@ class Journal:
 
     def started(self, host, tries):
         """ssh is about to be started for *host*; *tries* counts this one."""
-        self._write(host, {'event': 'start', 'host': as_recorded(host),
-                           'try': tries, 'time': round(time.time(), 3)})
+        self._write({'event': 'start', 'host': as_recorded(host),
+                     'try': tries, 'time': round(time.time(), 3)}, host)
 
     def finished(self, result):
         """A try on a host has ended in *result*."""
@@ -2131,36 +2131,30 @@ class Journal:
         for key in _JSON_KEYS.values():
             del record[key]
         record['host'] = as_recorded(result.host)
-        self._write(result.host, record)
+        self._write(record, result.host)
 
-    def _write(self, host, record):
+    def ended(self, record):
+        """Write *record*, the last of a run; its owner calls this."""
+        if self.head is None:
+            self._write(record)
+
+    def _write(self, record, host=None):
+        """Write *record*, which tells of *host*, if any."""
         # The first record takes the head with it: a run that starts nothing
         # leaves nothing.
         lines = json_line(self.head) if self.head else ''
         try:
             self._file.write((lines + json_line(record)).encode())
         except OSError as error:
-            self._missing[host] = True
-            self._complain_once(error)
+            if host is not None:
+                self._missing[host] = True
+            if not self._has_complained:
+                self._has_complained = True
+                self.complain('%s: %s; the run goes on'
+                              % (self.path, error.strerror))
         else:
             self.head = None
             self._missing.pop(host, None)
-
-    def _complain_once(self, error):
-        if not self._has_complained:
-            self._has_complained = True
-            self.complain('%s: %s; the run goes on'
-                          % (self.path, error.strerror))
-
-    # What its owner calls
-
-    def ended(self, record):
-        """Write *record*, the last of a run."""
-        if self.head is None:
-            try:
-                self._file.write(json_line(record).encode())
-            except OSError as error:
-                self._complain_once(error)
 
     def close(self):
         self._file.close(self.complain)
@@ -11191,25 +11185,20 @@ def _resume(journal, options, operands, words):
     return options, operands, words
 
 
-def _open_journal(options, operands, argv):
+def _open_journal(options, operands, argv, stack):
     """Return (options, operands, journal): a RunJournal, or None, and, where
-    it is resumed, what its run was given."""
+    it is resumed, what its run was given.  *stack* closes the file."""
     if not (options.journal or options.resume):
         return options, operands, None
     words = _option_words(argv)
-    journal = Journal(options.resume or options.journal,
-                      options.resume is not None)
+    journal = stack.enter_context(Journal(options.resume or options.journal,
+                                          options.resume is not None))
     known = None
-    try:
-        if options.resume:
-            hosts_typed = bool(operands[1:])
-            options, operands, words = _resume(journal, options, operands,
-                                               words)
-            if hosts_typed and not journal.unlisted:
-                known = HostSet(journal.patterns, not options.noexpand)
-    except BaseException:
-        journal.close()
-        raise
+    if options.resume:
+        hosts_typed = bool(operands[1:])
+        options, operands, words = _resume(journal, options, operands, words)
+        if hosts_typed and not journal.unlisted:
+            known = HostSet(journal.patterns, not options.noexpand)
     return options, operands, RunJournal(journal, options, words, known)
 
 
@@ -11385,8 +11374,8 @@ def _print_hosts(hosts, folding, out):
     out.write('')
 
 
-def _print_groups(groups, out):
-    """Print the names of the *groups*; return the exit status."""
+def _group_names(groups):
+    """Return the names of the *groups*, as HOST has them."""
     try:
         names = groups.names()
     except OSError as error:
@@ -11394,10 +11383,7 @@ def _print_groups(groups, out):
     if not names:
         raise UsageError('no groups in %s; each file there is a group'
                          % ' or '.join(groups.directories))
-    for name in names:
-        _print_host('@' + name, out)
-    out.write('')
-    return 0
+    return ['@' + name for name in names]
 
 
 def _quoting_question(argv):
@@ -11477,7 +11463,8 @@ def _carry_out(options, operands, argv, outlets, stops):
                              outlets.complain) if '-' in operands else None
     groups = HostGroups(None, outlets.warn, stops.noting)
     if options.list and operands == ['@']:
-        return _print_groups(groups, out)
+        _print_hosts(_group_names(groups), False, out)
+        return 0
     with _asking_for_quotes(argv):
         _check_stdin(options, stdin_hosts is not None)
         hosts = _host_queue(options, operands, groups, journal)
@@ -11523,12 +11510,11 @@ def _main(argv, relay, out, err, stops):
         return 0
     if options.unshare:
         return _unshare(options, operands, out, err, stops)
-    options, operands, journal = _open_journal(options, operands, argv)
-    for console in out, err:
-        console.use_color(options.color)
     with contextlib.ExitStack() as stack:
-        if journal:
-            stack.enter_context(journal.file)
+        options, operands, journal = _open_journal(options, operands, argv,
+                                                   stack)
+        for console in out, err:
+            console.use_color(options.color)
         if relay:
             relay.options = _words_of(options, _RELAYED.__contains__)
         outlets = Outlets(options, out, err, stack, journal)
