@@ -6674,17 +6674,16 @@ class StdoutSink(_Sink):
     """Host names on our standard output."""
 
     def __init__(self, complain):
-        self._lines = _LineWriter(self._fail)
-        super().__init__('stdout', complain, self._lines)
+        super().__init__('stdout', complain, _LineWriter(self._fail))
 
     uses_terminal = property(lambda self: os.isatty(1))
 
     def open(self, manager):
-        self._lines.open(manager, 1)
+        self._delivery.open(manager, 1)
 
     @property
     def reader_left(self):
-        return isinstance(self._lines.error, BrokenPipeError)
+        return isinstance(self._delivery.error, BrokenPipeError)
 
     def _fail(self, error):
         if not self.reader_left:
@@ -6694,7 +6693,7 @@ class StdoutSink(_Sink):
         return [] if self.reader_left else super().undelivered()
 
     def close(self, stop_level):
-        self._lines.close()
+        self._delivery.close()
 
 
 def _ends_a_line(path):
@@ -6711,8 +6710,7 @@ class FileSink(_Sink):
     """Host names at the end of a file, or into a FIFO that has a reader."""
 
     def __init__(self, path, complain):
-        self._lines = _LineWriter(self._fail)
-        super().__init__(path, complain, self._lines)
+        super().__init__(path, complain, _LineWriter(self._fail))
         self._fd = _open_existing(path, os.O_APPEND)
 
     def open(self, manager):
@@ -6723,14 +6721,14 @@ class FileSink(_Sink):
                 os.write(self._fd, b'\n')
             except OSError as error:
                 raise TargetError(self.label, error.strerror) from None
-        self._lines.open(manager, self._fd)
+        self._delivery.open(manager, self._fd)
 
     def _is_regular(self):
         return stat.S_ISREG(os.fstat(self._fd).st_mode)
 
     def _fail(self, error):
         # A part of a name would pass for the name of another host.
-        size = self._lines.partial_size()
+        size = self._delivery.partial_size()
         if size and self._is_regular():
             with contextlib.suppress(OSError):  # as of an append-only file
                 os.ftruncate(self._fd, os.fstat(self._fd).st_size - size)
@@ -6740,8 +6738,8 @@ class FileSink(_Sink):
         # Writing to a regular file does not block, so the rest is written
         # after any number of stop requests.
         if self._fd is not None and self._is_regular():
-            self._lines.flush()
-        self._lines.close()
+            self._delivery.flush()
+        self._delivery.close()
         super().close(stop_level)
 
 
@@ -6755,8 +6753,7 @@ class ProgramSink(_Sink):
     uses_terminal = True            # it may print what it likes
 
     def __init__(self, command, complain, stdout=None):
-        self._lines = _LineWriter(self._report)
-        super().__init__(command, complain, self._lines)
+        super().__init__(command, complain, _LineWriter(self._report))
         self._stdout = stdout       # as Popen takes it
         self._process = None
 
@@ -6769,12 +6766,12 @@ class ProgramSink(_Sink):
             raise TargetError(self.label, error.strerror) from None
         pipe = self._process.stdin.fileno()
         os.set_blocking(pipe, False)
-        self._lines.open(manager, pipe)
+        self._delivery.open(manager, pipe)
 
     def close(self, stop_level):
         if self._process is None:
             return
-        self._lines.close()
+        self._delivery.close()
         read_end = self._open_read_end()
         self._process.stdin.close()
         # The program sees the end of its input only now.
@@ -6801,7 +6798,7 @@ class ProgramSink(_Sink):
         with contextlib.suppress(BlockingIOError):
             # One read: no pipe holds more than SWEEP_LIMIT, and a grandchild
             # may be writing to the pipe.
-            self._lines.reclaim(os.read(read_end, SWEEP_LIMIT))
+            self._delivery.reclaim(os.read(read_end, SWEEP_LIMIT))
         os.close(read_end)
 
 
@@ -6950,15 +6947,16 @@ class PickleSink(_Sink):
 
 
 class RecordsFile(Records):
-    """The records of a run in a file."""
+    """The records of a run in a file, which the ExitStack *files* closes."""
 
-    def __init__(self, path, options, complain):
+    def __init__(self, path, options, complain, files):
         super().__init__(None, options)
         self._complain = complain
         self._path = path
         # What the run that is resumed has written stays.
         self._file = _RecordFile(path, _end_of_lines if options.resume
                                  else None)
+        files.callback(self._file.close, complain)
         self._failed = []           # hosts, or None, of what is not written
 
     def open(self, manager, hosts):
@@ -6982,10 +6980,6 @@ class RecordsFile(Records):
 
     def ended(self, status, tally, not_started):
         super().ended(status, tally, not_started)
-        self.release()
-
-    def release(self):
-        """Close the file, if that was not done."""
         self._file.close(self._complain)
 
 
@@ -9418,8 +9412,7 @@ class Outlets:
             view.console is out for view in self.views)
         if options.json not in (None, '-'):
             self.views.append(RecordsFile(options.json, options,
-                                          self.complain))
-            files.callback(self.views[-1].release)
+                                          self.complain, files))
         # What a program prints must not come between results or names.
         self.sinks = _RunSinks(options, self.complain,
                                2 if self.uses_stdout else None, files)
@@ -11333,36 +11326,27 @@ def _warn_if_swapped(command, words, warn):
              'classh %s %s' % (words[0], words[0], shlex.quote(command)))
 
 
-def _listed_hosts(hosts, stdin_hosts):
-    """Yield the HostQueue *hosts*, and the *stdin_hosts* as they arrive;
-    None before a wait."""
-    ready = select.poll()
-    ready.register(0, select.POLLIN)
-    while True:
-        host = hosts.take()
-        yield host
-        if host is None and hosts.exhausted:
-            if not stdin_hosts or stdin_hosts.ended:
-                return
-            ready.poll()
-            hosts.add(stdin_hosts.take(0))
-
-
 def _print_host(host, out):
     # Byte for byte as it came, but escaped on a terminal.
     out.write(out.escape(os.fsencode(host).decode(
         'utf-8', 'surrogateescape')) + '\n', flush=False)
 
 
-def _print_hosts(hosts, folding, out):
-    """Print the *hosts*, which _listed_hosts() yields; if *folding*, as one
-    pattern at their end."""
+def _print_hosts(hosts, stdin_hosts, folding, out):
+    """Print the HostQueue *hosts*, and the *stdin_hosts*, if any, as they
+    arrive; if *folding*, as one pattern at their end."""
     found = set()
-    for host in hosts:
-        if out.error:
-            break
+    ready = select.poll()
+    ready.register(0, select.POLLIN)
+    while not out.error:
+        host = hosts.take()
         if host is None:
-            out.write('')
+            out.write('')           # what it holds back
+            if hosts.exhausted:
+                if not stdin_hosts or stdin_hosts.ended:
+                    break
+                ready.poll()
+                hosts.add(stdin_hosts.take(0))
         elif not folding:
             _print_host(host, out)
         elif len(found) == FOLDED_LIMIT:
@@ -11371,7 +11355,7 @@ def _print_hosts(hosts, folding, out):
             found.add(host)
     if found:
         _print_host(fold(found), out)
-    out.write('')
+        out.write('')
 
 
 def _group_names(groups):
@@ -11463,7 +11447,9 @@ def _carry_out(options, operands, argv, outlets, stops):
                              outlets.complain) if '-' in operands else None
     groups = HostGroups(None, outlets.warn, stops.noting)
     if options.list and operands == ['@']:
-        _print_hosts(_group_names(groups), False, out)
+        for name in _group_names(groups):
+            _print_host(name, out)
+        out.write('')
         return 0
     with _asking_for_quotes(argv):
         _check_stdin(options, stdin_hosts is not None)
@@ -11473,7 +11459,7 @@ def _carry_out(options, operands, argv, outlets, stops):
                        outlets.warn)
         _warn_if_swapped(command, operands, outlets.warn)
     if options.list:
-        _print_hosts(_listed_hosts(hosts, stdin_hosts), options.fold, out)
+        _print_hosts(hosts, stdin_hosts, options.fold, out)
         _tell_idle_names(hosts, outlets.warn)
         return outlets.status(stops)
     options.ssh = _ssh_words(options)
