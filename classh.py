@@ -5056,7 +5056,7 @@ _TERMINAL_ESCAPES = {
 
 # What select a colour on a terminal (SGR of ECMA-48).  The colours of hosts
 # can be read on black and on white; red is for what is bad.
-_COLORS = {'red': '31', 'green': '32'}
+_RED, _GREEN = '31', '32'
 _HOST_COLORS = ('32', '33', '35', '36', '94',
                 '1;32', '1;33', '1;35', '1;36', '1;94')
 
@@ -5287,22 +5287,19 @@ class Console:
             self.understands_codes and not os.environ.get('NO_COLOR'))
 
     def paint(self, text, color):
-        """Return *text*, which is escaped, in *color*, 'red' or 'green'."""
-        return self._painted(text, _COLORS[color])
+        """Return *text*, which is escaped, in *color*."""
+        return '\x1b[%sm%s\x1b[0m' % (color, text) if self.colored else text
 
     def host(self, name):
         """Return the *name* of a host, escaped, in a colour of its own."""
         checksum = binascii.crc32(_octets(name))
-        return self._painted(self.escape(name), _HOST_COLORS[
+        return self.paint(self.escape(name), _HOST_COLORS[
             checksum % len(_HOST_COLORS)])
 
     def status(self, exitcode, outcome):
         """Return *exitcode* as str, in red unless the *outcome* is ok."""
         return (str(exitcode) if outcome == 'ok'
-                else self.paint(str(exitcode), 'red'))
-
-    def _painted(self, text, code):
-        return '\x1b[%sm%s\x1b[0m' % (code, text) if self.colored else text
+                else self.paint(str(exitcode), _RED))
 
     def columns(self):
         """Return how wide the terminal is now."""
@@ -5560,10 +5557,10 @@ class _LineQueue:
         self._size = 0              # of all of them
         self._has_begun = False     # the first is the rest of a line
         self._watching = False
+        console.below.append(self)
 
     def open(self, manager):
         self._manager = manager
-        self.console.below.append(self)
 
     def add(self, line):
         """Write *line*, str, which is escaped, behind those that wait."""
@@ -5626,7 +5623,7 @@ class Stream(View):
 
     def open(self, manager, hosts):
         self._manager = manager
-        for queue in set(self._queues.values()):
+        for queue in self._queues.values():
             queue.open(manager)
 
     def data(self, host, stream, octets):
@@ -6019,7 +6016,7 @@ def _diff(old, new, old_name, new_name):
 def _paint_diff(console, text):
     """Return *text*, a diff with an indent, in colour on *console*."""
     return re.sub('(?m)^  ([-+]).*', lambda found: console.paint(
-        found.group(), 'red' if found.group(1) == '-' else 'green'),
+        found.group(), _RED if found.group(1) == '-' else _GREEN),
         text) if console.colored else text
 
 
@@ -6150,7 +6147,7 @@ class Progress:
         self._bad = 0
         self._times = None          # of the last results, oldest first
         self._done_in = collections.Counter()   # second of the run: results
-        self._slowest = []          # a heap of two (seconds, host)
+        self._slowest = []          # two (seconds, host), the slowest last
 
     def begin(self, manager, all_named):
         self._manager = manager
@@ -6166,9 +6163,8 @@ class Progress:
         self._bad += result.outcome != 'ok'
         self._times.append(now)
         self._done_in[round(now - self._begun)] += 1
-        heapq.heappush(self._slowest, (result.elapsed, result.host))
-        if len(self._slowest) > 2:
-            heapq.heappop(self._slowest)
+        self._slowest = sorted(
+            [*self._slowest, (result.elapsed, result.host)])[-2:]
 
     def line(self):
         """Return how far the run is, as str; what matters least is last."""
@@ -6238,8 +6234,8 @@ class Progress:
         seconds = self._clock() - self._begun
         if seconds < LONG_RUN or not self._done:
             return None
-        slowest = ('%s %d s' % (host, seconds) for seconds, host
-                   in sorted(self._slowest, reverse=True))
+        slowest = ('%s %d s' % (host, seconds)
+                   for seconds, host in reversed(self._slowest))
         return '%s in %s; half after %d s, 99 %% after %d s; slowest: %s' % (
             _number(self._done), _duration(seconds, exact=True),
             self._done_after(.5), self._done_after(.99), ', '.join(slowest))
