@@ -10261,7 +10261,8 @@ _classh() {
     commands)
         [[ ! $value ]] || mapfile -t found < <(compgen -c -- "$value") ;;
     options) _classh_words <options> ;;
-    words:*) _classh_words ${kind#words:} ;;
+    any) ;;
+    *) _classh_words $kind ;;   # one of these
     esac
     compopt +o default
     [[ ${#found[@]} != 1 || $found != --*= ]] || compopt -o nospace
@@ -10381,14 +10382,14 @@ complete -c classh -n '__classh_operand hosts' -a '(__classh_hosts)'
 <options>
 """
 
-_Offer = collections.namedtuple('_Offer', 'short long takes kind words '
-                                          'repeated text')
+_Offer = collections.namedtuple('_Offer',
+                                'short long takes kind repeated text')
 
 
 def _offers(parser, optional):
     """Yield an _Offer for each option of *parser*: .short and .long are lists
     of names, .takes says whether it 'must', 'may' (those in *optional*) or
-    cannot ('') have a value, which is of a .kind, one of .words if any."""
+    cannot ('') have a value, and .kind what that is, or its words."""
     for action in parser._actions:
         names = action.option_strings
         yield _Offer(
@@ -10396,10 +10397,9 @@ def _offers(parser, optional):
             [name for name in names if name[1] == '-'],
             '' if action.nargs == 0 else
             'may' if optional.intersection(names) else 'must',
-            'words' if action.choices else
-            _VALUE_KINDS.get(action.metavar, 'any'),
-            action.choices or (), isinstance(action.default, list),
-            action.help % vars(action))
+            ' '.join(action.choices or ())
+            or _VALUE_KINDS.get(action.metavar, 'any'),
+            isinstance(action.default, list), action.help % vars(action))
 
 
 def _fill(template, **parts):
@@ -10422,9 +10422,7 @@ def _bash_script(offers):
         if offer.takes:
             names += [name + '=' for name in offer.long]
             kinds.append('    %s) kind=%s ;;' % (
-                ' | '.join(names), shlex.quote(
-                    'words:' + ' '.join(offer.words) if offer.words
-                    else offer.kind)))
+                ' | '.join(names), shlex.quote(offer.kind)))
         if offer.takes == 'may':
             options += [name + '=' for name in offer.long]
     return _fill(_BASH, kinds='\n'.join(kinds), options=_quoted(options),
@@ -10433,8 +10431,8 @@ def _bash_script(offers):
 
 
 def _zsh_script(offers):
-    actions = {'files': '_files', 'hosts': '_classh_hosts', 'any': ' ',
-               'commands': '_command_names -e'}
+    values = {'files': 'files:_files', 'hosts': 'hosts:_classh_hosts',
+              'commands': 'commands:_command_names -e', 'any': 'value: '}
     specs = []
     for offer in offers:
         names = offer.short + offer.long
@@ -10444,10 +10442,7 @@ def _zsh_script(offers):
                             else {'must': '+'}).get(offer.takes, '')
             spec += '[%s]' % re.sub(r'([]\\[:])', r'\\\1', offer.text)
             if offer.takes:
-                spec += ':%s:%s' % (
-                    'value' if offer.kind == 'any' else offer.kind,
-                    '(%s)' % ' '.join(offer.words) if offer.words
-                    else actions[offer.kind])
+                spec += ':' + values.get(offer.kind, 'words:(%s)' % offer.kind)
             specs.append('        %s \\' % shlex.quote(spec))
     return _fill(_ZSH, specs='\n'.join(specs), names=shlex.quote(_KNOWN_NAMES),
                  no_command=' || '.join('$words[(I)%s]' % name
@@ -10471,8 +10466,8 @@ def _fish_script(offers):
             words.append('-r')
             long += offer.long
         if offer.takes:
-            words.append('-f -a ' + _fish_quote(' '.join(offer.words))
-                         if offer.words else values[offer.kind])
+            words.append(values.get(offer.kind)
+                         or '-f -a ' + _fish_quote(offer.kind))
         options.append(' '.join(words + ['-d ' + _fish_quote(offer.text)]))
     return _fill(_FISH, options='\n'.join(options), long=' '.join(long),
                  option="'^(--[^=]*=|-[^-<letters>]*[<letters>])'",
