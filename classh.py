@@ -3464,17 +3464,15 @@ class _Loop:
             now = self.now()
         self._step_begun = now
 
-    def run_once(self, until=None):
+    def run_once(self, until=math.inf):
         """Wait until something is ready, a signal comes, a timer is due or
         the clock shows *until*; call back for what is ready."""
-        wake = [] if until is None else [until]
         if self._timers:
-            wake.append(self._timers[0][0])
+            until = min(until, self._timers[0][0])
         if not self.has_signals:
-            wake.append(self.now() + REAP_INTERVAL)
+            until = min(until, self.now() + REAP_INTERVAL)
             self.child_exited = True
-        self.dispatch(0 if self._always_ready else
-                      max(0, min(wake) - self.now()) if wake else None)
+        self.dispatch(0 if self._always_ready else max(0, until - self.now()))
         for fileobj, events in list(self._always_ready.items()):
             entry = self._entries.get(fileobj)
             if entry is not None:
@@ -3482,8 +3480,8 @@ class _Loop:
 
     def dispatch(self, timeout):
         """Wait *timeout* seconds at most; call back for what is ready."""
-        ready = self._selector.select(timeout)
-        self.discount_step(math.inf if timeout is None else timeout)
+        ready = self._selector.select(None if timeout == math.inf else timeout)
+        self.discount_step(timeout)
         for key, events in ready:
             entry = key.data
             if self._entries.get(key.fileobj) is entry:
@@ -3782,12 +3780,12 @@ class _Pool:
                            'no login within %.3g s' % seconds)
 
     def next_reap(self):
-        """Return until when a wait may last, a point on the clock; None:
+        """Return until when a wait may last, a point on the clock; infinity:
         until something happens."""
         if self._turn_chars > MAX_TURN_CHARS:
             return self._loop.now()    # there is more
         if not self.running:
-            return None
+            return math.inf
         if not self._awaiting_exit or self._loop.has_signals:
             return self._next_pass()
         # No signal will come, but the exit is most likely near.
@@ -4627,27 +4625,26 @@ class _Dispatcher:
         """Wait until something happens, and read what is ready."""
         now = self._loop.now()
         if self.done or self._hosts_pending or self._finished:
-            wake = [now]
+            until = now
         else:
-            wake = [self._pool.next_reap(),
-                    None if timeout is None else now + timeout]
-            if self._phase == _OPEN:
-                wake.append(self._next_start(now))
-        until = min((when for when in wake if when is not None), default=None)
+            until = min(self._pool.next_reap(), self._next_start(now),
+                        math.inf if timeout is None else now + timeout)
         if self._loop.is_open:
             self._loop.run_once(until)
-        elif until is not None:     # no job was started yet, or none can be
+        elif until < math.inf:      # no job was started yet, or none can be
             time.sleep(max(0, min(until - now, NO_ROOM_INTERVAL)))
 
     def _next_start(self, now):
         """Return when a job may start though nothing has happened, a point
-        on the clock, or None."""
+        on the clock or infinity."""
+        if self._phase != _OPEN:
+            return math.inf
         if self._hosts.pending(now) and not self._pool.running:
             # There is no room, and only another try tells when there is.
             return now + NO_ROOM_INTERVAL
         # A host that is due by now has no room, either.
         due = self._hosts.next_due
-        return None if due is None or due <= now else due
+        return math.inf if due is None or due <= now else due
 
     def _input_lost(self, error, jobs):
         """End *jobs*, which would take a part of the input for all of it."""
