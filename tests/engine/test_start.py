@@ -213,7 +213,8 @@ class FanoutTest(EngineTest):
         self.assertEqual((len(started), most), (20, 5))
 
     def test_it_may_be_changed_between_polls(self):
-        with self.manager(['slow[1-9]'], fanout=1) as job:
+        with mock.patch('classh.START_LIMIT', 60), self.manager(
+                ['slow[1-9]'], fanout=1) as job:
             for fanout, running in ((1, 1), (4, 4), (2, 4), (5, 5)):
                 job.fanout = fanout
                 job.poll(0)
