@@ -2961,9 +2961,6 @@ class _Spool:
 class _Capture:
     """What was read of one pipe, up to *room* bytes."""
 
-    __slots__ = ('tee', 'cut', 'error', '_room', '_spool', '_spooling',
-                 '_places', '_rest')
-
     def __init__(self, room, spool):
         self.tee = None             # called with the bytes as they come
         self.cut = False            # there was more than *room*
@@ -3117,10 +3114,6 @@ class _Job:
 
     has_timeout = True              # that of the manager
     result = None                   # what others have made of it, a Result
-    __slots__ = ('host', 'state', 'deadline', 'timeout', 'time_left', 'cause',
-                 'reason', 'pid', 'exitcode', 'pipes', 'output', 'errors',
-                 'started', 'clock_start', 'stdin', 'sent', 'environment',
-                 'log', 'login', 'login_deadline', 'tries', 'begun')
 
     def __init__(self, host, max_output, spool, now):
         self.host = host
@@ -7163,10 +7156,6 @@ class _Stateful:
     NEXT maps each state to the states that may follow it.
     """
 
-    __slots__ = ('state',)
-
-    NEXT = {}
-
     def become(self, state):
         """Change to *state* if that may follow: an event that does not fit
         comes too late, or from a host that lies, and changes nothing."""
@@ -7319,8 +7308,6 @@ class LockoutGuard(_Stateful):
 class _Dialog(_Stateful):
     """What has been asked and answered in one job: by its ssh and those of
     its jump hosts, or by sudo."""
-
-    __slots__ = ('answers', 'prompt')
 
     NEXT = {
         'silent':    ('missing', 'asked', 'passed'),
