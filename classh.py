@@ -9108,9 +9108,12 @@ class RunJournal(Records):
     def note_hosts(self, patterns, excluded, only, unlisted):
         """Take note of the patterns of the run, and of those *excluded* and
         *only* to be run; *unlisted*: other hosts will come, from stdin."""
+        # What only this run is to do, as where HOST is typed, is not recorded:
+        # the others would be forgotten.
+        chosen = (('exclude', excluded),
+                  ('only', () if self._options.resume else only))
         words = self._about['words'] + [
-            '--%s=%s' % (name, pattern)
-            for name, choice in (('exclude', excluded), ('only', only))
+            '--%s=%s' % (name, pattern) for name, choice in chosen
             for pattern in plain_patterns(choice)]
         self._about = {'patterns': ' '.join(patterns), 'unlisted': unlisted,
                        'words': _quoted(words)}
@@ -11136,8 +11139,7 @@ def _resume(journal, options, operands, words):
         # What a password opens is kept only if both are typed.
         asked = typed.askpass or typed.askpass_file is not None
         options.share = typed.share if asked else None
-    words = [word for word in words
-             if not word.startswith(('--exclude=', '--only='))]
+    words = [word for word in words if not word.startswith('--exclude=')]
     if not operands:
         operands = [journal.command]
     journal.check_command(operands[0])

@@ -176,6 +176,17 @@ class GoingOnTest(JournalTest):
 
 
 class FaultTest(JournalTest):
+    def test_going_on_with_some_alone_forgets_no_other(self):
+        self.classh('--journal', 'j', '-q', '--only', 'a[1-3],exit1', '-f1',
+                    '--max-fail', '0', NOTE, 'exit1', 'a[1-4]').check(
+                        6, '', None)
+        self.classh('--resume', 'j', '-q', '--only', 'exit1,a2', '--again',
+                    'failed', '--max-fail', '1').check(5, '', '')
+        self.assertEqual(self.ran(), ['a2'])
+        self.classh('--resume', 'j', '-q').check(
+            5, '', '1 failed, not run again (--again failed): exit1\n')
+        self.assertEqual(self.ran(), ['a1', 'a3'])
+
     def test_bad_input_starts_nothing(self):
         self.classh('--journal', 'j', '-q', 'true', 'a').check(0)
         os.mkfifo(self.path('fifo'))
