@@ -5075,14 +5075,14 @@ def _fitting(line, begin, column, width):
 def _fold_line(line, width, behind=''):
     """Return *line* in pieces of *width* columns at most, all but the first
     with an indent.  They end behind one of the characters *behind*, if that
-    leaves anything."""
+    leaves half of them."""
     if len(line) <= width and not _has_wide(line):
         return line
     pieces, begin = [], 0
     end = _fitting(line, 0, 0, width)
     while end < len(line):
-        end = 1 + max((line.rfind(char, begin + 1, end) for char in behind),
-                      default=-1) or end
+        end = 1 + max((line.rfind(char, (begin + end) // 2, end)
+                       for char in behind), default=-1) or end
         pieces.append(line[begin:end])
         begin = end
         end = _fitting(line, begin, 2, width)
@@ -5308,11 +5308,11 @@ class Console:
         """Return *text* with what the terminal can show in its encoding."""
         return self.encode(text).decode(self._stream.encoding)
 
-    def fold(self, text, behind=''):
+    def fold(self, text, behind=' '):
         """Return *text*, which is escaped, as write_text() writes it.
 
         Lines without an indent, which name hosts, are broken *behind* these
-        characters.
+        characters, others behind a blank.
         """
         if not self.terminal:
             return text
@@ -5321,7 +5321,7 @@ class Console:
 
         def fold_line(found):
             line = found.group()
-            return _fold_line(line, width, '' if line[0] == ' ' else behind)
+            return _fold_line(line, width, ' ' if line[0] == ' ' else behind)
 
         # Most characters take one column, none more than the 8 of a tab.
         least = width // 8 if _has_wide(text) else width + 1

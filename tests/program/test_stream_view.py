@@ -167,8 +167,8 @@ class TerminalTest(WorkTest):
             '-P', '--color', 'never', r'printf "a\r\n\033[2Jred\rover and on '
             r'and on to the end\n"', 'web1'), size=(24, 30))
         self.assertEqual(
-            said.stdout, 'web1: a\r\nweb1: \\x1b[2Jred\\x0dover and o\r\n'
-            '  n and on to the end\r\n', said)
+            said.stdout, 'web1: a\r\nweb1: \\x1b[2Jred\\x0dover and \r\n'
+            '  on and on to the end\r\n', said)
 
     def test_names_have_colours(self):
         said = run_in_pty(fake_argv('-P', '--color', 'always', 'echo a', 'h'))

@@ -173,6 +173,17 @@ class ConsoleTest(unittest.TestCase):
         self.assertEqual(self.written('\t' * 11, Terminal),
                          '\n  '.join(['\t' * 10, '\t']))
 
+    def test_long_line_is_broken_behind_a_blank_and_loses_nothing(self):
+        words = 'ssh: connect to host web013 port 19013: Connection '
+        self.assertEqual(
+            self.written('  ' + 2 * words + '\n' + 2 * words, Terminal),
+            '  %sssh: connect to host \n  web013 port 19013: Connection \n'
+            '%sssh: connect to host web013 \n  port 19013: Connection '
+            % (words, words))
+        # Unless that leaves less than half of it.
+        self.assertEqual(self.written('  a b ' + 'x' * 90, Terminal),
+                         '  a b %s\n  %s' % ('x' * 74, 'x' * 16))
+
     def test_name_in_a_head_is_not_broken_where_it_fits(self):
         head = 'web[%s]   0' % ','.join(map(str, range(100, 130)))
         first, rest = self.written(head, Terminal).split('\n  ')
