@@ -5,11 +5,12 @@ ssh writes, and without it.
 import collections
 import fnmatch
 import os
+import time
 import unittest
 from unittest import mock
 
 from lib import LOGGING_SSH, WorkTest, kill_leftovers
-from lib.engine import EngineTest
+from lib.engine import EngineTest, StillClock
 import classh
 from classh import SSHJobMan
 
@@ -102,8 +103,9 @@ FAILURES = [
 
 
 class CauseTest(EngineTest):
-    def results(self, scripts, level='INFO', **options):
-        """What became of a run with each of *scripts*, in that order."""
+    def results(self, scripts, level='INFO', sleeping=0, **options):
+        """What became of a run with each of *scripts*, in that order; of
+        those that are *sleeping*, once no other runs, when 9 s are over."""
         hosts = {'h%d' % number: script
                  for number, script in enumerate(scripts)}
         # One run for all: the script of a host is chosen by its name.
@@ -113,8 +115,15 @@ class CauseTest(EngineTest):
             classh._probe_ssh.cache_clear()
             self.addCleanup(classh._probe_ssh.cache_clear)
             options.setdefault('retries', 0)
+            clock = StillClock() if sleeping else time.monotonic
             with self.manager(list(hosts), command, ssh=LOGGING_SSH, fanout=8,
-                              **options) as job:
+                              clock=clock, **options) as job:
+                if sleeping:
+                    while (len(job.running), len(job.results)) != (
+                            sleeping, len(hosts) - sleeping):
+                        job.poll(0)
+                    self.until_settled(sleeping)
+                    clock.advance(9)
                 job.wait()
         return [job.results[host] for host in hosts]
 
@@ -226,15 +235,16 @@ class CauseTest(EngineTest):
         self.assertEqual(
             (result.outcome, result.cause, result.ran, result.reason),
             ('ssh', 'no-answer', 'no', 'no login within 1.25 s'))
-        result, = self.results(['session; sleep 1.5; status 0'],
-                               connect_timeout=1)
-        self.assertEqual((result.outcome, result.login < 1.25), ('ok', True))
+        result, = self.results(['session; exec sleep 60'], sleeping=1,
+                               timeout=9, connect_timeout=1)
+        self.assertEqual((result.cause, result.login < 1.25),
+                         ('timeout', True))
 
     def test_timeout_tells_whether_it_had_begun(self):
         self.check(self.results([
             'note "debug1: Connecting"; exec sleep 60', 'login; exec sleep 60',
             'session; echo x; exec sleep 60', 'session; exec sleep 60'],
-            timeout=1.5), [
+            sleeping=4, timeout=9), [
             ('before', ('killed', 'timeout', 'no')),
             ('no session', ('killed', 'timeout', 'no')),
             ('printed', ('killed', 'timeout', 'yes')),
@@ -245,7 +255,8 @@ class CauseTest(EngineTest):
         self.assertEqual([result.diagnostics for result in self.results(
             ['session; %s exit 255' % said,
              "trap '%s exit 255' TERM; session; sleep 60" % said],
-            timeout=.5)], ['slow\nKilled by signal 15.\n', 'slow\n'])
+            sleeping=1, timeout=9)],
+            ['slow\nKilled by signal 15.\n', 'slow\n'])
 
 
 class ProbeTest(WorkTest):

@@ -373,6 +373,7 @@ class HostProgramTest(EngineTest):
             self.assertEqual(job.results['b'].reason, 'input lost: no room')
             self.assertEqual(job.results['a'].outcome, 'ok')
 
+    @mock.patch('classh.START_LIMIT', 60)
     def test_error_of_select_loses_no_result(self):
         error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         raised = 0

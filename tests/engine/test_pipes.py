@@ -8,7 +8,7 @@ import tempfile
 import tracemalloc
 from unittest import mock
 
-from lib import MIB, WAIT_LIMIT, kill_leftovers
+from lib import MIB, WAIT_LIMIT, kill_leftovers, wait_until
 from lib.engine import Clock, EngineTest, EveryModeTest, Gates, TickingMixin
 
 
@@ -82,8 +82,22 @@ class OutputTest(EngineTest):
         self.assertEqual((len(result.output), result.truncated),
                          (8 * MIB, True))
 
+    @staticmethod
+    def until_full(job):
+        """Poll until more has come of the one host than is kept."""
+        def is_full():
+            assert job.poll(.01) == []
+            output = next(iter(job._pool.running.values())).output
+            return output.cut or output.error
+        wait_until(is_full)
+
     def test_host_that_prints_for_ever_ends_at_its_limit(self):
-        result = self.run_one('endless', timeout=1, max_output=100)
+        clock = Clock()
+        with self.manager(['endless'], timeout=100, max_output=100,
+                          clock=clock) as job:
+            self.until_full(job)
+            clock.advance(100)
+            result = self.take(job)
         self.assertEqual((result.outcome, result.truncated, result.output),
                          ('killed', True, 'y\n' * 50))
 
@@ -156,8 +170,14 @@ class OutputTest(EngineTest):
             for host, command, outcome, after in (
                     ('a', 'head -c 200 /dev/zero', 'ok', ''),
                     ('a', 'head -c 200 /dev/zero; exit 7', 'error', ''),
-                    ('endless', '', 'killed', ', timed out after 1 s')):
-                result = self.run_one(host, command, timeout=1)
+                    ('endless', '', 'killed', ', timed out after 100 s')):
+                clock = Clock()
+                with self.manager([host], command, timeout=100,
+                                  clock=clock) as job:
+                    if outcome == 'killed':
+                        self.until_full(job)
+                        clock.advance(100)
+                    result = self.take(job)
                 self.assertEqual(
                     self.lost(result),
                     (outcome, 'output lost: out of memory' + after, '', True))

@@ -8,6 +8,7 @@ import time
 from unittest import mock
 
 from lib import TestCase
+from lib.engine import Clock
 import classh
 from classh import HostQueue, Pace, SSHJobMan
 
@@ -269,6 +270,7 @@ class PaceTest(SeamTest):
                          [('b', 'error'), ('a', 'ok')])
         self.assertEqual(manager.stopped_why, 'b failed')
 
+    @mock.patch('classh.START_LIMIT', 60)
     def test_first_reason_stands(self):
         manager = self.manager('b,a', 'exit 1', fanout=2, pace=FirstFailure())
         first = []
@@ -384,52 +386,53 @@ class DelayTest(SeamTest):
     def assert_no_busy_wait(self):
         self.assertLess(self.turns, 100)
 
-    def begun(self, hosts, **options):
-        """Run on *hosts*; return a list of (host, seconds since now)."""
-        now = time.monotonic()
+    def begun(self, hosts, delay=None, **options):
+        """Run on *hosts*, and on 'late', due *delay* seconds after the start
+        of 'a'; return a list of (host, when it started)."""
         begun = []
 
         class Noted(LocalShell):
             def argv(self, host, command, log=None):
-                begun.append((host, time.monotonic() - now))
+                now = time.monotonic()
+                begun.append((host, now))
+                if host == 'a':
+                    hosts.put_back('late', now + delay)
                 return super().argv(host, command, log)
         options.setdefault('command', 'true')
         self.manager(hosts, transport=Noted(), **options).wait()
         return begun
 
     def test_delayed_host_starts_when_it_is_due_and_not_before(self):
-        hosts = HostQueue('a')
-        hosts.put_back('late', time.monotonic() + .3)
-        begun = self.begun(hosts)
-        self.assertEqual([host for host, _ in begun], ['a', 'late'])
-        self.assertGreaterEqual(begun[1][1], .29)
+        (first, begin), (second, later) = self.begun(HostQueue('a'), .3)
+        self.assertEqual((first, second), ('a', 'late'))
+        self.assertGreaterEqual(later, begin + .3)
         self.assert_no_busy_wait()
 
     def test_queue_may_hold_nothing_but_delayed_hosts(self):
-        hosts = HostQueue()
-        hosts.put_back('second', time.monotonic() + .2)
-        hosts.put_back('first', time.monotonic() + .1)
+        hosts, due = HostQueue(), time.monotonic() + .2
+        hosts.put_back('second', due)
+        hosts.put_back('first', due - .1)
         begun = self.begun(hosts)
         self.assertEqual([host for host, _ in begun], ['first', 'second'])
-        self.assertGreaterEqual(begun[1][1], .19)
+        self.assertGreaterEqual(begun[1][1], due)
         self.assert_no_busy_wait()
 
     def test_delayed_host_that_has_no_room_costs_no_busy_wait(self):
-        hosts = HostQueue('a')
-        hosts.put_back('late', time.monotonic() + .05)
-        begun = self.begun(hosts, command='[ $HOST = late ] || sleep .5',
-                           fanout=1)
-        self.assertEqual([host for host, _ in begun], ['a', 'late'])
-        self.assertGreaterEqual(begun[1][1], .4)
+        (first, begin), (second, later) = self.begun(
+            HostQueue('a'), .05, command='[ $HOST = late ] || sleep .5',
+            fanout=1)
+        self.assertEqual((first, second), ('a', 'late'))
+        self.assertGreaterEqual(later, begin + .5)
         self.assert_no_busy_wait()
 
     def test_run_that_drains_does_not_wait_for_delayed_hosts(self):
-        hosts = HostQueue('a')
-        hosts.put_back('late', time.monotonic() + .05)
-        manager = self.manager(hosts, 'sleep .5')
+        hosts, clock = HostQueue('a'), Clock()
+        hosts.put_back('late', clock() + 100)
+        manager = self.manager(hosts, 'sleep .5', clock=clock, timeout=0)
         while not manager.running:
             manager.poll(0)
         manager.drain()
+        clock.advance(200)              # nor start those that are due
         manager.wait()
         self.assertEqual(list(manager.results), ['a'])
         self.assertEqual(list(manager.not_started()), ['late'])

@@ -217,6 +217,7 @@ class FanoutTest(EngineTest):
                 ['slow[1-9]'], fanout=1) as job:
             for fanout, running in ((1, 1), (4, 4), (2, 4), (5, 5)):
                 job.fanout = fanout
+                self.start_all(job, running)
                 job.poll(0)
                 self.assertEqual(len(job.running), running)
 

@@ -298,11 +298,14 @@ class LeaveTest(EngineTest):
         for error in KeyboardInterrupt, TimeoutError, SystemExit:
             for started, host, outcome in (
                     (True, 'slow', 'killed'), (False, 'b', 'ok')):
-                with self.manager([host, 'a'], fanout=1, timeout=1,
+                clock = Clock()
+                with self.manager([host, 'a'], fanout=1, timeout=100,
+                                  clock=clock,
                                   input=self.pipe()[0]) as job:
                     with self.breaking(error, started):
                         with self.assertRaises(error):
                             job.poll()
+                    clock.advance(100)
                     job.wait()
                 self.assertEqual(children(), [])
                 self.assertEqual({host: result.outcome for host, result
