@@ -200,8 +200,8 @@ class TerminalTest(TestCase):
                                 before='exec <%s >%s' % (tty, tty),
                                 env={'NO_COLOR': '1'})
                 with command:
-                    wait_until(lambda: any('sleep 60' in line
-                                           for _, line in leftovers()))
+                    wait_until(lambda: [line for _, line in leftovers()].count(
+                        'sleep 60') == 2)
                     shown = b''
                     while b'exit0   0' not in shown:
                         self.assertTrue(select.select(
