@@ -11072,9 +11072,6 @@ def _host_queue(options, operands, groups, journal):
 # typed: their patterns are.
 _NOT_RECORDED = {'journal', 'resume', 'again', 'exclude', 'only', 'list',
                  'fold', 'shell', 'errexit', 'help', 'version'}
-# Those that choose a view: where one is typed, none of a journal's counts.
-_VIEW_WORDS = {'--gather', '--diff', '--no-mask', '--bad', '--progress',
-               '--stream', '--no-prefix', '--json=-', '--quiet'}
 
 
 def _words_of(options, is_wanted):
@@ -11107,12 +11104,22 @@ _RELAYED = {'timeout', 'connect_timeout', 'retries', 'logins', 'user',
             'ssh_option', 'ssh', 'exec', 'end_remote', 'max_output'}
 
 
+def _view_words():
+    """Return the words of the options that choose a view, or need one."""
+    names = {way.name for way in _WAYS}
+    names |= {name for name, others in _NEEDS if names & set(others)}
+    words = {max(own, key=len) for _, own, *_ in _EACH_OPTION
+             if names.intersection(own)}
+    return {_OPTIONAL_VALUES.get(word, word) for word in words}
+
+
 def _resumed_words(journal, typed, words):
     """Return the options of the run that resumes *journal*: those recorded
     there, less those that *words*, which are *typed*, replace; and these."""
     old = journal.words
     if any(way.wanted(typed) for way in _WAYS):
-        old = [word for word in old if word not in _VIEW_WORDS]
+        views = _view_words()
+        old = [word for word in old if word not in views]
     if typed.fail_fast or typed.max_fail is not None:
         old = [word for word in old if word != '--fail-fast'
                and not word.startswith('--max-fail=')]
