@@ -780,10 +780,13 @@ class HostQueue:
     *only* have the same forms: hosts of *exclude* are passed over, too, and
     so are those that *only* does not name, unless it is None, and those for
     which *skip*, a function of a host, returns true.
+
+    feed        None, or what will add more hosts until its .ended is true
     """
 
     def __init__(self, hosts=(), expand=True, exclude=(), only=None,
                  skip=None):
+        self.feed = None
         self._skip = skip or (lambda host: False)
         self._check = self._read = pattern_reader(expand)
         self._exclude = HostChoice(() if exclude is None else exclude, expand)
@@ -804,6 +807,11 @@ class HostQueue:
     def exhausted(self):
         """True if no host is left, until more are added or put back."""
         return not self.pending()
+
+    @property
+    def may_grow(self):
+        """Whether more hosts may come from the feed."""
+        return self.feed is not None and not self.feed.ended
 
     def pending(self, now=math.inf):
         """After take() returned None: may another call at *now* give a
@@ -884,10 +892,12 @@ class HostQueue:
 
     def count(self):
         """Return how many hosts are left, the delayed ones included; None
-        where they are too many to be counted.
+        where more may come, or they are too many to be counted.
 
         They are made ahead for that: raise PatternError as take() does.
         """
+        if self.may_grow:
+            return None
         while not self._sources_ended and len(self._ahead) <= EXPANSION_LIMIT:
             host = self._make()
             if host is None:
@@ -5466,7 +5476,7 @@ class View:
 
     def open(self, manager, hosts):
         """The run is about to begin: *manager* runs its command on the
-        HostQueue *hosts*, None: on hosts that arrive meanwhile, too."""
+        HostQueue *hosts*."""
 
     def started(self, host, tries):
         """A job of *host* runs, the first of its *tries* being 1.  Not
@@ -5696,7 +5706,7 @@ class Records(View):
         self._begun = time.monotonic()
         return run_record(
             manager.command, manager.fanout, manager.timeout,
-            exec=self._options.exec, hosts=hosts and hosts.count(),
+            exec=self._options.exec, hosts=hosts.count(),
             user=self._options.user,
             options=list(map(utf8_text, self._options.ssh_option)))
 
@@ -6123,15 +6133,12 @@ def _duration(seconds, exact=False):
 class Progress:
     """Counts results, and says how far a run is: in one line, in lines with
     all who run, and after a long run in a line that sums up its times.
-
-    all_named() returns whether all the hosts of the run are known to the
-    manager; *clock* returns seconds.
+    *clock* returns seconds.
     """
 
     def __init__(self, clock=time.monotonic):
         self._clock = clock
         self._manager = None
-        self._all_named = None
         self._begun = clock()
         self._done = 0
         self._bad = 0
@@ -6139,9 +6146,8 @@ class Progress:
         self._done_in = collections.Counter()   # second of the run: results
         self._slowest = []          # two (seconds, host), the slowest last
 
-    def begin(self, manager, all_named):
+    def begin(self, manager):
         self._manager = manager
-        self._all_named = all_named
         self._begun = self._clock()
         # All jobs that start at once may end at once, too.
         self._times = collections.deque(
@@ -6182,7 +6188,7 @@ class Progress:
     def _counts(self):
         manager = self._manager
         running, waiting = len(manager.running), len(manager.waiting)
-        left = manager.left if self._all_named() else None
+        left = manager.left
         counts = ['%d done' % self._done if left is None else
                   '%d of %d' % (self._done, self._done + running + left)]
         if self._bad:
@@ -7142,7 +7148,7 @@ def _ask_secret(what, hosts, stops):
     getpass would decode the password, and show it where there is no
     terminal.
     """
-    number = hosts and hosts.count()
+    number = hosts.count()
     return _checked_secret(ask_on_terminal(
         'Password for %s%s: ' % (what, '' if number is None else
                                  ' on ' + _number(number)),
@@ -7912,8 +7918,7 @@ class SudoWrapper(_PasswordHook):
 def password_hooks(options, hosts, stops):
     """Return the hooks for the passwords that *options* name; ask for them.
 
-    *hosts* is a HostQueue, or None where they are not known yet; a signal
-    noted in *stops* ends a prompt.
+    *hosts* is a HostQueue; a signal noted in *stops* ends a prompt.
     """
     asked = options.askpass or options.askpass_file is not None
     ssh = sudo = secret = None
@@ -9196,18 +9201,11 @@ def _tell_idle_names(hosts, say):
 
 
 class _Leftovers:
-    """The hosts that a run leaves in the queue *hosts*, and on stdin, where
-    there are *stdin_hosts*."""
+    """The hosts that a run leaves in the queue *hosts* and in its feed."""
 
-    def __init__(self, hosts, stdin_hosts):
+    def __init__(self, hosts):
         self._queue = hosts
-        self._stdin_hosts = stdin_hosts
         self._hosts = None          # a list, once they were counted
-
-    @property
-    def may_come(self):
-        """Whether stdin, where there are hosts, was not read to its end."""
-        return self._stdin_hosts is not None and not self._stdin_hosts.ended
 
     def __bool__(self):
         """Whether there are any, or may be."""
@@ -9215,8 +9213,9 @@ class _Leftovers:
             host = next(self._queue, None)
             if host is not None:
                 self._queue.put_back(host)
-            return host is not None or self.may_come
-        return not self._queue.exhausted or bool(self._hosts) or self.may_come
+            return host is not None or self._queue.may_grow
+        return (not self._queue.exhausted or bool(self._hosts)
+                or self._queue.may_grow)
 
     def count(self):
         """Return how many there are; None: too many to be counted."""
@@ -9232,7 +9231,7 @@ class _Leftovers:
         """Whether there are any, or may be, but those of whose names
         is_done() is true.  All are taken from the queue, and so those that
         it passes over, too."""
-        return (self.count() is None or self.may_come
+        return (self.count() is None or self._queue.may_grow
                 or not all(map(is_done, self._hosts)))
 
     def line(self, verb, others):
@@ -9241,7 +9240,7 @@ class _Leftovers:
         count = self.count()
         if count is None:
             return '%d or more not %s' % (len(self._hosts), verb)
-        total = '' if self.may_come else ' of %d' % (count + others)
+        total = '' if self._queue.may_grow else ' of %d' % (count + others)
         return count and '%d%s not %s: %s' % (count, total, verb,
                                               fold(self._hosts))
 
@@ -9487,20 +9486,19 @@ class Outlets:
 
 
 class Run:
-    """*command* on *hosts*, a HostQueue, and on *stdin_hosts* as they arrive:
+    """*command* on *hosts*, a HostQueue whose feed may be StdinHosts:
     introduces the manager and the *outlets* to each other, and stops the
     manager when *stops* asks for an end."""
 
-    def __init__(self, options, hosts, command, outlets, stops, hooks,
-                 stdin_hosts=None):
+    def __init__(self, options, hosts, command, outlets, stops, hooks):
         self._options = options
         self._hosts = hosts
         self._command = command
         self._outlets = outlets
         self._stops = stops
         self._hooks = hooks         # passwords, a jump host, connections
-        self._stdin_hosts = stdin_hosts
-        self._left = _Leftovers(hosts, stdin_hosts)
+        self._stdin_hosts = hosts.feed
+        self._left = _Leftovers(hosts)
         self._early_end = _EarlyEnd(options, hosts, self._left, stops)
         self._stops_handled = 0      # the level that was acted on
         self._sink_deadline = None  # when to leave unfinished sinks alone
@@ -9561,8 +9559,7 @@ class Run:
         outlets = self._outlets
         outlets.sinks.open(self._manager)
         for view in outlets.views:
-            view.open(self._manager,
-                      None if self._stdin_hosts else self._hosts)
+            view.open(self._manager, self._hosts)
         if outlets.uses_stdout:
             self._watch(_ReaderWatch(self._manager, self._stops))
         # The terminal belongs to the source of hosts, or to a pager, which
@@ -9573,8 +9570,7 @@ class Run:
             None if piped or self._stdin_hosts else self._on_enter,
             self._stops.hang_up)
         self._watch(self._terminal)
-        outlets.progress.begin(self._manager,
-                               lambda: not self._left.may_come)
+        outlets.progress.begin(self._manager)
         typed = self._stdin_hosts and os.isatty(0)
         if not (piped or typed or outlets.sinks.use_terminal):
             line = outlets.add_status_line(self._manager,
@@ -9651,7 +9647,7 @@ class Run:
     def _check_idle_names(self):
         """When all hosts were taken, tell which names of -x and --only
         none of them matched."""
-        if not (self._names_checked or self._left.may_come
+        if not (self._names_checked or self._hosts.may_grow
                 ) and self._hosts.exhausted:
             self._names_checked = True
             _tell_idle_names(self._hosts, self._outlets.warn)
@@ -9683,7 +9679,7 @@ class Run:
             self._check_idle_names()
             if line:
                 print_line(line)
-            if self._early_end.told and self._left.may_come:
+            if self._early_end.told and self._hosts.may_grow:
                 print_line('hosts on stdin were not read to the end')
         if outlets.journal:
             some_left = self._left.any_but(outlets.journal.file.is_done)
@@ -11207,18 +11203,18 @@ def _confirm(options, hosts, command, stops):
                              os.fsdecode(typed.rstrip(b'\n')))))
 
 
-def _check_pace(options, hosts, stdin_has_hosts):
+def _check_pace(options, hosts):
     """Raise UsageError if the rules for the pace ask for more than there is
     of *hosts*, a HostQueue."""
     is_part = (options.max_fail or '').endswith('%')
     if not (options.first or is_part):
         return
-    count = None if stdin_has_hosts else hosts.count()
+    count = hosts.count()
     if is_part and count is None:
         raise UsageError('--max-fail %s is a part of the hosts, %s: say how '
                          'many may fail' % (options.max_fail, (
                              'which are not known yet with -'
-                             if stdin_has_hosts else
+                             if hosts.may_grow else
                              'which are too many to be counted')))
     # Of a journal's hosts few may be left.
     if (options.first and not options.resume and count is not None
@@ -11316,9 +11312,9 @@ def _print_host(host, out):
         'utf-8', 'surrogateescape')) + '\n', flush=False)
 
 
-def _print_hosts(hosts, stdin_hosts, folding, out):
-    """Print the HostQueue *hosts*, and the *stdin_hosts*, if any, as they
-    arrive; if *folding*, as one pattern at their end."""
+def _print_hosts(hosts, folding, out):
+    """Print the HostQueue *hosts*, and those of its feed as they arrive; if
+    *folding*, as one pattern at their end."""
     found = set()
     ready = select.poll()
     ready.register(0, select.POLLIN)
@@ -11327,10 +11323,10 @@ def _print_hosts(hosts, stdin_hosts, folding, out):
         if host is None:
             out.write('')           # what it holds back
             if hosts.exhausted:
-                if not stdin_hosts or stdin_hosts.ended:
+                if not hosts.may_grow:
                     break
                 ready.poll()
-                hosts.add(stdin_hosts.take(0))
+                hosts.add(hosts.feed.take(0))
         elif not folding:
             _print_host(host, out)
         elif len(found) == FOLDED_LIMIT:
@@ -11427,8 +11423,6 @@ def _carry_out(options, operands, argv, outlets, stops):
     if not (options.list or options.shell):
         command = operands.pop(0) if operands else ''
         _check_command(command, options, argv)
-    stdin_hosts = StdinHosts(pattern_reader(not options.noexpand),
-                             outlets.complain) if '-' in operands else None
     groups = HostGroups(None, outlets.warn, stops.noting)
     if options.list and operands == ['@']:
         for name in _group_names(groups):
@@ -11436,31 +11430,33 @@ def _carry_out(options, operands, argv, outlets, stops):
         out.write('')
         return 0
     with _asking_for_quotes(argv):
-        _check_stdin(options, stdin_hosts is not None)
+        _check_stdin(options, '-' in operands)
         hosts = _host_queue(options, operands, groups, journal)
+    if '-' in operands:
+        hosts.feed = StdinHosts(pattern_reader(not options.noexpand),
+                                outlets.complain)
     if not options.resume:          # most of them were not typed
         _warn_of_files(operands + options.exclude + options.only,
                        outlets.warn)
         _warn_if_swapped(command, operands, outlets.warn)
     if options.list:
-        _print_hosts(hosts, stdin_hosts, options.fold, out)
+        _print_hosts(hosts, options.fold, out)
         _tell_idle_names(hosts, outlets.warn)
         return outlets.status(stops)
     options.ssh = _ssh_words(options)
-    if journal and hosts.exhausted and not stdin_hosts:
+    if journal and hosts.exhausted and not hosts.may_grow:
         outlets.err.print_line(*journal.nothing_left())
         return outlets.status(stops)
-    _check_pace(options, hosts, stdin_hosts is not None)
+    _check_pace(options, hosts)
     kept = _kept_connections(options, outlets.warn)
     gate = _jump_host(options, kept, stops)
     asking = StopRequests()
     _confirm(options, hosts, command, asking)
-    hooks = password_hooks(options, None if stdin_hosts else hosts, asking)
+    hooks = password_hooks(options, hosts, asking)
     with stops, contextlib.ExitStack() as stack:
         connections = _enter_all(options, hooks, gate, kept, stack)
         if not options.shell:
-            return Run(options, hosts, command, outlets, stops, hooks,
-                       stdin_hosts).run()
+            return Run(options, hosts, command, outlets, stops, hooks).run()
         shell = Shell(options, hosts, out, outlets.err, hooks, stops,
                       connections)
         _tell_idle_names(hosts, outlets.warn)

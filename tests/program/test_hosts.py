@@ -74,7 +74,7 @@ class ListTest(TestCase):
         folded('-', stdin='').check()
         with mock.patch('classh.FOLDED_LIMIT', 3), \
                 self.assertRaisesRegex(classh.UsageError, 'more than 3'):
-            classh._print_hosts(classh.HostQueue('a,b,c,d'), None, True,
+            classh._print_hosts(classh.HostQueue('a,b,c,d'), True,
                                 classh.Console(io.StringIO()))
         run_classh('--fold', 'true', 'a').check(
             2, '', 'classh: --fold needs --list\n')

@@ -1,11 +1,11 @@
 """How far a run is, in words: the line, the lines, and the one at the end."""
 
 import unittest
+from types import SimpleNamespace
 from unittest import mock
 
 import classh
-from classh import Result
-from classh import Progress, SSHJobMan
+from classh import HostQueue, Progress, Result, SSHJobMan
 
 
 class Manager:
@@ -31,9 +31,8 @@ class ProgressTest(unittest.TestCase):
     def setUp(self):
         self.now = 1000.0
         self.manager = Manager()
-        self.all_named = True
         self.progress = Progress(lambda: self.now)
-        self.progress.begin(self.manager, lambda: self.all_named)
+        self.progress.begin(self.manager)
 
     def finish(self, count=1, bad=0, elapsed=1.0, host='h'):
         for number in range(count):
@@ -64,13 +63,7 @@ class LineTest(ProgressTest):
         self.manager.left = 5
         self.check('0 of 5   0 running')
 
-    def test_hosts_that_still_arrive_are_not_counted(self):
-        self.manager.left = 5
-        self.all_named = False
-        self.finish()
-        self.check('1 done   0 running')
-
-    def test_too_many_hosts_to_count_are_not_counted(self):
+    def test_hosts_that_cannot_be_counted_are_not(self):
         self.manager.left = None
         self.finish()
         self.check('1 done   0 running')
@@ -82,19 +75,6 @@ class LineTest(ProgressTest):
         self.check('0 of 4   1 running   2 to be tried again   '
                    'slowest: c 1 s')
 
-    def test_they_are_not_asked_for_what_is_not_known_yet(self):
-        class Lazy(Manager):
-            @property
-            def left(self):
-                raise AssertionError('read ahead')
-
-            @left.setter
-            def left(self, value):
-                pass
-
-        self.progress.begin(Lazy(), lambda: False)
-        self.check('0 done   0 running')
-
 
 class EstimateTest(ProgressTest):
     def test_first_results_are_no_rate(self):
@@ -105,7 +85,7 @@ class EstimateTest(ProgressTest):
         self.check('10 of 1010   0 running   10/s   2 min left')
 
     def test_one_at_a_time_has_a_rate_from_the_first(self):
-        self.progress.begin(Manager(fanout=1, left=3), lambda: True)
+        self.progress.begin(Manager(fanout=1, left=3))
         self.finish_in(30, 1)
         self.check('1 of 4   0 running   2/min   90 s left')
 
@@ -116,7 +96,7 @@ class EstimateTest(ProgressTest):
         self.check('1020 of 1120   0 running   30/min   3 min left')
 
     def test_few_an_hour(self):
-        self.progress.begin(Manager(fanout=1, left=10), lambda: True)
+        self.progress.begin(Manager(fanout=1, left=10))
         self.finish_in(1800, 1)
         self.check('1 of 11   0 running   2/h   5 h 0 min left')
 
@@ -225,6 +205,23 @@ class ManagerTest(unittest.TestCase):
         manager.drain()
         self.assertTrue(manager.stopping)
         manager.close()
+
+    def test_hosts_are_not_counted_while_more_may_come(self):
+        def lazy():
+            yield 'a[1-3]'
+            read.append(True)
+
+        read = []
+        hosts = HostQueue(lazy())
+        hosts.feed = SimpleNamespace(ended=False)
+        with SSHJobMan(hosts, 'true') as manager:
+            self.assertIsNone(manager.left)
+            self.assertIsNone(hosts.peek())
+            self.assertEqual(read, [])
+            hosts.feed.ended = True
+            self.assertEqual(manager.left, 3)
+            self.assertEqual(read, [True])
+            self.assertEqual(list(manager.not_started()), ['a1', 'a2', 'a3'])
 
     def test_too_many_are_not_counted_and_none_is_lost(self):
         with mock.patch('classh.EXPANSION_LIMIT', 3):
