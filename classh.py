@@ -5580,7 +5580,7 @@ class _LineQueue:
                 self._size += len(rest)
                 self._has_begun = begun or len(rest) < len(line)
                 break
-        if self._manager and self._watching != bool(self._lines):
+        if self._watching != bool(self._lines):
             self._watching = bool(self._lines)
             if self._watching:
                 self._manager.watch(self.console, selectors.EVENT_WRITE,
@@ -9099,7 +9099,9 @@ class RunJournal(Records):
         self._met = 0               # hosts that the journal knows
         self._new = 0
         self._unreached = 0
-        self._about = {'words': words}
+        self._words = words
+        self._patterns = ()
+        self._unlisted = False      # other hosts come, from stdin
 
     def attach(self, tally, warn, complain):
         """*tally* counts the hosts that are passed over, too; *warn* and
@@ -9110,18 +9112,16 @@ class RunJournal(Records):
             warn('%s: the last record was cut short, and is dropped'
                  % self.file.path)
 
-    def note_hosts(self, patterns, excluded, only, unlisted):
+    def note_hosts(self, patterns, excluded, only):
         """Take note of the patterns of the run, and of those *excluded* and
-        *only* to be run; *unlisted*: other hosts will come, from stdin."""
+        *only* to be run."""
         # What only this run is to do, as where HOST is typed, is not recorded:
         # the others would be forgotten.
         chosen = (('exclude', excluded),
                   ('only', () if self._options.resume else only))
-        words = self._about['words'] + [
-            '--%s=%s' % (name, pattern) for name, choice in chosen
-            for pattern in plain_patterns(choice)]
-        self._about = {'patterns': ' '.join(patterns), 'unlisted': unlisted,
-                       'words': _quoted(words)}
+        self._patterns = patterns
+        self._words += ['--%s=%s' % (name, pattern) for name, choice in chosen
+                        for pattern in plain_patterns(choice)]
 
     def skip(self, host):
         """Return whether *host* is passed over."""
@@ -9138,11 +9138,12 @@ class RunJournal(Records):
 
     def open(self, manager, hosts):
         self._command = manager.command
+        self._unlisted = hosts.feed is not None
         # The journal writes it before its first record.
         self.file.head.update(
             self._head(manager, hosts), command=as_recorded(self._command),
-            **{key: value if key == 'unlisted' else as_recorded(value)
-               for key, value in self._about.items()})
+            patterns=as_recorded(' '.join(self._patterns)),
+            words=as_recorded(_quoted(self._words)), unlisted=self._unlisted)
 
     def started(self, host, tries):
         pass                        # the manager has told the journal
@@ -9178,7 +9179,7 @@ class RunJournal(Records):
         if some_left or self._unreached:
             # Without --again: some of its hosts have just been run again.
             words = ['classh', '--resume', self.file.path]
-            if self._about['unlisted']:
+            if self._unlisted:
                 words += [self._command, '-']
             yield 'go on with: ' + _quoted(words)
 
@@ -9930,20 +9931,14 @@ class Shell:
             if result.cause == 'timeout'])
         return self._out.reader_left
 
-    def _group_words(self, text):
-        """Return the groups, as they are typed, if *text* begins one."""
-        if text.startswith('@'):
-            with contextlib.suppress(ClasshError, OSError):
-                return ['@' + name for name in self._groups().names()]
-        return []
-
     def complete(self, text, state):
         import readline
-        begin = readline.get_begidx()
-        if begin == 0 and text.startswith('%'):
+        names = self._hosts
+        if text.startswith('%') and not readline.get_begidx():
             names = ['%' + name for name in self._BUILT_INS]
-        else:
-            names = self._hosts + self._group_words(text)
+        elif text.startswith('@'):
+            with contextlib.suppress(ClasshError, OSError):
+                names = ['@' + name for name in self._groups().names()]
         found = [name + ' ' for name in names if name.startswith(text)]
         return found[state] if state < len(found) else None
 
@@ -11045,7 +11040,7 @@ def _host_queue(options, operands, groups, journal):
     excluded, only = (parse_host_choice(choice, expanding, groups)
                       for choice in (options.exclude, options.only))
     if journal:
-        journal.note_hosts(patterns, excluded, only, named != operands)
+        journal.note_hosts(patterns, excluded, only)
     # An iterator is not checked again.
     hosts = HostQueue(iter(patterns), expanding, excluded,
                       only if options.only else None,
