@@ -222,12 +222,14 @@ class HighDescriptorTest(TestCase):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         held = [os.open('/dev/null', os.O_RDONLY) for _ in range(1100)]
         import classh
-        with classh.SSHJobMan(['loud', 'reader', 'slow', 'exit7'], 'true',
-                              ssh=os.environ['SSH'], timeout=3,
+        with classh.SSHJobMan(['slow', 'loud', 'reader', 'exit7'], 'true',
+                              ssh=os.environ['SSH'],
                               input=open('/dev/null')) as job:
             job.watch(0, 1, lambda fd, events: job.unwatch(fd))
             for result in job:
                 print(result.host, result.outcome, len(result.output))
+                if len(job.results) == 3:
+                    job.stop()
         '''
 
     def test_inherited_one_beyond_the_limit(self):

@@ -8,7 +8,7 @@ import shlex
 from .case import WorkTest, until
 from .commands import classh_argv
 from .place import SCRATCH
-from .processes import wait_until
+from .processes import pids, wait_until
 from .terminal import Terminal
 
 # In ssh's place: asks as ssh does, and keeps of the answer only its digest.
@@ -44,7 +44,7 @@ def places(secret, but=()):
     """Where *secret* can be seen now: paths, but for those in *but*."""
     secret = secret.encode()
     found = []
-    for pid in filter(str.isdigit, os.listdir('/proc')):
+    for pid in pids():
         for name in 'cmdline', 'environ', 'comm', 'status':
             found.append('/proc/%s/%s' % (pid, name))
     for place in {SCRATCH, '/dev/shm'} | set(glob.glob('/tmp/classh-*')):

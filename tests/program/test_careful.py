@@ -87,8 +87,8 @@ class FirstHostsTest(CarefulTest):
     def test_one_that_is_bad_is_the_end(self):
         for bad in 'exit1', 'unreach':
             self.write('log')
-            said = self.run_on('--first', '3', '-f9', 'true', 'h1', bad,
-                               'h[2-9]').check(6, None, None)
+            said = self.run_on('--first', '3', '-f9', 'true', 'h[1-2]', bad,
+                               'h[3-9]').check(6, None, None)
             self.assertEqual(sorted(self.begun()), sorted(['h1', 'h2', bad]))
             self.assertIn('classh: stopped: %s failed, one of the first 3 '
                           '(--first 3)\n' % bad, said.stderr)
@@ -134,10 +134,10 @@ class PasswordFirstTest(PasswordTest):
 class DeadlineTest(CarefulTest):
     def test_it_is_like_ctrl_c_but_for_the_status(self):
         # The program that takes the names has its grace, and no more.
-        said = self.classh('--deadline', '1s', '-f3', '--json=all', '-q',
+        said = self.classh('--deadline', '3s', '-f3', '--json=all', '-q',
                            '-S', '| cat >good; exec sleep 60', 'true', 'h1',
                            'slow[1-3]', 'h[2-9]')
-        self.assertRegex(said.stderr, r'^classh: stopped: not done after 1 s '
+        self.assertRegex(said.stderr, r'^classh: stopped: not done after 3 s '
                          r'\(--deadline\)\n(?s:.*)8 of 12 not started: '
                          r'h\[2-9\]\n', said)
         end = self.end()

@@ -72,7 +72,7 @@ class RunTest(KeptTest):
                 self.assertEqual(os.readlink('/proc/%d/fd/%d' % (pid, fd)),
                                  '/dev/null')
         # The end of a job is not that of the connections, nor is a signal.
-        said = self.share('-u1', '-P', 'case $SSH_CONNECTION in '
+        said = self.share('-u3', '-P', 'case $SSH_CONNECTION in '
                           '*.2\\ *) exec sleep 60;; esac; ' + SAY, hosts,
                           status=3, stderr=None)
         self.assertEqual(said, [first[0], first[2]])
@@ -112,7 +112,7 @@ class RunTest(KeptTest):
         self.share('-P', SAY, hosts)
         old = self.masters()
         self.signal(signal.SIGSTOP)
-        said = self.share('-t1', '--json', 'echo in', hosts)
+        said = self.share('-t3', '--json', 'echo in', hosts)
         # OpenSSH 10 may connect by itself, the first time.
         self.assertEqual(len(re.findall(
             r'"outcome":"ok",.*"tries":[12],', '\n'.join(said))), 3, said)
