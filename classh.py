@@ -5296,11 +5296,6 @@ class Console:
         return self.paint(self.escape(name), _HOST_COLORS[
             checksum % len(_HOST_COLORS)])
 
-    def status(self, exitcode, outcome):
-        """Return *exitcode* as str, in red unless the *outcome* is ok."""
-        return (str(exitcode) if outcome == 'ok'
-                else self.paint(str(exitcode), _RED))
-
     def columns(self):
         """Return how wide the terminal is now."""
         try:
@@ -5406,11 +5401,15 @@ def _block(head, *parts):
     return '\n'.join(parts) + ('\n' if len(parts) > 1 else '\n\n')
 
 
-def _notes(result, *notes):
-    """Return the end of the head of a report of *result*: those of *notes*
-    that are not empty, and whether its output is cut; a str."""
+def _head(console, hosts, result, took, *notes):
+    """Return the first line of a report of *result*: of which *hosts*, what
+    it *took*, those of the *notes* that are not empty; escaped, painted."""
+    status = str(result.exitcode)
+    if result.outcome != 'ok':
+        status = console.paint(status, _RED)
     notes += (_is_cut(result) and 'output cut at its limit',)
-    return ('   ' + ', '.join(filter(None, notes))).rstrip()
+    return '   '.join([console.host(hosts), status, took, console.escape(
+        ', '.join(filter(None, notes)))]).rstrip()
 
 
 # In ssh's warnings of many lines: those that tell nothing of the host, or what
@@ -5449,10 +5448,8 @@ def report(result, console=None):
     ssh are shortened."""
     console = console or _PLAIN
     tries = result.tries > 1 and 'at the %s try' % _ordinal(result.tries)
-    head = '%s   %s   (%.1f)' % (
-        console.host(result.host),
-        console.status(result.exitcode, result.outcome), result.elapsed)
-    return _block(head + console.escape(_notes(result, result.reason, tries)),
+    return _block(_head(console, result.host, result,
+                        '(%.1f)' % result.elapsed, result.reason, tries),
                   _part(console, 'Error',
                         _shown_words(result) + result.errors),
                   _part(console, 'Output', result.output))
@@ -5835,16 +5832,12 @@ class _Group:
 
     def head(self, console, note=''):
         """Return the line that names the hosts, for *console*."""
-        times = ['%.1f' % seconds for seconds in (min(self.seconds),
-                                                  max(self.seconds))]
-        if times[0] == times[1]:
-            del times[0]
-        result = self.result
-        return '%s   %s   %s   (%s)%s' % (
-            console.host(self.pattern),
-            console.status(result.exitcode, result.outcome),
-            _number(len(self.hosts)), ' to '.join(times),
-            console.escape(_notes(result, _alike_reason(result), note)))
+        # One, if they are equal.
+        times = dict.fromkeys('%.1f' % limit(self.seconds)
+                              for limit in (min, max))
+        return _head(console, self.pattern, self.result, '%s   (%s)' % (
+            _number(len(self.hosts)), ' to '.join(times)),
+            _alike_reason(self.result), note)
 
     def mask(self, text):
         """Return *text*, str, with {host} for the name of its host."""
