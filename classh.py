@@ -5724,7 +5724,8 @@ class Records(View):
                 **{outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
                 'not_started': left,
                 'elapsed': round(time.monotonic() - self._begun, 3),
-                'causes': tally.causes()}
+                'causes': {cause: list(map(utf8_text, hosts)) for cause, hosts
+                           in tally.causes().items() if cause}}
 
     def ended(self, status, tally, not_started):
         self._write(self._end(status, tally, not_started()))
@@ -6442,9 +6443,7 @@ class Tally:
     def __init__(self):
         self.outcomes = collections.Counter()
         self.max_status = 0
-        self.stopped = 0            # jobs that were ended with the run
         self.cut = []               # hosts that printed more than we keep
-        self.lost = []              # hosts whose output could not be kept
         self._passed_over = collections.Counter()   # outcomes, of earlier runs
         self._causes = collections.defaultdict(list)
         self._password_taken = False    # by a server that has denied us
@@ -6455,11 +6454,8 @@ class Tally:
 
     def finished(self, result):
         self._count(self.outcomes, result)
-        self.stopped += result.cause == 'stopped'
         if _is_cut(result):
             self.cut.append(result.host)
-        if _is_lost(result):
-            self.lost.append(result.host)
         if _is_bad(result):
             self._causes[_is_kept_out(result), result.cause,
                          cause_text(result)].append(result.host)
@@ -6467,11 +6463,10 @@ class Tally:
             re.search(_TAKES_PASSWORD, result.stderr))
 
     def causes(self):
-        """Return {cause: hosts}, as a record has it."""
+        """Return a defaultdict: the hosts of each cause, a list."""
         causes = collections.defaultdict(list)
         for (_, cause, _), hosts in self._causes.items():
-            if cause:
-                causes[cause] += map(utf8_text, hosts)
+            causes[cause] += hosts
         return causes
 
     def pass_over(self, ending):
@@ -9446,7 +9441,7 @@ class Outlets:
         """Tell what did not come to a target, or not whole; *named*: a
         summary will name the hosts whose results hold that."""
         self.sinks.tell_undelivered()
-        lost, cut = self.tally.lost, self.cut
+        lost, cut = self.tally.causes()['output-lost'], self.cut
         # Output that did not come whole to a target makes the status 1.
         self.had_errors |= bool(cut or lost)
         if cut and not named:
@@ -9533,7 +9528,7 @@ class Run:
 
     def _status(self):
         return self._outlets.status(self._stops, self._early_end.took_effect(
-            self._manager, self._outlets.tally.stopped))
+            self._manager, self._outlets.tally.causes()['stopped']))
 
     def _drive(self):
         with self._watches:

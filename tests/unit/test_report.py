@@ -351,12 +351,14 @@ class TallyTest(unittest.TestCase):
         tally = self.tally(result(
             'a', cause='output-lost', truncated=True,
             reason='output lost: out of memory'))
-        self.assertEqual((tally.summary(), tally.lost, tally.cut),
+        self.assertEqual((tally.summary(), tally.causes()['output-lost'],
+                          tally.cut),
                          ('1 of 1 output lost: a\n', ['a'], []))
 
     def test_output_that_was_cut_is_counted_and_is_no_failure(self):
         tally = self.tally(result('a', truncated=True))
-        self.assertEqual((tally.summary(), tally.lost, tally.cut),
+        self.assertEqual((tally.summary(), tally.causes()['output-lost'],
+                          tally.cut),
                          ('', [], ['a']))
 
     def test_password_is_offered_only_where_a_server_takes_one(self):
