@@ -7,8 +7,10 @@ a line '...' stands for any lines of a command that succeeds.
 """
 
 import collections
+import itertools
 import os
 import re
+import shlex
 import shutil
 import unittest
 
@@ -159,6 +161,18 @@ class ReadmeTest(TestCase):
         ours = re.sub(OTHERS, '', read('README'))
         self.assertEqual(set(re.findall(option, ours)),
                          set(re.findall(option, shown)))
+
+    def test_command_lines_that_are_not_run_are_valid(self):
+        """Those that stand behind two blanks: no host there is at hand."""
+        shown = ''.join(re.findall(r'::\n((?:\n|  .*\n)+)', read('README')))
+        lines = re.findall(r'(?m)^  (classh (?:.*\\\n)*.*)', shown)
+        self.assertGreater(len(lines), 15)
+        for line in lines:
+            words = itertools.takewhile(lambda word: word[0] not in '|<>',
+                                        shlex.split(line)[1:])
+            with self.subTest(line=line):
+                options, operands = classh._parse_arguments(list(words))
+                classh._check_conflicts(options, operands)
 
     def test_contents_are_the_chapters(self):
         text = read('README')
