@@ -23,8 +23,8 @@ LIMIT = 300             # seconds for all the commands together
 INDENT = 4 * ' '        # begins each line of a block
 MARK = '\1'             # parts the outputs of two commands
 # Options of other programs.
-OTHERS = (r'(?s)docker run --init|--limit, --list-hosts|--copy, --rcopy|--outdir, --errdir'
-          r'|--line-buffered'
+OTHERS = (r'(?s)docker run --init|--limit, --list-hosts|--copy, --rcopy'
+          r'|--outdir, --errdir|--line-buffered'
           r'|--limit @site|\n  Ansible .*?\n\n')
 
 # Text that differs from run to run, and its replacement.
