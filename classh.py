@@ -135,12 +135,15 @@ def _excerpt(text):
     return repr(_shorten(text))
 
 
+_INVENTORY = ("is it an inventory?  A group can read it: see 'Groups' in the "
+              'guide')
 # Mistake: what to write instead.
 _HINTS = (
     (r'\[[0-9]+(?:[:\u2010-\u2015\u2212]|\.\.)[0-9]+\]',
      'a range is written [1-20]'),
     (r'(?:\.[0-9]{1,3}|:)/[0-9]',
      'a range of addresses is written 10.0.0.[1-254]'),
+    (r'\A(?:\{|---)\Z|":', _INVENTORY),
     (r'://', 'a host is written [user@]name[:port]'),
     (r'[{(<]', 'choices are written [a,b] or [1-20]'),
     (r'[\[,][A-Za-z]-[A-Za-z][],]', 'letters are written [a,b,c]'),
@@ -156,8 +159,7 @@ _HINTS = (
     (r'\A(?:[^/]*,)?@',
      'groups are taken as HOST, in -x, --only and files alone'),
     (r'\A(?!-)[^=]*=|\A\[[A-Za-z_][^][,]*\]\Z'
-     r'|\A(?:all|children|hosts|vars):\Z',
-     "is it an inventory?  A group can read it: see 'Groups' in the guide"))
+     r'|\A(?:all|children|hosts|vars):\Z', _INVENTORY))
 
 
 def _hint(text):
@@ -953,8 +955,9 @@ _OTHER_LINES = (
      rb'(?:\s+(?![0-9.]+(?:\s|\Z))[A-Za-z0-9][\w.-]*)+\s*\Z',
      "an address and its names would be a host each; the names alone: awk "
      "'{ print $2 }'"),
+    (rb'\s*(?:-\s|[\w.@-]+:(?:\s|\Z))', _INVENTORY),
     (rb'\s*(?:Host|Host[Nn]ame|IdentityFile|Include|Match)\s',
-     "is it an ssh_config?  A group can read it: see 'Groups' in the guide"),
+     _INVENTORY.replace('inventory', 'ssh_config')),
     (rb'(?:\S+\s+)+(?:ssh|ecdsa|sk)-\S+\s+AAAA',
      "is it a known_hosts?  The first column: awk '{ print $1 }'"))
 
@@ -975,7 +978,8 @@ def parse_host_lines(lines, path, read, first=1):
             line = line[3:]         # a byte-order mark
         line = line.partition(b'#')[0]
         words = line.split()
-        for other, problem in _OTHER_LINES if words[1:] else ():
+        for other, problem in (_OTHER_LINES if words[1:] or b':' in line
+                               else ()):
             if re.match(other, line):
                 raise HostFileError(path, number, problem)
         for word in words:
@@ -6429,9 +6433,11 @@ HINTS = {'denied': '-A', 'dropped': '--logins, -J', 'jump': '-J',
          'key-unknown': '-O StrictHostKeyChecking=accept-new',
          'no-answer': '-t', 'sudo': '-A or --sudo-password',
          'timeout': '-u'}
-# What ssh says of a server to which a password may be sent.
-_TAKES_PASSWORD = (r'Permission denied \([^()\n]*'
-                   r'\b(?:password|keyboard-interactive)\b')
+# Cause: what ssh or sudo says where a password may help.
+_HELPED = {'denied': r'Permission denied \([^()\n]*'
+                     r'\b(?:password|keyboard-interactive)\b',
+           'sudo': '(?i)password is required|to read the password|'
+                   'authentication (?:is )?required'}
 CAUSE_WIDTH = 31        # columns for causes in the summary, hints apart
 
 
@@ -6448,7 +6454,7 @@ class Tally:
         self.cut = []               # hosts that printed more than we keep
         self._passed_over = collections.Counter()   # outcomes, of earlier runs
         self._causes = collections.defaultdict(list)
-        self._password_taken = False    # by a server that has denied us
+        self._helped = set()        # causes where the hint helps
 
     @property
     def total(self):
@@ -6461,8 +6467,9 @@ class Tally:
         if _is_bad(result):
             self._causes[_is_kept_out(result), result.cause,
                          cause_text(result)].append(result.host)
-        self._password_taken |= result.cause == 'denied' and bool(
-            re.search(_TAKES_PASSWORD, result.stderr))
+        words = _HELPED.get(result.cause)
+        if words and re.search(words, result.stderr):
+            self._helped.add(result.cause)
 
     def causes(self):
         """Return a defaultdict: the hosts of each cause, a list."""
@@ -6485,13 +6492,14 @@ class Tally:
         """Return a line a cause of failure, as str, most hosts first.
 
         Several causes of hosts that did not log in stand under one line.
-        hint(cause, hosts) returns what may help, a few words or ''.
+        hint(cause, hosts) returns what may help, a few words or ''; where
+        there is no cause, it gets the text, such as 'exited with 127'.
         """
         inside, outside = [], []    # (hosts, what became of them)
         for (kept_out, cause, text), hosts in sorted(
                 self._causes.items(), key=lambda item: -len(item[1])):
-            helps = hint(cause, hosts)
-            if cause == 'denied' and not self._password_taken:
+            helps = hint(cause or text, hosts)
+            if cause in _HELPED and cause not in self._helped:
                 helps = ''
             (outside if kept_out else inside).append(
                 (hosts, text + (helps and ' (%s)' % helps)))
@@ -9360,6 +9368,22 @@ def _name_hint(command, hosts):
     return ''
 
 
+def _script_hint(command):
+    """Return how to send the first word of *command*, which a host has not
+    found, if that is a script here; else ''."""
+    name, found = command.split()[0], None
+    with contextlib.suppress(OSError):
+        if os.path.isfile(name):
+            with open(name, 'rb') as file:
+                found = re.match(rb'#!\s*(?:\S*/)?(?:env\s+)?([\w.-]+)',
+                                 file.readline(LINE_SIZE))
+    if not found:
+        return ''
+    shell = found.group(1).decode()
+    return "%s is here: -I '%s %s' <%s" % (
+        name, shell, '-s' if shell.endswith('sh') else '-', name)
+
+
 class Outlets:
     """Where a run goes: the views, the sinks and the *journal*, a RunJournal
     or None, that *options* want, with the Consoles *out* and *err*; and what
@@ -9680,6 +9704,9 @@ class Run:
     def _hint(self, cause, hosts):
         if cause == 'unresolved':
             return _name_hint(self._command, hosts)
+        if cause == 'exited with 127' and not (
+                self._options.exec or self._options.shell):
+            return _script_hint(self._command)
         if cause == 'denied' and any(hook.may_prompt for hook in self._hooks):
             return ''               # the password was not what it lacked
         if cause == 'sudo' and (
@@ -11045,7 +11072,9 @@ def _host_queue(options, operands, groups, journal):
             raise ClasshError('no hosts are left by ' + ' and '.join(given))
         raise UsageError('no hosts ' + (
             'in %s' % _shorten(_quoted(named)) if named
-            else 'are named; type them behind ' + place))
+            else 'are named; type them behind %s%s' % (
+                place, ', and - for those on stdin'
+                * (not stat.S_ISCHR(os.fstat(0).st_mode)))))
     return hosts
 
 

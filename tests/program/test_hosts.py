@@ -161,7 +161,9 @@ class WhereFromTest(WorkTest):
         self.assertNotIn('evil', said.stdout)
 
     def test_stdin_names_no_host_unless_told_so(self):
-        self.classh('true', stdin='evil\n').check(2, '', None)
+        self.classh('true', stdin='evil\n').check(
+            2, '', 'classh: no hosts are named; type them behind COMMAND, and '
+            '- for those on stdin\n')
         said = self.classh('cat', 'a', stdin='evil\n').check(0, None)
         self.assertNotIn('evil', said.stdout)
 

@@ -64,7 +64,10 @@ class HostFileTest(unittest.TestCase):
                 (b'[web]\nh1 http_port=80\nh2\n[web:vars]\nhttp_port=80\n',
                  1), (b'h1\n\n[db]\nh2\n', 3), (b'h1\n[db:vars]\nx\n', 2),
                 (b'h1\nh2 http_port=80\n', 2), (b'web = root@h1\n', 1),
-                (b'all:\n  hosts:\n    h1:\n', 1)):
+                (b'all:\n  hosts:\n    h1:\n', 1),
+                (b'# x\nweb:\n  hosts:\n', 2), (b"web: 'web[1-3]'\n", 1),
+                (b'---\n', 1), (b'- h1\n', 1), (b'{\n  "all": {\n', 1),
+                (b'{"all": {}}\n', 1)):
             error = self.refused(octets)
             self.assertEqual(error.line, line)
             self.assertRegex(str(error), "inventory.* see 'Groups' in")

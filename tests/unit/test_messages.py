@@ -109,6 +109,25 @@ class OptionMessageTest(unittest.TestCase):
             classh._check_command(argv[0], classh._parse_arguments(argv)[0],
                                   argv)
 
+    def test_script_that_hosts_do_not_have(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = directory + '/it'
+            for first, shell in (
+                    ('#!/bin/sh\n', 'sh -s'), ('#! /bin/bash -e\n', 'bash -s'),
+                    ('#!/usr/bin/env python3\n', 'python3 -'),
+                    ('#!/usr/bin/perl -w\n', 'perl -'), ('echo\n', None),
+                    ('', None), ('#!\n', None)):
+                with open(path, 'w') as file:
+                    file.write(first + 'exit\n')
+                for command in path, path + ' a b':
+                    self.assertEqual(
+                        classh._script_hint(command), shell and
+                        "%s is here: -I '%s' <%s" % (path, shell, path) or '')
+            os.unlink(path)
+            os.mkfifo(path)             # which nobody writes to
+            for command in path, directory, 'nonexistent', 'ls':
+                self.assertEqual(classh._script_hint(command), '')
+
     def test_name_that_is_not_known(self):
         with tempfile.TemporaryDirectory() as groups:
             os.mkdir(groups + '/gate')

@@ -374,6 +374,19 @@ class TallyTest(unittest.TestCase):
                                denied._replace(host='a')).summary(),
                     '2 of 2 permission denied%s: a,b\n' % hint)
 
+    def test_password_is_offered_only_where_sudo_wants_one(self):
+        for words, hint in (
+                ('sudo: a password is required\n',
+                 ' (-A or --sudo-password)'),
+                ('sudo: a terminal is required to read the password; x\n',
+                 ' (-A or --sudo-password)'),
+                ('sudo: sorry, you must have a tty to run sudo\n', ''),
+                ('sudo: unknown user bob\n', ''), ('', '')):
+            self.assertEqual(
+                self.tally(result('a', 1, errors=words, cause='sudo'))
+                .summary(), '1 of 1 did not run the command under sudo%s: a\n'
+                % hint)
+
     def test_status_is_that_of_the_gravest_outcome(self):
         outcomes = [('ok', 0), ('error', 5), ('ssh', 4), ('killed', 3)]
         for count, (outcome, status) in enumerate(outcomes, 1):
