@@ -75,6 +75,7 @@ import contextlib
 import errno
 import fcntl
 import functools
+import gc
 import heapq
 import io
 import itertools
@@ -85,9 +86,7 @@ import select
 import selectors
 import shlex
 import stat
-import subprocess
 import sys
-import threading
 import time
 
 __version__ = '1.0'
@@ -247,6 +246,13 @@ def _signal_name(number):
         return 'signal %d' % number
 
 
+def _in_main_thread():
+    # Who has not imported this module has no other thread; it takes a while.
+    threading = sys.modules.get('threading')
+    return threading is None or (
+        threading.current_thread() is threading.main_thread())
+
+
 # -- Processes --------------------------------------------------------------
 
 READ_SIZE = 1 << 16     # bytes to read at a time: the pipe of a job is read
@@ -327,6 +333,7 @@ def _run_program(argv, timeout, most, check=lambda: None):
     is called several times a second; if it raises, the program is ended, too.
     Raise OSError if the program cannot be run, ValueError for a NUL in *argv*.
     """
+    import subprocess               # a start that runs nothing goes without
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as held:
         # Popen's own pipes would leak where there is no room for all of them
@@ -374,30 +381,31 @@ EXPANSION_LIMIT = 10 ** 5   # most hosts to expand where all are needed at once
 
 # Most of a long list are plain names, which need no parser.
 _is_plain_name = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*').fullmatch
-# A bracket and its inside, other text, a comma, or a bracket without its half.
-_TOKEN = re.compile(r'\[([^][]*)\]|([^][,]+)|(,)|[][].*', re.DOTALL)
-_RANGE = re.compile(r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?')
-_DIGITS = re.compile(r'[0-9]{0,18}')
+# Expressions that few runs use are text, which re compiles when it is needed:
+# to compile all of them takes as long as the rest of a start.
 
-_BAD_IN_HOST = re.compile(r'[\s\x00-\x1f\x7f-\x9f#]')
-_BAD_IN_CHOICE = re.compile(r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]""")
+# A bracket and its inside, other text, a comma, or a bracket without its half.
+_TOKEN = r'\[([^][]*)\]|([^][,]+)|(,)|[][](?s:.*)'
+_RANGE = r'([0-9]{1,18})-([0-9]{1,18})(?:/([0-9]{1,18}))?'
+
+_BAD_IN_HOST = r'[\s\x00-\x1f\x7f-\x9f#]'
+_BAD_IN_CHOICE = r"""[-@/#\s\x00-\x1f\x7f-\x9f'`";&<>|(){}$\\]"""
 # ssh refuses these from 9.6 on, because names can reach a shell, as that of a
 # ProxyCommand (CVE-2023-51385).
-_SHELL_META = re.compile(r"""['`";&<>|(){}]""")
-_CHOICES = re.compile(r'\[[^][:]*\]')
+_SHELL_META = r"""['`";&<>|(){}]"""
+_CHOICES = r'\[[^][:]*\]'
 # A wildcard, what other tools have for a file and for all but a host; the
 # current directory; what ssh_config writes for a host's name.
-_NO_NAME = re.compile(r'[*?^!]|\A\.(?::|\Z)|\A[^:]*%[hnpru]\b')
-_WORD_IN_BRACKETS = re.compile(r'\[[^][0-9,:][^][,:]*\]')
+_NO_NAME = r'[*?^!]|\A\.(?::|\Z)|\A[^:]*%[hnpru]\b'
+_WORD_IN_BRACKETS = r'\[[^][0-9,:][^][,:]*\]'
 # With '::' or of eight groups, since the last two may be as 10.0.0.1: a time
 # or the address of a network card is none.
 _V6 = (r'(?:(?:{0})?(?::{0})*::(?:{0}(?::{0})*)?|{0}(?::{0}){{6,7}})'
        r'(?:%[A-Za-z0-9._~-]+)?').format('[0-9A-Fa-f.]+')
-_HOST = re.compile(r'(?P<user>.*[^@]@)?'
-                   r'(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
-                   r'(?::(?P<port>[0-9]+))?|{0})'.format(_V6))
+_HOST = (r'(?P<user>.*[^@]@)?(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
+         r'(?::(?P<port>[0-9]+))?|{0})').format(_V6)
 
-_BEYOND_ASCII = re.compile(r'[^\x00-\x7f]+')
+_BEYOND_ASCII = r'[^\x00-\x7f]+'
 # Letters and marks that are not visible.
 _INVISIBLE = frozenset(map(chr, (
     0x34f, 0x115f, 0x1160, 0x17b4, 0x17b5, *range(0x180b, 0x1810), 0x3164,
@@ -448,7 +456,7 @@ def _odd_character(host):
         text = os.fsencode(host).decode('utf-8', 'surrogateescape')
     except UnicodeEncodeError:
         return 'cannot be encoded'
-    for char in ''.join(_BEYOND_ASCII.findall(text)):
+    for char in ''.join(re.findall(_BEYOND_ASCII, text)):
         category = unicodedata.category(char)
         if char in _INVISIBLE_BYTES:
             return 'holds the byte 0x%02x' % (ord(char) - 0xdc00)
@@ -469,9 +477,9 @@ def _check_host(host, pattern, sample):
     name = host.rpartition('@')[2]
     if sample.startswith('-') or sample.rpartition('@')[2].startswith('-'):
         problem = "begins with '-'"
-    elif _BAD_IN_HOST.search(host):
+    elif re.search(_BAD_IN_HOST, host):
         problem = "holds white space, a control character or '#'"
-    elif _SHELL_META.search(host) or '$' in name or '\\' in name:
+    elif re.search(_SHELL_META, host) or '$' in name or '\\' in name:
         problem = 'holds a character that is special to a shell'
     elif '/' in sample:
         problem = "holds a '/'" + ('' if _hint(pattern) else (
@@ -479,10 +487,10 @@ def _check_host(host, pattern, sample):
             'parse_host_arguments()'))
     elif '=' in host:
         problem = "holds '='"
-    elif (_WORD_IN_BRACKETS.fullmatch(name) or _NO_NAME.search(name)
-          or not _HOST.fullmatch(sample)):
+    elif (re.fullmatch(_WORD_IN_BRACKETS, name) or re.search(_NO_NAME, name)
+          or not (_is_plain_name(sample) or re.fullmatch(_HOST, sample))):
         problem = 'is not [user@]name[:port]'
-    elif _BEYOND_ASCII.search(host):
+    elif re.search(_BEYOND_ASCII, host):
         problem = _odd_character(host)
     if problem:
         raise PatternError(pattern, host, problem)
@@ -500,9 +508,9 @@ def _parse_choice(pattern, text, bracket):
     """Return the choice *text* of a *bracket*; see _parse()."""
     if not text:
         raise PatternError(pattern, bracket, 'has an empty choice')
-    found = _RANGE.fullmatch(text)
+    found = re.fullmatch(_RANGE, text)
     if not found:
-        if not (_BAD_IN_CHOICE.search(text) or '..' in text):
+        if not (re.search(_BAD_IN_CHOICE, text) or '..' in text):
             return text
         raise PatternError(pattern, text, 'is not a number, range or word')
     low, high, step = found.group(1), found.group(2), found.group(3) or 1
@@ -520,7 +528,7 @@ def _parse(pattern):
     a width.
     """
     names, texts = [[]], [[]]
-    for token in _TOKEN.finditer(pattern):
+    for token in re.finditer(_TOKEN, pattern):
         bracket, text, comma = token.groups()
         if comma:
             names.append([])
@@ -538,7 +546,7 @@ def _parse(pattern):
             names[-1].append([_parse_choice(pattern, choice, token.group())
                               for choice in bracket.split(',')])
     for text in map(''.join, filter(None, texts)):
-        _check_host(text, pattern, _CHOICES.sub(_sample_choice, text))
+        _check_host(text, pattern, re.sub(_CHOICES, _sample_choice, text))
     return [name for name in names if name]
 
 
@@ -580,7 +588,7 @@ def _match_ends(choice, host, begin):
             yield begin + len(choice)
         return
     numbers, width = choice
-    digits = _DIGITS.match(host, begin).group()
+    digits = re.match('[0-9]{0,18}', host[begin:]).group()
     for size in range(width, len(digits) + 1):
         # A number with more digits than the width has no leading zero.
         if ((size == width or digits[0] != '0')
@@ -605,7 +613,7 @@ def _place(parts, host):
     return places.get(len(host))
 
 
-_NUMBER = re.compile(r'(?<![0-9])([0-9]{1,18})(?![0-9])')
+_NUMBER = r'(?<![0-9])([0-9]{1,18})(?![0-9])'
 
 
 def _fold_numbers(numbers):
@@ -636,7 +644,7 @@ def _fold_rows(rows, columns):
 
 def _natural_key(host):
     """Return a sort key that puts web2 before web10."""
-    parts = _NUMBER.split(host)
+    parts = re.split(_NUMBER, host)
     parts[1::2] = [(int(number), number) for number in parts[1::2]]
     return parts
 
@@ -659,7 +667,7 @@ def fold(hosts):
         else:
             # Folding takes time with the square of the numbers in a name;
             # the name after the last of them counts as text.
-            parts = _NUMBER.split(host, NUMBERS_FOLDED)
+            parts = re.split(_NUMBER, host, NUMBERS_FOLDED)
             groups[tuple(parts[::2])].add(tuple(parts[1::2]))
     for texts, rows in groups.items():
         for numbers in _fold_rows(rows, len(texts) - 1):
@@ -673,12 +681,12 @@ def fold(hosts):
 SKIP_BATCH = 10 ** 4    # most hosts that one take() passes over
 LINE_LIMIT = 1 << 20    # bytes in a line of a file of hosts
 
-_find_names = re.compile(r'(?:\[[^][]*\]|[^,])+').findall
+_NAMES = r'(?:\[[^][]*\]|[^,])+'      # those that have commas between them
 
 
 def _split_names(names):
     """Return the hosts in *names*, parted by commas; brackets stay."""
-    hosts = _find_names(names)
+    hosts = re.findall(_NAMES, names)
     for host in hosts:
         _check_host(host, names, host)
     return hosts
@@ -736,7 +744,7 @@ class HostChoice(HostSet):
             if isinstance(item, Group):
                 self._named[item.name] = item.patterns
             else:
-                for name in _find_names(item) or [item]:
+                for name in re.findall(_NAMES, item) or [item]:
                     self._named[name] = [name]
         super().__init__(itertools.chain.from_iterable(self._named.values()),
                          expanding)
@@ -1014,9 +1022,8 @@ GROUP_TIMEOUT = 60.0    # seconds that the program of a group may take
 GROUP_OUTPUT = 8 << 20  # bytes that the program may print
 GROUP_DEPTH = 32        # groups that may name one another
 
-_has_group = re.compile(r'(?:\A|,)@').search
-_is_group_name = re.compile(r'[^/.:,\s\x00-\x1f\x7f-\x9f]'
-                            r'[^/:,\s\x00-\x1f\x7f-\x9f]*').fullmatch
+_GROUP_NAME = (r'[^/.:,\s\x00-\x1f\x7f-\x9f]'
+               r'[^/:,\s\x00-\x1f\x7f-\x9f]*')
 
 
 def group_directories():
@@ -1102,8 +1109,8 @@ class HostGroups:
         for directory in self.directories:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 found.update(name for name in os.listdir(directory)
-                             if _is_group_name(name) and os.path.isfile(
-                                 os.path.join(directory, name)))
+                             if re.fullmatch(_GROUP_NAME, name)
+                             and os.path.isfile(directory + '/' + name))
         return sorted(found, key=_natural_key)
 
     def open(self, group):
@@ -1124,7 +1131,7 @@ class HostGroups:
 
     def _find(self, group, name):
         """Return the path of the entry *name*, a file, and its status."""
-        if not _is_group_name(name):
+        if not re.fullmatch(_GROUP_NAME, name):
             raise GroupError(group, 'a group is written @NAME or @NAME:ARG'
                              + ('; is it a file?  ./' + _shorten(group)
                                 if '/' in name else ''))
@@ -1216,15 +1223,17 @@ class _HostReader:
     def read(self, argument):
         """Return the patterns and Groups that *argument* names, a list."""
         # Neither a bracket nor a group is a path.
-        if '/' in re.sub(r'\[[^][]*\]|(?:\A|,)@[^,]*', '', argument):
+        if '/' in argument and '/' in re.sub(
+                r'\[[^][]*\]|(?:\A|,)@[^,]*', '', argument):
             return parse_host_lines(_file_lines(argument), argument,
                                     self._words)
         return self._words(argument)
 
     def _words(self, text):
         """Return the patterns and Groups in *text*, with commas between."""
+        has_group = text.startswith('@') or ',@' in text
         found = []
-        for name in _find_names(text) if _has_group(text) else [text]:
+        for name in re.findall(_NAMES, text) if has_group else [text]:
             if name.startswith('@'):
                 found.append(self._group(name))
             else:
@@ -2191,8 +2200,10 @@ def host_parts(host):
     >>> host_parts('[2001:db8::7]:22')
     (None, '2001:db8::7', '22')
     """
+    if _is_plain_name(host):
+        return None, host, None
     user, at, name = host.rpartition('@')
-    found = _HOST.fullmatch(host)
+    found = re.fullmatch(_HOST, host)
     return (user if at else None,
             found and (found.group('v6') or found.group('name')) or name,
             found and found.group('port'))
@@ -2312,8 +2323,6 @@ class Transport:
 
 # ssh's messages, as OpenSSH 7.4 to 10.5 have them, and their causes; the first
 # that is found counts, so that what is certain stands before what is not.
-# (Expressions that few runs use are text, which re compiles when it is needed:
-# to compile all of them takes as long as the rest of a start.)
 _SSH_MESSAGES = (
     ('config', r"Bad configuration option|Bad owner or permissions on |"
                r"^Couldn't open logfile|terminating, \d+ bad config|"
@@ -2355,8 +2364,8 @@ _SSH_MESSAGES = (
     # Without the words of the key exchange since 9.5.
     ('dropped', r'^Connection closed by .* port \d+'))
 # What ssh says because we ended it, or the ssh of its jump host.
-_ENDED_BY_US = re.compile(r'^(Killed by signal 15\.|client_loop: send '
-                          r'disconnect: Broken pipe)\n', re.MULTILINE)
+_ENDED_BY_US = (r'(?m)^(Killed by signal 15\.|client_loop: send '
+                r'disconnect: Broken pipe)\n')
 # What the ssh of a jump host says where it cannot reach the host.
 _JUMP_FAILED = (r'(?im)^(channel \d+: open failed: |'
                 r'stdio forwarding (request )?failed)')
@@ -2405,16 +2414,14 @@ class _SshLog:
     _SHARING = b'\ndebug1: auto-mux: Trying existing master'
     # ... unless it is refused.  ssh ends its lines with CR LF, but not those
     # of a command that it logs.
-    _REFUSED = re.compile(rb'^(exec|shell) request failed on channel \d+\r\n',
-                          re.MULTILINE)
+    _REFUSED = rb'(?m)^(exec|shell) request failed on channel \d+\r\n'
     # A line for a person.  None is a line on a connection of ours that ssh
     # cannot share, so that it makes one of its own: another run makes that
     # one, or has ten sessions there.
-    _WORDS = re.compile(r'^(?!debug\d: |Authenticated to |Transferred: |'
-                        r'Bytes per second: |ControlSocket \S*/classh\S* '
-                        r'already exists|mux_client_request_session: session '
-                        r'request failed: Session open refused)[^\r\n]+',
-                        re.MULTILINE)
+    _WORDS = (r'(?m)^(?!debug\d: |Authenticated to |Transferred: |'
+              r'Bytes per second: |ControlSocket \S*/classh\S* already exists|'
+              r'mux_client_request_session: session request failed: '
+              r'Session open refused)[^\r\n]+')
     # How most of the other lines begin; the last one is blank.
     _NO_WORDS = (b'debug1: ', b'Authenticated to ', b'Transferred: ',
                  b'Bytes per second: ', b'\r')
@@ -2480,7 +2487,7 @@ class _SshLog:
     @property
     def refused(self):
         """Whether the server refused to run the command."""
-        return bool(self._REFUSED.search(self._kept))
+        return bool(re.search(self._REFUSED, self._kept))
 
     @property
     def awaits_master(self):
@@ -2513,8 +2520,8 @@ class _SshLog:
         # It is cut at some 1,000 bytes: the line after it is the first.
         sent = os.path.commonprefix([rest, _as_logged(command)])
         _, _, rest = rest[len(sent):].partition('\n')
-        return ''.join(found.group() + '\n' for found in self._WORDS.finditer(
-            before + rest))
+        return ''.join(line + '\n' for line in re.findall(
+            self._WORDS, before + rest))
 
 
 def _message_cause(text):
@@ -2805,7 +2812,7 @@ class Ssh(Transport):
                 'QUIET', 'FATAL', 'ERROR')):
             return ''
         words = job.log.words(command)
-        return _ENDED_BY_US.sub('', words) if job.cause else words
+        return re.sub(_ENDED_BY_US, '', words) if job.cause else words
 
     def may_retry(self, result):
         return result.ran == 'no' and result.cause in _MAY_RETRY
@@ -3308,7 +3315,7 @@ class _ChildWatcher:
         self.fd = None              # readable after a signal; None: poll
         self._wakeup = None
         self._before = signal.getsignal(signal.SIGCHLD)
-        if (threading.current_thread() is threading.main_thread()
+        if (_in_main_thread()
                 and self._before in (signal.SIG_DFL, signal.SIG_IGN)
                 and signal.SIGCHLD not in signal.pthread_sigmask(
                     signal.SIG_BLOCK, ())):
@@ -3342,7 +3349,7 @@ class _ChildWatcher:
         """Restore what was there before, unless somebody has replaced it."""
         if self.fd is None:
             return
-        if threading.current_thread() is not threading.main_thread():
+        if not _in_main_thread():
             return                  # only the main thread may
         if signal.getsignal(signal.SIGCHLD) is _do_nothing:
             signal.signal(signal.SIGCHLD, self._before)
@@ -3648,6 +3655,8 @@ class _Launcher:
     open but 0, 1 and 2.  What these starts share is looked up once."""
 
     def __init__(self, program):
+        import subprocess
+        self._popen = subprocess.Popen
         self._path = find_program(program)
         self._program = self._path or program
         self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -3682,7 +3691,7 @@ class _Launcher:
                 if error.errno != errno.EBADF:
                     raise
                 self._inheritable = None
-        process = subprocess.Popen(
+        process = self._popen(
             argv, stdin=stdio[0], stdout=stdio[1], stderr=stdio[2],
             env=environment, executable=self._program,
             start_new_session=True)
@@ -5067,9 +5076,6 @@ _HOST_COLORS = ('32', '33', '35', '36', '94',
                 '1;32', '1;33', '1;35', '1;36', '1;94')
 
 
-_find_characters = re.compile('(?:\x1b\\[[0-9;]*m)|.').finditer
-
-
 def _has_wide(text):
     """Return whether a character of *text* may take more than one column."""
     return '\t' in text or max(text, default='') >= '\u1100'
@@ -5078,7 +5084,7 @@ def _has_wide(text):
 def _fitting(line, begin, column, width):
     """Return where that part of *line* ends that fits in *width* columns if
     it stands at *column*.  What selects a colour takes no column."""
-    for found in _find_characters(line, begin):
+    for found in re.compile('(?:\x1b\\[[0-9;]*m)|.').finditer(line, begin):
         char = found.group()
         # Beyond the scripts of one column, a character may take two.
         column += (0 if char[0] == '\x1b' else 8 - column % 8 if char == '\t'
@@ -5740,9 +5746,7 @@ class Records(View):
 def _own_names(host):
     """Return the name of *host* without user and port, and the first label
     of that, as bytes.  An address is one label."""
-    found = _HOST.fullmatch(host)
-    name = (found and (found.group('v6') or found.group('name'))
-            or host.rpartition('@')[2])
+    name = host_parts(host)[1]
     label = name if re.fullmatch(r'[0-9.]*|.*:.*', name) else (
         name.partition('.')[0])
     return os.fsencode(name), os.fsencode(label or name)
@@ -6748,6 +6752,7 @@ class ProgramSink(_Sink):
         self._process = None
 
     def open(self, manager):
+        import subprocess
         try:
             self._process = subprocess.Popen(
                 ['/bin/sh', '-c', self.label], stdin=subprocess.PIPE,
@@ -6976,6 +6981,7 @@ class RecordsFile(Records):
 def _is_shell_word(word):
     """Return whether a shell command may begin with *word*, which is not the
     name of a program."""
+    import subprocess
     if not re.fullmatch(r'[\w.+/~-]+', word):
         return bool(word)           # a variable, quotes, a bracket ...
     return '/' not in word and subprocess.call(
@@ -7097,7 +7103,7 @@ def _read_line(tty, prompt, stops, seen):
             termios.tcsetattr(tty, termios.TCSAFLUSH, wanted)
             os.write(tty, prompt)
 
-    in_main_thread = threading.current_thread() is threading.main_thread()
+    in_main_thread = _in_main_thread()
     try:
         # After Ctrl-Z the shell has changed the terminal's settings.
         if in_main_thread:
@@ -8042,6 +8048,7 @@ def _hash(digits, *texts):
 
 def _end_masters(ssh, paths, check):
     """End the masters whose sockets are the *paths*, EXIT_BATCH at most."""
+    import subprocess
     deadline = time.monotonic() + EXIT_LIMIT
     processes = []
     try:
@@ -8307,7 +8314,7 @@ def _bracketed(gate):
     """Return *gate* as ProxyJump takes it: a bare v6 address in brackets."""
     user, at, name = gate.rpartition('@')
     return (user + at + '[%s]' % name
-            if _HOST.fullmatch(gate).group('name', 'v6') == (None, None)
+            if re.fullmatch(_HOST, gate).group('name', 'v6') == (None, None)
             else gate)
 
 
@@ -8437,6 +8444,7 @@ class JumpHost(_Stateful, JobHooks):
 
     def _open(self):
         """Start an ssh that is to log in.  Raise OSError."""
+        import subprocess
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)   # of an ssh that was killed
         # In a session of its own: out of the reach of Ctrl-C, and where
@@ -8588,7 +8596,7 @@ def _set_handlers(handlers):
     A signal that is ignored stays ignored, because nohup and shells that
     start a job in the background rely on that.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _in_main_thread():
         return {}                   # no signal comes here
     return {signum: signal.signal(signum, handler)
             for signum, handler in handlers.items()
@@ -8741,7 +8749,7 @@ def exit_on_signals(program):
     before = _set_handlers(handlers)
     # Where SIGCHLD is ignored, as a parent may leave it, the exit status of
     # every child is lost.
-    if (threading.current_thread() is threading.main_thread()
+    if (_in_main_thread()
             and signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN):
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
@@ -10075,6 +10083,7 @@ class Shell:
         self.status = 1 if lost or sink.cut else 0
 
     def do_local(self, rest):
+        import subprocess
         process = subprocess.Popen(
             rest, shell=True,
             stdin=None if self._interactive else subprocess.DEVNULL)
@@ -10738,10 +10747,9 @@ def _split_options():
     of the rest of each option."""
     for group, options in _OPTIONS.items():
         for spelling, text, *rest in options:
-            names, _, metavar = re.fullmatch(
-                r'(-[\w-]+(?:, -[\w-]+)*)( |\[=|$)(.*?)\]?',
-                spelling).groups()
-            yield (group, names.split(', '), metavar or None, text,
+            *names, last = spelling.replace('[=', ' ').rstrip(']').split(', ')
+            name, _, metavar = last.partition(' ')
+            yield (group, [*names, name], metavar or None, text,
                    rest[0] if rest else {})
 
 
@@ -10767,7 +10775,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 @functools.lru_cache(None)
-def _make_parser(raw=False):
+def _make_parser(raw):
     """Return the parser; if *raw*, it leaves the values of options as they
     were typed."""
     parser = _Parser(
@@ -10814,9 +10822,9 @@ def _parse_arguments(argv, raw=False):
     for operand in operands:
         if operand.startswith('-') and operand != '-':
             parser.unknown(operand)
-    for name, value in vars(options).items():
-        several = isinstance(parser.get_default(name), list)
-        for one in value if several else [value]:
+    for action in parser._actions:
+        value = getattr(options, action.dest)
+        for one in value if isinstance(action.default, list) else [value]:
             if one in ([], '--'):   # argparse before 3.13 gives [] for --
                 parser.error('-- is no value of an option')
     options.relay = None
@@ -10954,7 +10962,7 @@ _NO_VALUES = (
 
 def _given(options):
     """Return the names of the *options* that differ from their defaults."""
-    return {name for action in _make_parser()._actions
+    return {name for action in _make_parser(False)._actions
             if getattr(options, action.dest) != action.default
             for name in action.option_strings}
 
@@ -11088,7 +11096,7 @@ def _words_of(options, is_wanted):
     """Return those of the *options* whose values have names that are wanted,
     each as one word where it has a long name."""
     words = []
-    for action in _make_parser()._actions:
+    for action in _make_parser(False)._actions:
         values = getattr(options, action.dest)
         if not is_wanted(action.dest) or values == action.default:
             continue
@@ -11507,6 +11515,10 @@ def main(argv=None, relay=None):
     With a *relay*, a Relay, others run COMMAND; hosts, views, targets, careful
     runs and journals are as without.
     """
+    if argv is None and hasattr(gc, 'freeze'):      # not in Python 3.6
+        # What there is by now lives to the end: to look for garbage in it
+        # takes a tenth of a short run.
+        gc.freeze()
     try:
         _ensure_standard_descriptors()
     except OSError as error:        # no /dev/null
