@@ -5,6 +5,7 @@ import collections
 import importlib.util
 import json
 import os
+import re
 import signal
 import sys
 import unittest
@@ -100,13 +101,16 @@ class OnDaskTest(WorkTest):
         self.assertIn('3 lost, not run again', resumed.stderr)
 
     def test_launcher_that_is_killed_ends_what_its_workers_run(self):
-        address = 'tcp://127.0.0.1:%d' % self.free_port()
         # They know nothing of classh: it is sent to them.
-        with self.dask(['-m', 'distributed.cli.dask_scheduler', '--host',
-                        address, '--no-dashboard', '--no-jupyter'], []) as s, \
-                self.dask(['-m', 'distributed.cli.dask_worker', address,
-                           '--no-nanny', '--no-dashboard', '--nthreads=1'],
-                          []) as w:
+        with self.dask(['-m', 'distributed.cli.dask_scheduler',
+                        '--host=tcp://127.0.0.1:0', '--scheduler-file=where',
+                        '--no-dashboard', '--no-jupyter'], []) as s, \
+                self.dask(['-m', 'distributed.cli.dask_worker',
+                           '--scheduler-file=where', '--no-nanny',
+                           '--no-dashboard', '--nthreads=1'], []) as w:
+            address = wait_until(lambda: re.search(
+                r'"address": "(tcp://127\.0\.0\.1:\d+)"', self.read('where')),
+                START_LIMIT, 'a scheduler listens').group(1)
             with self.on_dask('--scheduler', address, '-f2', COMMAND,
                               'web[1-9]') as command:
                 first = self.wait_for_starts(2, command, s, w)
@@ -118,13 +122,6 @@ class OnDaskTest(WorkTest):
             for command in w, s:
                 command.signal(signal.SIGTERM)
                 command.finish()
-
-    @staticmethod
-    def free_port():
-        import socket
-        with socket.socket() as sock:
-            sock.bind(('127.0.0.1', 0))
-            return sock.getsockname()[1]
 
     def test_ctrl_c_ends_all(self):
         with self.on_dask('--workers=1', '-f4', '--progress', COMMAND,

@@ -20,7 +20,7 @@ from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,
                        after, at_once, classh_argv, elapsed, fake, fake_argv,
                        locales, masked, measured, pipe_from, read_to_end, run,
                        run_classh, shell, start, write)
-from .case import TestCase, WorkTest, until
+from .case import TestCase, WorkTest, together, until
 from .servers import (Gate, Sshd, end_remote, gate, read_log, sshd,
                       stuck_server)
 from .terminal import run_in_pty

@@ -139,6 +139,13 @@ class WorkTest(TestCase):
         return self.start(*args, **options).finish()
 
 
+def together(count):
+    """Shell that waits until *count* hosts have come so far, in the present
+    directory, where each of them adds a line to the file 'come'."""
+    return ('echo >>come; until [ $(wc -l <come) -ge %d ]; do sleep .01; done'
+            % count)
+
+
 def until(name):
     """Shell that waits for the file *name*, in the present directory."""
     return 'until [ -e %s ]; do sleep .01; done' % name

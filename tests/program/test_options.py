@@ -12,7 +12,7 @@ from unittest import mock
 
 import lib
 from lib import (FAKE_SSH, Command, TestCase, at_once, classh_argv, fake,
-                 masked, run, run_classh, shell, write)
+                 masked, run, run_classh, shell, together, write)
 import classh
 
 
@@ -59,8 +59,9 @@ class OptionTest(TestCase):
 
     def test_logins_bound_what_runs_where_no_login_is_seen(self):
         # The fake ssh has no log.
-        log = os.path.join(self.scratch(), 'log')
-        fake('-q', '--logins', '3', 'sleep .05', 'h[1-12]',
+        directory = self.scratch()
+        log = os.path.join(directory, 'log')
+        fake('-q', '--logins', '3', together(3), 'h[1-12]', cwd=directory,
              env={'FAKE_SSH_LOG': log}).check()
         self.assertEqual(lib.read_log(log)[1], 3)
 
@@ -74,13 +75,13 @@ class OptionTest(TestCase):
                       (1, 2))
 
     def test_fanout_bounds_what_runs_at_once(self):
-        log = os.path.join(self.scratch(), 'log')
         for option in (['-f3'], ['-p', '3'], ['--fanout=3'], ['--par', '3']):
-            fake('-q', *(option + ['sleep .02', 'a[1-12]']),
+            directory = self.scratch()
+            log = os.path.join(directory, 'log')
+            fake('-q', *option, together(3), 'a[1-12]', cwd=directory,
                  env={'FAKE_SSH_LOG': log}).check()
             started, most = lib.read_log(log)
             self.assertEqual((len(started), most), (12, 3))
-            os.remove(log)
 
     def test_excluded_hosts_do_not_run(self):
         hosts = write(os.path.join(self.scratch(), 'x'), '# x\nfail8\n')

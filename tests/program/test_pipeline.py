@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 from lib import (FAKE_SSH, Command, WorkTest, classh_argv, fake_argv, measured,
-                 run, run_in_pty, shell, until, wait_until)
+                 read_log, run, run_in_pty, shell, together, until, wait_until)
 import classh
 
 RAN = 'touch ran-$HOST'
@@ -193,15 +193,12 @@ class StdinHostsTest(PipelineTest):
     def test_fanout_holds(self):
         for stdin in ['h[1-9]\n', ''.join('h%d\n' % n for n in range(1, 10))]:
             log = self.path('log')
-            self.classh('-q', '-f3', 'sleep .02', '-', stdin=stdin,
+            self.classh('-q', '-f3', together(3), '-', stdin=stdin,
                         env={'FAKE_SSH_LOG': log}).check()
-            started = [line for line in self.lines('log') if line[0] == '+']
-            running, most = 0, 0
-            for line in self.lines('log'):
-                running += 1 if line[0] == '+' else -1
-                most = max(most, running)
+            started, most = read_log(log)
             self.assertEqual((len(started), most), (9, 3))
-            os.remove(log)
+            for name in log, 'come':
+                os.remove(self.path(name))
 
     def test_ctrl_c_ends_the_wait_for_more(self):
         reader, writer = self.pipe()
