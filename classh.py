@@ -10511,7 +10511,7 @@ EXAMPLES
   classh -A --sudo 'systemctl restart nginx' @web
   classh --journal night COMMAND @web; classh --resume night
 
-The guide is the file README: recipes, and what to do by the message seen.
+The guide (README, or man classh) has recipes, and what to do by each message.
 """
 
 
