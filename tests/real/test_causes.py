@@ -17,31 +17,34 @@ NO_SUCH_HOST = 'a' * 64      # a name may not be so long
 LONG = 20.0             # seconds, which no test takes
 
 
-def free_port():
-    """A port on which nobody listens."""
+@contextlib.contextmanager
+def deaf_port():
+    """A port on which nobody listens, and that no connection takes as its
+    own; a server may, which sets SO_REUSEADDR as we do."""
     with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(('127.0.0.1', 0))
-        return bound.getsockname()[1]
+        yield bound.getsockname()[1]
 
 
 @contextlib.contextmanager
 def another_sshd(directory, *settings):
     """The port of an sshd as the shared one, but with *settings*."""
-    port = free_port()
+    path = os.path.join(directory, 'sshd_config')
     with open(os.path.join(sshd().directory, 'sshd_config')) as file:
         config = re.sub('(?m)^(ListenAddress|PidFile|MaxStartups) .*\n', '',
                         file.read())
-    path = write(os.path.join(directory, 'sshd_config'), '\n'.join(
-        ['ListenAddress 127.0.0.1:%d' % port, 'PidFile none', *settings,
-         config])) or os.path.join(directory, 'sshd_config')
+    search = os.environ['PATH'] + ':/usr/sbin:/usr/local/sbin'
 
     def listens():
         with socket.socket() as client:
             return not client.connect_ex(('127.0.0.1', port))
-    search = os.environ['PATH'] + ':/usr/sbin:/usr/local/sbin'
-    with Command([shutil.which('sshd', path=search), '-D', '-f', path]):
-        wait_until(listens)
-        yield port
+    with deaf_port() as port:
+        write(path, '\n'.join(['ListenAddress 127.0.0.1:%d' % port,
+                               'PidFile none', *settings, config]))
+        with Command([shutil.which('sshd', path=search), '-D', '-f', path]):
+            wait_until(listens)
+            yield port
 
 
 class CauseTest(WorkTest, TestCase):
@@ -74,7 +77,8 @@ class CauseTest(WorkTest, TestCase):
 
     def test_connections_that_are_not_made(self):
         refused = ('ssh', 'refused', 'no')
-        self.check(*refused, refused, 'true', '127.0.0.1:%d' % free_port())
+        with deaf_port() as port:
+            self.check(*refused, refused, 'true', '127.0.0.1:%d' % port)
         self.check('ssh', 'unresolved', 'no', ('ssh', 'unresolved', 'no'),
                    'true', NO_SUCH_HOST)
         for greeting, cause in ((b'SSH-nonsense\r\n', 'not-ssh'),
@@ -124,12 +128,12 @@ class CauseTest(WorkTest, TestCase):
                    options=['ProxyJump=127.0.0.1'])
         self.check('error', 'exit-255', 'yes', ('ssh', 'ssh', 'unknown'),
                    'exit 255', options=['ProxyJump=127.0.0.1'])
-        port = free_port()
-        self.check('ssh', 'jump', 'no', ('ssh', 'jump', 'unknown'),
-                   'true', '127.0.0.1:%d' % port,
-                   options=['ProxyJump=127.0.0.1'])
-        self.check('ssh', 'refused', 'no', ('ssh', 'refused', 'unknown'),
-                   'true', options=['ProxyJump=127.0.0.1:%d' % port])
+        with deaf_port() as port:
+            self.check('ssh', 'jump', 'no', ('ssh', 'jump', 'unknown'),
+                       'true', '127.0.0.1:%d' % port,
+                       options=['ProxyJump=127.0.0.1'])
+            self.check('ssh', 'refused', 'no', ('ssh', 'refused', 'unknown'),
+                       'true', options=['ProxyJump=127.0.0.1:%d' % port])
 
     def test_options_that_ssh_does_not_know(self):
         # Of the command line, on stderr, and of a file, in the log.
