@@ -4646,7 +4646,7 @@ class _Dispatcher:
             until = now
         else:
             until = min(self._pool.next_reap(), self._next_start(now),
-                        math.inf if timeout is None else now + timeout)
+                        now + timeout)
         if self._loop.is_open:
             self._loop.run_once(until)
         elif until < math.inf:      # no job was started yet, or none can be
@@ -4910,7 +4910,7 @@ class SSHJobMan(_Dispatcher):
         a limit that is due.
         """
         if not self._finished:      # as after a turn that raised
-            self._turn(timeout)
+            self._turn(math.inf if timeout is None else timeout)
         finished = list(self._finished)
         self._finished.clear()
         return finished
@@ -4925,12 +4925,12 @@ class SSHJobMan(_Dispatcher):
 
         The results are in .results.
         """
-        end = None if timeout is None else self._clock() + timeout
+        end = self._clock() + (math.inf if timeout is None else timeout)
         try:
             while not self.done:
-                left = None if end is None else end - self._clock()
+                left = end - self._clock()
                 self.poll(left)
-                if left is not None and left <= 0:
+                if left <= 0:
                     return self.done
         except BaseException:
             self.close()
@@ -4941,7 +4941,7 @@ class SSHJobMan(_Dispatcher):
         try:
             while not self.done:
                 if not self._finished:
-                    self._turn(None)
+                    self._turn(math.inf)
                 while self._finished:
                     yield self._finished.popleft()
         except BaseException:
@@ -4962,7 +4962,7 @@ class SSHJobMan(_Dispatcher):
             if self._phase != _STOPPING:
                 self.stop()
             while self._pool.running:
-                self._turn(None)
+                self._turn(math.inf)
         finally:                    # jobs are left if we were interrupted
             self._pool.abort()
             self._release()
@@ -8629,7 +8629,7 @@ class StopRequests:
         self.faults = 0
         self.overdue = False
         self.status_wanted = False
-        self._deadline = None       # of the run, a point on time.monotonic()
+        self._deadline = math.inf   # of the run, a point on time.monotonic()
         self._before = {}           # signal: its handler outside the block
 
     def __enter__(self):
@@ -8661,13 +8661,12 @@ class StopRequests:
         finally:
             self.faults = 0
             self.overdue = False
-            self._deadline = None
+            self._deadline = math.inf
 
     def time_left(self):
         """Return the seconds until the deadline of the run, 0 if it is over;
-        None if there is none."""
-        return (None if self._deadline is None
-                else max(0, self._deadline - time.monotonic()))
+        infinity if there is none."""
+        return max(0, self._deadline - time.monotonic())
 
     def _note(self, signum, frame):
         if signum == signal.SIGUSR1:

@@ -1,6 +1,7 @@
 """Careful runs: --first, --ramp, --max-fail, -k, --deadline; exit status 6."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -297,7 +298,7 @@ class RequestsTest(unittest.TestCase):
                     pass
                 self.assertEqual(stops.level(), 1)
                 raise OSError       # whatever ends it
-            self.assertEqual((stops.level(), stops.time_left()), (0, None))
+            self.assertEqual((stops.level(), stops.time_left()), (0, math.inf))
         for seconds in 0, -1, 1e9:
             with stops.limited(seconds):
                 self.assertEqual(stops.level(), 0)
