@@ -114,6 +114,12 @@ SHARE_TIME = 600        # whole seconds that a connection is kept unused
 class ClasshError(Exception):
     """Anything that classh itself refuses or cannot do."""
 
+    FIELDS = ()             # what its arguments are called as attributes
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        vars(self).update(zip(self.FIELDS, args))
+
 
 EXCERPT_LENGTH = 80     # characters of a host or a prompt in a message
 
@@ -163,20 +169,14 @@ _HINTS = (
 
 def _hint(text):
     """Return what the user should write instead of *text*, '' if unknown."""
-    for mistake, hint in _HINTS:
-        if re.search(mistake, text):
-            return '; ' + hint
-    return ''
+    return next(('; ' + hint for mistake, hint in _HINTS
+                 if re.search(mistake, text)), '')
 
 
 class PatternError(ClasshError, ValueError):
     """A host or pattern cannot be used; .part is the text at fault."""
 
-    def __init__(self, pattern, part, problem):
-        super().__init__(pattern, part, problem)
-        self.pattern = pattern
-        self.part = part
-        self.problem = problem
+    FIELDS = 'pattern', 'part', 'problem'
 
     def __str__(self):
         where = '' if self.part == self.pattern else ': ' + _excerpt(self.part)
@@ -187,11 +187,7 @@ class PatternError(ClasshError, ValueError):
 class HostFileError(ClasshError):
     """A file of hosts cannot be used; .line is None or counts from 1."""
 
-    def __init__(self, path, line, problem):
-        super().__init__(path, line, problem)
-        self.path = path
-        self.line = line
-        self.problem = problem
+    FIELDS = 'path', 'line', 'problem'
 
     def __str__(self):
         line = '' if self.line is None else ':%d' % self.line
@@ -201,10 +197,7 @@ class HostFileError(ClasshError):
 class GroupError(ClasshError):
     """A group of hosts cannot be used; .group is its name, with the @."""
 
-    def __init__(self, group, problem):
-        super().__init__(group, problem)
-        self.group = group
-        self.problem = problem
+    FIELDS = 'group', 'problem'
 
     def __str__(self):
         return '%s: %s' % (_shorten(self.group), self.problem)
@@ -213,10 +206,7 @@ class GroupError(ClasshError):
 class TargetError(ClasshError):
     """A target of -S, -E or --pickle cannot be used; see .target."""
 
-    def __init__(self, target, problem):
-        super().__init__(target, problem)
-        self.target = target
-        self.problem = problem
+    FIELDS = 'target', 'problem'
 
     def __str__(self):
         return 'cannot use %s: %s' % (self.target, self.problem)
@@ -8321,10 +8311,7 @@ def _bracketed(gate):
 class JumpError(ClasshError):
     """The connection to the jump host .gate cannot be opened."""
 
-    def __init__(self, gate, problem):
-        super().__init__(gate, problem)
-        self.gate = gate
-        self.problem = problem
+    FIELDS = 'gate', 'problem'
 
     def __str__(self):
         return 'cannot log in to the jump host %s: %s' % (self.gate,
