@@ -1794,8 +1794,7 @@ def _open_file(path, flags, mode=0o666):
     """Open *path* for writing; raise TargetError if it cannot be opened."""
     try:
         # O_NONBLOCK, because a FIFO without a reader would block us.
-        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-                       | flags, mode)
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | flags, mode)
     except OSError as error:
         problem = error.strerror
         # A device gives ENXIO, too.
@@ -2419,8 +2418,7 @@ class _SshLog:
     def __init__(self, path):
         os.mkfifo(path, 0o600)
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK
-                              | os.O_CLOEXEC)
+            self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             os.unlink(path)
             raise
@@ -2868,8 +2866,8 @@ class Local(Transport):
             path = self._files.new_path('ssh')
             if path is None:
                 return words
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                              | os.O_CLOEXEC, 0o700), 'wb') as file:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+                              0o700), 'wb') as file:
                 file.write(os.fsencode('#!/bin/sh\nexec %s "$@"\n' % words))
             self._programs[words] = path
         return self._programs[words]
@@ -3649,7 +3647,7 @@ class _Launcher:
         self._popen = subprocess.Popen
         self._path = find_program(program)
         self._program = self._path or program
-        self.null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.null = os.open(os.devnull, os.O_RDONLY)
         self._inheritable = None    # what a spawned child closes; None: fork
         # Before Python 3.10 Popen forks, and the child closes all that may
         # be open: three times the wall time (3.8, fanout 100).
@@ -6774,7 +6772,7 @@ class ProgramSink(_Sink):
         """Return a read end of our pipe, None where /proc is missing."""
         try:
             return os.open('/proc/self/fd/%d' % self._process.stdin.fileno(),
-                           os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                           os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return None
 
@@ -6864,8 +6862,7 @@ class DirectorySink(_Sink):
         self._token = os.urandom(8).hex().encode()
         try:
             os.makedirs(self.label, exist_ok=True)
-            self._fd = os.open(self.label, os.O_RDONLY | os.O_DIRECTORY
-                               | os.O_CLOEXEC)
+            self._fd = os.open(self.label, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise TargetError(self.label, error.strerror) from None
 
@@ -6889,8 +6886,8 @@ class DirectorySink(_Sink):
         # The name is unique, because another run may store the same host; a
         # host's file never begins with a '.'.
         new = b'.new-' + self._token
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                     | os.O_CLOEXEC, 0o666, dir_fd=self._fd)
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666,
+                     dir_fd=self._fd)
         try:
             with open(fd, 'wb', buffering=0):
                 _write_all(fd, text.encode('utf-8', 'surrogateescape'))
