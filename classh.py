@@ -1145,10 +1145,9 @@ class HostGroups:
     def _near(self, name):
         """Return a question for the groups that are called nearly *name*."""
         import difflib              # few runs need it
-        try:
+        near = []
+        with contextlib.suppress(OSError):
             near = difflib.get_close_matches(name, self.names())
-        except OSError:
-            near = []
         return '; is it %s?' % ' or '.join('@' + name for name in near) * bool(
             near)
 
@@ -2247,12 +2246,10 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
 
 def find_program(name):
     """Return the path of the program that *name* would run, or None."""
-    places = [''] if '/' in name else os.get_exec_path()
-    for place in places:
-        path = os.path.join(place, name)
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return None
+    paths = [os.path.join(place, name) for place in (
+        [''] if '/' in name else os.get_exec_path())]
+    return next((path for path in paths
+                 if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
 def explain_exit(job):
@@ -3735,7 +3732,9 @@ class _Pool:
             raise
         finally:
             if job.pid is None:
-                self._close_pipes(job)
+                for pipe in job.pipes:
+                    self._loop.unregister(pipe)
+                job.close_pipes()
             else:
                 job.become(RUNNING)
                 job.timeout = timeout
@@ -3914,11 +3913,6 @@ class _Pool:
     def _read(self, pipe, events, job):
         if job.read(pipe) is None:
             self._close_pipe(job, pipe)
-
-    def _close_pipes(self, job):
-        for pipe in job.pipes:
-            self._loop.unregister(pipe)
-        job.close_pipes()
 
     def _close_pipe(self, job, pipe):
         self._loop.unregister(pipe)
@@ -8250,10 +8244,9 @@ class KeptConnections(_Connections):
     def _found(self):
         """Return the names of the sockets; none where the directory has gone,
         as after the user's last logout."""
-        try:
+        with contextlib.suppress(OSError):
             return os.listdir(self.directory)
-        except OSError:
-            return []
+        return []
 
     def is_open(self, host):
         """Return whether there was a connection to *host*, LOOK_INTERVAL ago
