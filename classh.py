@@ -220,6 +220,16 @@ class UsageError(ClasshError):
     """The command line cannot be carried out."""
 
 
+class _Closing:
+    """Is closed at the end of a with block."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+
 def _error_text(error):
     """Return the message of *error* for a user."""
     if isinstance(error, MemoryError):
@@ -1963,7 +1973,7 @@ def _parse_ending(record):
     return _Ending('ok' if outcome == 'ok' else state, outcome, exitcode)
 
 
-class Journal:
+class Journal(_Closing):
     """A file that knows of each host whether the command has run there,
     however the run ends; a later run goes on where this one ends.
 
@@ -2069,12 +2079,6 @@ class Journal:
         elif event == 'result':
             ending = _parse_ending(record)
             self._endings[_recorded_octets(record, 'host')] = ending
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self.close()
 
     @property
     def tried(self):
@@ -3970,10 +3974,11 @@ _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM,
 _OPEN, _DRAINING, _STOPPING = range(3)
 
 
-class JobHooks:
+class JobHooks(_Closing):
     """What a manager calls around each job; here, every one does nothing.
 
-    Several hooks are called in the order given, finished() in reverse.
+    Several hooks are called in the order given, finished() in reverse.  A
+    with block of one may be around the run.
     """
 
     may_prompt = False      # True: ssh may ask, through job.environment
@@ -4020,6 +4025,9 @@ class JobHooks:
     def refusal(self):
         """Return why no more hosts are to be tried, or ''."""
         return ''
+
+    def close(self):
+        """The with block is at its end."""
 
 
 class _HookChain(JobHooks):
@@ -4740,7 +4748,7 @@ class _Dispatcher:
         self._release()
 
 
-class SSHJobMan(_Dispatcher):
+class SSHJobMan(_Closing, _Dispatcher):
     """Runs *command* on *hosts*, at most *fanout* at once.
 
     hosts            one str or any iterable of them, read as slots become
@@ -4949,12 +4957,6 @@ class SSHJobMan(_Dispatcher):
             self._pool.abort()
             self._release()
             self._feeder.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self.close()
 
     def call_later(self, seconds, callback):
         """Call callback() once, from poll(), after *seconds*, unless there
@@ -7325,21 +7327,12 @@ class _Dialog(_Stateful):
 
 class _PasswordHook(JobHooks):
     """Hooks that hand out the password of *guard*, a LockoutGuard; None:
-    there is no password.  To be used as a context manager around the run."""
+    there is no password.  The run is in a with block of theirs."""
 
     def __init__(self, guard):
         self._guard = guard
         self._manager = None
         self._dialogs = {}          # job that runs: its _Dialog
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        self.close()
-
-    def close(self):
-        pass
 
     def attach(self, manager):
         self._manager = manager
@@ -8385,9 +8378,6 @@ class JumpHost(_Stateful, JobHooks):
         if self._directory is not None and self._owner == os.getpid():
             self._leave_place()
         self._directory = None
-
-    def __exit__(self, *exc_info):
-        self.close()
 
     @staticmethod
     def _make_place():
