@@ -149,6 +149,7 @@ _HINTS = (
     (r'(?:\.[0-9]{1,3}|:)/[0-9]',
      'a range of addresses is written 10.0.0.[1-254]'),
     (r'\A(?:\{|---)\Z|":', _INVENTORY),
+    (r'\$[\w{(]|`', 'within single quotes a shell expands nothing'),
     (r'://', 'a host is written [user@]name[:port]'),
     (r'[{(<]', 'choices are written [a,b] or [1-20]'),
     (r'[\[,][A-Za-z]-[A-Za-z][],]', 'letters are written [a,b,c]'),
@@ -1133,7 +1134,8 @@ class HostGroups:
         """Return the path of the entry *name*, a file, and its status."""
         if not re.fullmatch(_GROUP_NAME, name):
             raise GroupError(group, 'a group is written @NAME or @NAME:ARG'
-                             + ('; is it a file?  ./' + _shorten(group)
+                             + ('; is it a file?  ' + _shorten(
+                                 name if name[0] in './~' else './' + group)
                                 if '/' in name else ''))
         for directory in self.directories:
             path = os.path.join(directory, name)
@@ -11350,6 +11352,10 @@ def _quoting_question(argv):
     try:
         _parse_arguments(argv[:place])
     except UsageError:
+        return ''
+    # As in classh uptime web1 -x ./none, where the host stands before it.
+    if re.match(r'(?s)[^-].* (-x ?|--(exclude|only)[ =]?)\S*\Z',
+                ' '.join(behind)):
         return ''
     if behind[-1].startswith('-'):
         return '; is COMMAND quoted?'

@@ -99,6 +99,9 @@ class GroupFilesTest(unittest.TestCase):
             self.assertIn('a group is written @NAME or @NAME:ARG',
                           self.refused(argument))
         self.assertIn('is it a file?  ./@a/b', self.refused('@a/b'))
+        for path in '/etc/hosts', './hosts', '~/hosts':
+            self.assertTrue(self.refused('@' + path).endswith(
+                '; is it a file?  ' + path))
 
     def test_file_takes_no_argument(self):
         path = self.write('web', b'a\n')

@@ -109,6 +109,21 @@ class OptionMessageTest(unittest.TestCase):
             classh._check_command(argv[0], classh._parse_arguments(argv)[0],
                                   argv)
 
+    def test_question_whether_a_command_is_quoted(self):
+        for line, question in (
+                ('ls -l web1', "; is COMMAND quoted?  classh 'ls -l' web1"),
+                ('-q ls -Z a web1',
+                 "; is COMMAND quoted?  classh -q 'ls -Z a' web1"),
+                ('ls -Z', '; is COMMAND quoted?'), ('ls web1', ''),
+                ('-Z ls a web1', ''), ('--list ls -Z a', ''),
+                # The hosts of -x and --only are at fault.
+                ('ls web1 -x ./none', ''), ('ls web1 --only @none', ''),
+                ('ls web1 --only=@none', ''), ('ls web1 web2 -x@none', ''),
+                ('ls -x ./none', "; is COMMAND quoted?  classh 'ls -x' "
+                                 './none')):
+            self.assertEqual(classh._quoting_question(line.split()),
+                             question, line)
+
     def test_script_that_hosts_do_not_have(self):
         with tempfile.TemporaryDirectory() as directory:
             path = directory + '/it'
