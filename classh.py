@@ -5196,24 +5196,18 @@ class Console:
     def write_whole(self, text):
         """Write *text*; where the stream is a file that has no room for all
         of it, then nothing of it."""
-        fd = self._file()
-        size = None if fd is None else os.fstat(fd).st_size
+        fd = None
+        if not self.error:
+            with contextlib.suppress(io.UnsupportedOperation):
+                fd = self.fileno()
+                size = os.fstat(fd).st_size
         self.write(text)
         if self.error and fd is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):      # it is no file
                 # Unless another process has written there meanwhile.
                 if os.lseek(fd, 0, os.SEEK_CUR) == os.fstat(fd).st_size:
                     os.ftruncate(fd, size)
                     os.lseek(fd, size, os.SEEK_SET)
-
-    def _file(self):
-        """Return the descriptor of the file that is written to, or None."""
-        try:
-            fd = self._stream.fileno()
-        except (AttributeError, io.UnsupportedOperation):
-            return None
-        return (fd if not self.error and stat.S_ISREG(os.fstat(fd).st_mode)
-                else None)
 
     def fileno(self):
         return self._stream.fileno()
@@ -6753,8 +6747,11 @@ class ProgramSink(_Sink):
         if self._process is None:
             return
         self._delivery.close()
-        read_end = self._open_read_end()
-        self._process.stdin.close()
+        pipe, read_end = self._process.stdin, None
+        with contextlib.suppress(OSError):      # /proc is missing
+            read_end = os.open('/proc/self/fd/%d' % pipe.fileno(),
+                               os.O_RDONLY | os.O_NONBLOCK)
+        pipe.close()
         # The program sees the end of its input only now.
         status = wait_or_end(self._process, stop_level, PROGRAM_GRACE,
                              PROGRAM_GRACE)
@@ -6766,16 +6763,9 @@ class ProgramSink(_Sink):
                 else 'exited with %d' % status if status > 0
                 else 'ended by ' + _signal_name(-status)))
 
-    def _open_read_end(self):
-        """Return a read end of our pipe, None where /proc is missing."""
-        try:
-            return os.open('/proc/self/fd/%d' % self._process.stdin.fileno(),
-                           os.O_RDONLY | os.O_NONBLOCK)
-        except OSError:
-            return None
-
     def _reclaim_unread(self, read_end):
-        """Take out of the pipe what the program has left unread there."""
+        """Take out of the pipe what the program has left unread there, by an
+        end of our own."""
         with contextlib.suppress(BlockingIOError):
             # One read: no pipe holds more than SWEEP_LIMIT, and a grandchild
             # may be writing to the pipe.
