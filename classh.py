@@ -8890,32 +8890,29 @@ class StdinHosts:
         self._manager = None
         self._lines_read = 0
         self._lines_taken = 0       # of them, by the run
-        self._paused = False        # too far ahead of the run
+        self._watching = False
         self._partial = bytearray() # a line that has not ended yet
         self._after_cr = False      # a LF that comes now ends no line
         self._skipping = False      # the rest of a line that was too long
 
     def open(self, manager):
         self._manager = manager
-        manager.watch(0, selectors.EVENT_READ, self._read)
+        self.tick()
 
-    def resume(self):
-        """Read on if the run has caught up."""
-        if self._paused and self._backlog < BACKLOG:
-            self._paused = False
-            self.open(self._manager)
-
-    @property
-    def _backlog(self):
-        return self._lines_read - self._lines_taken
+    def tick(self):
+        """Read on, unless the run is far behind or stops."""
+        if self._manager is None:   # a fault came before open()
+            return
+        wanted = not (self.ended or self._manager.stopping) and (
+            self._lines_read - self._lines_taken < BACKLOG)
+        if wanted and not self._watching:
+            self._manager.watch(0, selectors.EVENT_READ, self._read)
+        elif self._watching and not wanted:
+            self._manager.unwatch(0)
+        self._watching = wanted
 
     def _read(self, fd, events):
         self._manager.add(self.take(fd))
-        if self.ended:
-            self.close()
-        elif self._backlog >= BACKLOG:
-            self._paused = True
-            self._manager.unwatch(0)
 
     def take(self, fd):
         """Read once from *fd*; return an iterator over the patterns there."""
@@ -8967,11 +8964,6 @@ class StdinHosts:
     def _read_word(self, word):
         self._check(word)
         return [word]
-
-    def close(self):
-        self._paused = False
-        if self._manager is not None:
-            self._manager.unwatch(0)
 
 
 class _RunSinks:
@@ -9584,9 +9576,9 @@ class Run:
             self._outlets.warn(news)
         for _ in range(self._stops_handled, level):
             self._sink_deadline = time.monotonic() + DELIVERY_GRACE
-            if self._stdin_hosts:
-                self._stdin_hosts.close()
             self._manager.stop()
+            if self._stdin_hosts:
+                self._stdin_hosts.tick()
         self._stops_handled = level
 
     def _note_reader(self):
@@ -9608,9 +9600,7 @@ class Run:
         for view in self._outlets.views:
             view.tick()
         if self._stdin_hosts:
-            self._stdin_hosts.resume()
-            if self._manager.stopping:
-                self._stdin_hosts.close()
+            self._stdin_hosts.tick()
         self._check_idle_names()
         if self._stops.status_wanted:
             self._stops.status_wanted = False
