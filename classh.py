@@ -6436,7 +6436,7 @@ class Tally:
         self.outcomes = collections.Counter()
         self.max_status = 0
         self.cut = []               # hosts that printed more than we keep
-        self._passed_over = collections.Counter()   # outcomes, of earlier runs
+        self._noted = set()         # outcomes, of earlier runs as well
         self._causes = collections.defaultdict(list)
         self._helped = set()        # causes where the hint helps
 
@@ -6445,7 +6445,8 @@ class Tally:
         return sum(self.outcomes.values())
 
     def finished(self, result):
-        self._count(self.outcomes, result)
+        self.outcomes[result.outcome] += 1
+        self.note(result)
         if _is_cut(result):
             self.cut.append(result.host)
         if _is_bad(result):
@@ -6462,13 +6463,10 @@ class Tally:
             causes[cause] += hosts
         return causes
 
-    def pass_over(self, ending):
-        """Count a host that is not run again, for the exit status alone;
-        *ending* has its outcome and exitcode."""
-        self._count(self._passed_over, ending)
-
-    def _count(self, outcomes, ending):
-        outcomes[ending.outcome] += 1
+    def note(self, ending):
+        """Have the exit status tell of *ending*, which has an outcome and an
+        exitcode: of a result, or of a host that is not run again."""
+        self._noted.add(ending.outcome)
         self.max_status = max(self.max_status, 255 if ending.outcome
                               in ('ssh', 'killed') else ending.exitcode)
 
@@ -6505,7 +6503,7 @@ class Tally:
     def status(self):
         """Return the exit status that tells the gravest outcome."""
         for outcome, status in ('killed', 3), ('ssh', 4), ('error', 5):
-            if self.outcomes[outcome] or self._passed_over[outcome]:
+            if outcome in self._noted:
                 return status
         return 0
 
@@ -8913,6 +8911,7 @@ class StdinHosts:
 
     def _read(self, fd, events):
         self._manager.add(self.take(fd))
+        self.tick()
 
     def take(self, fd):
         """Read once from *fd*; return an iterator over the patterns there."""
@@ -9089,7 +9088,7 @@ class RunJournal(Records):
         done = self.file.is_done(host, self._options.again)
         if done:
             self.passed_over[ending.state].append(host)
-            self._tally.pass_over(ending)
+            self._tally.note(ending)
         return done
 
     def open(self, manager, hosts):

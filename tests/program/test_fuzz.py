@@ -328,7 +328,7 @@ class HostFileTest(FuzzTest):
     def arrive(self, pieces):
         """Return the patterns and complaints from these pieces of stdin."""
         patterns, problems = [], []
-        job = mock.Mock()
+        job = mock.Mock(stopping=False)
         job.add.side_effect = patterns.extend
         stdin_hosts = classh.StdinHosts(classh.expand, problems.append)
         stdin_hosts.open(job)
