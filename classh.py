@@ -6963,13 +6963,16 @@ def _is_shell_word(word):
         stderr=subprocess.DEVNULL) == 0
 
 
-def _is_script(path):
-    """Return whether the file *path* begins with '#!', as a script does."""
-    try:
-        with open(path, 'rb') as file:
-            return file.read(2) == b'#!'
-    except OSError:
-        return False
+def _interpreter(path):
+    """Return the name of the program that runs the script *path*; '' if that
+    is none."""
+    found = None
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path):
+            with open(path, 'rb') as file:
+                found = re.match(rb'#!\s*(?:\S*/)?(?:env\s+)?([\w.-]+)',
+                                 file.readline(LINE_SIZE))
+    return found.group(1).decode() if found else ''
 
 
 def choose_sink(target, complain, stdout=None, hint=''):
@@ -6998,7 +7001,7 @@ def choose_sink(target, complain, stdout=None, hint=''):
         if os.access(path, os.X_OK):
             return ProgramSink(shlex.quote(os.path.abspath(path)), complain,
                                stdout)
-        if _is_script(path):
+        if _interpreter(path):
             raise TargetError(target, 'a program, but not executable: '
                               'chmod +x ' + target)
     elif word != target and program:
@@ -9328,16 +9331,9 @@ def _name_hint(command, hosts):
 def _script_hint(command):
     """Return how to send the first word of *command*, which a host has not
     found, if that is a script here; else ''."""
-    name, found = command.split()[0], None
-    with contextlib.suppress(OSError):
-        if os.path.isfile(name):
-            with open(name, 'rb') as file:
-                found = re.match(rb'#!\s*(?:\S*/)?(?:env\s+)?([\w.-]+)',
-                                 file.readline(LINE_SIZE))
-    if not found:
-        return ''
-    shell = found.group(1).decode()
-    return "%s is here: -I '%s %s' <%s" % (
+    name = command.split()[0]
+    shell = _interpreter(name)
+    return shell and "%s is here: -I '%s %s' <%s" % (
         name, shell, '-s' if shell.endswith('sh') else '-', name)
 
 
