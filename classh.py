@@ -3129,7 +3129,7 @@ class _Job:
     has_timeout = True              # that of the manager
     result = None                   # what others have made of it, a Result
 
-    def __init__(self, host, max_output, spool, now):
+    def __init__(self, host, max_output, spool, now, tries=1):
         self.host = host
         self.started = time.time()
         self.clock_start = now
@@ -3151,7 +3151,7 @@ class _Job:
         self.begun = None           # when it was started, on the loop's clock
         self.login = None           # seconds from then to the login
         self.login_deadline = None  # a timer of the loop
-        self.tries = 1              # this one included
+        self.tries = tries          # this one included
 
     def become(self, state):
         if state not in _NEXT[self.state]:
@@ -3263,8 +3263,8 @@ class _RelayedJob(_Job):
 
     has_timeout = False             # those others have one
 
-    def __init__(self, relay, host, max_output, spool, now):
-        super().__init__(host, max_output, spool, now)
+    def __init__(self, relay, *args):
+        super().__init__(*args)
         self._relay = relay
 
     def start(self, launcher, argv, with_stdin, watch):
@@ -4345,10 +4345,8 @@ class _Work:
     def job(self, host, tries):
         """Return a job for *host*, which is not started; *tries* counts this
         one, too."""
-        job = self._make_job(host, self._max_output, self._spool,
-                             self._clock())
-        job.tries = tries
-        return job
+        return self._make_job(host, self._max_output, self._spool,
+                              self._clock(), tries)
 
     def start(self, job, pool, launcher, timeout):
         """Start *job* in *pool*; raise what pool.start() raises, or the
