@@ -3990,7 +3990,9 @@ class JobHooks(_Closing):
                             # stays open until the job ends
 
     def attach(self, manager):
-        """*manager*, which is being built, will call these hooks."""
+        """*manager*, which is being built, will call these hooks, and is
+        their .manager."""
+        self.manager = manager
 
     def host_options(self, host):
         """Return the options of *host* for ssh's -o, after those of the
@@ -4160,7 +4162,9 @@ class Pace:
                             # ended as well
 
     def attach(self, manager):
-        """*manager*, which is being built, will ask this rule."""
+        """*manager*, which is being built, will ask this rule, and is its
+        .manager."""
+        self.manager = manager
 
     def room(self, running, now):
         """Return how many hosts may start *now* beside the *running* ones.
@@ -4212,16 +4216,12 @@ class Ramp(Pace):
 
     def __init__(self):
         self._width = 1
-        self._manager = None
-
-    def attach(self, manager):
-        self._manager = manager
 
     def room(self, running, now):
         return self._width - running
 
     def finished(self, result):
-        fanout = self._manager.fanout
+        fanout = self.manager.fanout
         self._width = (min(self._width + 1, fanout)
                        if result.outcome == 'ok'
                        else max(min(self._width, fanout) // 2, 1))
@@ -7322,11 +7322,10 @@ class _PasswordHook(JobHooks):
 
     def __init__(self, guard):
         self._guard = guard
-        self._manager = None
         self._dialogs = {}          # job that runs: its _Dialog
 
     def attach(self, manager):
-        self._manager = manager
+        super().attach(manager)
         if self._guard:
             self._guard.begin_run()
 
@@ -7360,7 +7359,7 @@ class _PasswordHook(JobHooks):
                     'askpass' if cause == 'askpass' else 'password'])
             self._guard.job_finished(job)
             if self.refusal():
-                self._manager.drain()
+                self.manager.drain()
         return result
 
     def _judge(self, job, dialog, result):
@@ -7372,10 +7371,10 @@ class _PasswordHook(JobHooks):
         """Call answer(secret) as LockoutGuard.ask() does; *job* is charged
         for no time until then."""
         def resume(secret):
-            self._manager.resume(job)
+            self.manager.resume(job)
             answer(secret)
 
-        self._manager.pause(job)
+        self.manager.pause(job)
         self._guard.ask(job, resume)
 
     def _passed(self, job, dialog):
@@ -7525,8 +7524,8 @@ class AskpassServer(_PasswordHook):
 
     def prepare(self, job):
         if not self._dialogs:
-            self._manager.watch(self._socket, selectors.EVENT_READ,
-                                self._connect, hold=False)
+            self.manager.watch(self._socket, selectors.EVENT_READ,
+                               self._connect, hold=False)
         # With a large fanout there may be no descriptor left when the helper
         # connects.
         self._reserved.append(os.dup(self._socket.fileno()))
@@ -7547,7 +7546,7 @@ class AskpassServer(_PasswordHook):
         result = super().finished(job, result)
         self._release_descriptors(len(self._dialogs))
         if not self._dialogs:
-            self._manager.unwatch(self._socket)
+            self.manager.unwatch(self._socket)
         return result
 
     def _judge(self, job, dialog, result):
@@ -7590,8 +7589,8 @@ class AskpassServer(_PasswordHook):
             connection.close()
             return
         connection.setblocking(False)
-        self._manager.watch(connection, selectors.EVENT_READ,
-                            functools.partial(self._read, job), hold=False)
+        self.manager.watch(connection, selectors.EVENT_READ,
+                           functools.partial(self._read, job), hold=False)
 
     def _job_of(self, connection):
         """Return the job that leads the session of the peer, or None."""
@@ -7611,7 +7610,7 @@ class AskpassServer(_PasswordHook):
             request = connection.recv(READ_SIZE)
         except OSError:
             request = b''
-        self._manager.unwatch(connection)
+        self.manager.unwatch(connection)
         dialog = self._dialogs.get(job)
         if dialog and request:
             pid, space, prompt = os.fsdecode(request).partition(' ')
@@ -7855,25 +7854,25 @@ class SudoWrapper(_PasswordHook):
         def deliver(secret):
             if secret is None or job.stdin is None:
                 dialog.become('withheld')
-                self._manager.end_input(job)
+                self.manager.end_input(job)
                 return
             dialog.answer(self._prompt_mark)
             with contextlib.suppress(OSError):      # sudo has ended
                 os.write(job.stdin, secret + b'\n')
             # A question for more than the password would wait for ever.
-            if self._manager.uses_stdin:
-                self._manager.call_later(PROOF_TIMEOUT, give_up)
+            if self.manager.uses_stdin:
+                self.manager.call_later(PROOF_TIMEOUT, give_up)
             else:
-                self._manager.end_input(job)
+                self.manager.end_input(job)
 
         def give_up():
             if dialog.state == 'answered':      # and COMMAND does not run
-                self._manager.end_input(job)
+                self.manager.end_input(job)
 
         if dialog.answers:
             dialog.become('refused')
             self._guard.refuse(job)
-            self._manager.end_input(job)
+            self.manager.end_input(job)
         else:
             dialog.become('asked')
             self._request(job, deliver)
@@ -7881,7 +7880,7 @@ class SudoWrapper(_PasswordHook):
     def _on_started(self, job, dialog):
         if dialog.state != 'passed':    # else a program has read the mark
             self._passed(job, dialog)
-            self._manager.open_input(job)
+            self.manager.open_input(job)
 
 
 def password_hooks(options, hosts, stops):
@@ -8332,7 +8331,6 @@ class JumpHost(_Stateful, JobHooks):
         if before:
             self._options.insert(0, 'ProxyJump='
                                  + ','.join(map(_bracketed, before)))
-        self._manager = None
         self._directory = None      # of the socket
         self._owner = None          # the pid of the process that made it
         self._process = None        # runs while the state is not 'closed'
@@ -8450,21 +8448,18 @@ class JumpHost(_Stateful, JobHooks):
 
     # What the manager calls
 
-    def attach(self, manager):
-        self._manager = manager
-
     def room(self, running, now):
         if self.state == 'closed':
             self._open_again()
         else:
             before, problem = self.state, self._look()
             if before == 'open' and problem:
-                self._manager.warn('connection to the jump host %s lost: %s'
-                                   % (self.gate, problem))
+                self.manager.warn('connection to the jump host %s lost: %s'
+                                  % (self.gate, problem))
                 self._open_again()
             elif problem and not self._failing:
                 self._failing = True
-                self._manager.warn(str(JumpError(self.gate, problem)))
+                self.manager.warn(str(JumpError(self.gate, problem)))
             elif self.state == 'open':
                 self._failing = False
         return 0 if self.state == 'opening' else sys.maxsize
