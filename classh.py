@@ -961,13 +961,13 @@ class HostQueue:
 # (an address and its names), ssh_config and known_hosts.
 _OTHER_LINES = (
     (rb'\s*(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f]*:[0-9A-Fa-f]*:\S*)'
-     rb'(?:\s+(?![0-9.]+(?:\s|\Z))[A-Za-z0-9][\w.-]*)+\s*\Z',
+     rb'(?:\s+(?![0-9.]+(?:\s|\Z))[A-Za-z0-9][\w.-]*){1,40}\s*\Z',
      "an address and its names would be a host each; the names alone: awk "
      "'{ print $2 }'"),
     (rb'\s*(?:-\s|[\w.@-]+:(?:\s|\Z))', _INVENTORY),
     (rb'\s*(?:Host|Host[Nn]ame|IdentityFile|Include|Match)\s',
      _INVENTORY.replace('inventory', 'ssh_config')),
-    (rb'(?:\S+\s+)+(?:ssh|ecdsa|sk)-\S+\s+AAAA',
+    (rb'(?:\S+\s+){1,2}(?:ssh|ecdsa|sk)-\S+\s+AAAA',
      "is it a known_hosts?  The first column: awk '{ print $1 }'"))
 
 
@@ -987,8 +987,8 @@ def parse_host_lines(lines, path, read, first=1):
             line = line[3:]         # a byte-order mark
         line = line.partition(b'#')[0]
         words = line.split()
-        for other, problem in (_OTHER_LINES if words[1:] or b':' in line
-                               else ()):
+        is_other = words[1:] or words and words[0].endswith(b':')
+        for other, problem in _OTHER_LINES if is_other else ():
             if re.match(other, line):
                 raise HostFileError(path, number, problem)
         for word in words:
@@ -9302,8 +9302,8 @@ def _name_hint(command, hosts):
     """Return what may be wrong with *hosts*, names that were not resolved; ''
     if that is not known."""
     for host in hosts:
-        found = re.fullmatch(r'((?:[0-9]+\.){3}|[A-Za-z][\w.-]*?)([0-9]+)'
-                             r'(?:-|\.\.)\1?([0-9]+)', host)
+        found = re.fullmatch(r'((?:[0-9]+\.){3}|[A-Za-z][\w.-]{0,60}?)'
+                             r'([0-9]{1,9})(?:-|\.\.)\1?([0-9]{1,9})', host)
         if found:
             return 'a range is written %s[%s-%s]' % found.groups()
         if host == 'all' or any(os.path.isfile(os.path.join(place, host))
