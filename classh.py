@@ -54,7 +54,7 @@ A chapter uses only the chapters above it:
     Stopping              Ctrl-C and other signals
     A run                 hosts from stdin; manager, views and sinks together
     The shell             --shell, its prompt and its built-ins
-    Completion            scripts for bash, zsh and fish, of the parser
+    Completion            scripts for bash, zsh and fish, of the options
     Command line          parser, checks, main
 """
 
@@ -10326,20 +10326,18 @@ _Offer = collections.namedtuple('_Offer',
                                 'short long takes kind repeated text')
 
 
-def _offers(parser, optional):
-    """Yield an _Offer for each option of *parser*: .short and .long are lists
-    of names, .takes says whether it 'must', 'may' (those in *optional*) or
+def _offers(options):
+    """Yield an _Offer for each of *options*, rows as of _EACH_OPTION: .short
+    and .long are lists of names, .takes says whether it 'must', 'may' or
     cannot ('') have a value, and .kind what that is, or its words."""
-    for action in parser._actions:
-        names = action.option_strings
+    for _, names, metavar, text, rest in options:
         yield _Offer(
             [name for name in names if name[1] != '-'],
             [name for name in names if name[1] == '-'],
-            '' if action.nargs == 0 else
-            'may' if optional.intersection(names) else 'must',
-            ' '.join(action.choices or ())
-            or _VALUE_KINDS.get(action.metavar, 'any'),
-            isinstance(action.default, list), action.help % vars(action))
+            'may' if 'bare' in rest else 'must' if metavar else '',
+            ' '.join(rest.get('choices', ()))
+            or _VALUE_KINDS.get(metavar, 'any'),
+            rest.get('action') == 'append', text % rest)
 
 
 def _fill(template, **parts):
@@ -10420,10 +10418,10 @@ _COMPLETIONS = {'bash': _bash_script, 'zsh': _zsh_script,
                 'fish': _fish_script}
 
 
-def completion_script(shell, parser, optional):
-    """Return the script that completes the options of *parser* in *shell*;
-    those in the set *optional* need no value."""
-    return _COMPLETIONS[shell](list(_offers(parser, optional)))
+def completion_script(shell, options):
+    """Return the script that completes the *options*, as of _offers(), in
+    *shell*."""
+    return _COMPLETIONS[shell](list(_offers(options)))
 
 
 # -- Command line -----------------------------------------------------------
@@ -10766,8 +10764,7 @@ def _parse_arguments(argv, raw=False):
     options.relay = None
     options.show = (parser.format_help() if options.help else
                     'classh %s\n' % __version__ if options.version else
-                    completion_script(options.completion, parser,
-                                      set(_OPTIONAL_VALUES))
+                    completion_script(options.completion, _EACH_OPTION)
                     if options.completion else '')
     return options, operands + argv[end + 1:]
 

@@ -1,6 +1,5 @@
-"""The scripts of --completion, as they are made from a parser."""
+"""The scripts of --completion, as they are made from the options."""
 
-import argparse
 import re
 import unittest
 
@@ -8,14 +7,13 @@ import classh
 
 
 class ScriptTest(unittest.TestCase):
-    def scripts(self, parser):
-        return {shell: classh.completion_script(shell, parser, {'--may'})
+    def scripts(self, options):
+        return {shell: classh.completion_script(shell, options)
                 for shell in ('bash', 'zsh', 'fish')}
 
     def test_each_option_is_there(self):
-        parser = classh._make_parser(False)
-        scripts = self.scripts(parser)
-        names = {name for action in parser._actions
+        scripts = self.scripts(classh._EACH_OPTION)
+        names = {name for action in classh._make_parser(False)._actions
                  for name in action.option_strings}
         for shell in 'bash', 'zsh':
             there = re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", scripts[shell])
@@ -25,14 +23,13 @@ class ScriptTest(unittest.TestCase):
                 'l' if name[1] == '-' else 's', name.lstrip('-')))
 
     def test_value_is_completed_by_its_name_in_the_help(self):
-        parser = argparse.ArgumentParser(add_help=False)
-        parser.add_argument('-j', '--journal', metavar='FILE',
-                            help="it's [new]: 100%% \\ (%(default)s)")
-        parser.add_argument('--near', metavar='HOSTS', action='append',
-                            default=[], help='h')
-        parser.add_argument('--may', metavar='N', help='n')
-        parser.add_argument('--no', action='store_true', help='o')
-        scripts = self.scripts(parser)
+        scripts = self.scripts([
+            ('', ['-j', '--journal'], 'FILE',
+             "it's [new]: 100%% \\ (%(default)s)", {'default': None}),
+            ('', ['--near'], 'HOSTS', 'h', {'action': 'append',
+                                            'default': []}),
+            ('', ['--may'], 'N', 'n', {'bare': '1'}),
+            ('', ['--no'], None, 'o', {})])
         for shell, parts in (
                 ('bash', ('    -j | --journal | --journal=) kind=files ;;',
                           '    --near | --near=) kind=hosts ;;',
