@@ -4366,11 +4366,6 @@ class _Work:
             timeout if job.has_timeout else 0,
             self._feeder.uses_stdin or self._hooks.defers_stdin)
 
-    def started(self, job):
-        self._hooks.started(job)
-        if not self._hooks.defers_stdin:
-            self._feeder.begin(job)
-
     def failure(self, job, error):
         """Return the Result of *job*, which could not be started."""
         job.close_pipes()
@@ -4601,7 +4596,9 @@ class _Dispatcher:
             if self._login_timeout:
                 # A little later than ssh itself, whose words are better.
                 self._pool.limit_login(job, self._login_timeout + LOGIN_GRACE)
-        self._work.started(job)
+        self._hooks.started(job)
+        if not self._hooks.defers_stdin:
+            self._feeder.begin(job)
         if self._phase == _STOPPING and job.state == RUNNING:
             # A signal's handler called stop() during the start.
             self._pool.terminate(job, 'stopped', 'stopped')
