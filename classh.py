@@ -306,21 +306,20 @@ def wait_or_end(process, stop_level, patience, grace):
     """
     signals = [signal.SIGTERM, signal.SIGKILL]
     at_first = max(1, stop_level())     # earlier requests count as one
-    deadline, pause = None, WAIT_INTERVAL_MIN
+    deadline, pause = math.inf, WAIT_INTERVAL_MIN
     with contextlib.suppress(ChildProcessError):
         while not _has_exited(process.pid):
             now, level = time.monotonic(), stop_level()
-            if level and deadline is None:
+            if level and deadline == math.inf:
                 deadline = now + patience
-            if deadline is not None and (
-                    now >= deadline or level > at_first and len(signals) == 2):
+            if now >= deadline or level > at_first and len(signals) == 2:
                 if not signals:
                     return None
                 _kill_group(process.pid, signals.pop(0))
                 deadline = now + grace
             time.sleep(pause)
             pause = min(2 * pause, WAIT_INTERVAL_MAX)
-        if deadline is not None:
+        if deadline < math.inf:
             _kill_group(process.pid, signal.SIGKILL)    # what it leaves behind
     return process.wait()
 
