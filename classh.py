@@ -4790,6 +4790,9 @@ class SSHJobMan(_Closing, _Dispatcher):
     iteration, before the end stops what runs and leaves nothing behind;
     otherwise call close().
 
+    .stopped_by is the rule of the pace that let no more hosts start, and
+    .stopped_why why that or the deadline did, a few words; else None.
+
     Raise PatternError for a bad host: at once if *hosts* is a str, list or
     tuple, else from the poll() that reads it, after which one may go on
     (wait() and iteration stop what runs); ValueError for a *fanout* below 1
