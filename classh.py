@@ -5615,16 +5615,13 @@ class Stream(View):
     def data(self, host, stream, octets):
         console = self._queues[stream].console
         before = console.waited
-        partial = self._partial.setdefault((host, stream), bytearray())
-        partial += octets
+        lines, rest = [], self._partial.setdefault((host, stream), bytearray())
+        rest += octets
         if b'\n' in octets:
-            *lines, rest = partial.split(b'\n')
-            self._partial[host, stream] = rest
-            for line in lines:
-                self._add(host, stream, line)
-        if len(self._partial[host, stream]) > self._line_size:
-            self._partial[host, stream] = self._add_pieces(
-                host, stream, self._partial[host, stream])
+            *lines, rest = rest.split(b'\n')
+        for line in lines:
+            self._add(host, stream, line)
+        self._partial[host, stream] = self._add_pieces(host, stream, rest)
         # While this waited, no output of a job was read.
         self._manager.extend_deadlines(console.waited - before, 0)
 
