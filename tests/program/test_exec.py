@@ -19,7 +19,7 @@ esac'''
 
 class ExecTest(WorkTest):
     def test_every_status_is_that_of_the_command(self):
-        said = run_classh('--json', '-u1', '--retries=3', '-I', '--exec',
+        said = run_classh('--json', '-u4', '--retries=3', '-I', '--exec',
                           ENDS, 'h255,kill,child,slow,read,ok:7',
                           stdin='given\n').check(3, None, None)
         ends = {}

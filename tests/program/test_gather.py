@@ -46,7 +46,7 @@ class GatherTest(WorkTest):
         self.assertEqual(untimed(said.stdout), GATHERED % REFUSED, said)
 
     def test_nobody_vanishes(self):
-        said = fake('-b', '-u1', 'case $HOST in a*) :;; b*) exit 4;; esac',
+        said = fake('-b', '-u4', 'case $HOST in a*) :;; b*) exit 4;; esac',
                     'a[1-3]', 'b[1-2]', 'slow1', 'binary', 'exit255x')
         self.assertEqual([line.split()[:4] for line in
                           said.check(None, None, None).stdout.split('\n')

@@ -54,7 +54,7 @@ class GoingOnTest(JournalTest):
                       'new\n', said.stderr, said)
         self.assertIn('fail2   2   1 host', said.stdout, said)
         self.assertEqual(self.ran(), ['b4'])
-        self.classh('--resume', 'j', '--again', 'lost,ok', '-u1',
+        self.classh('--resume', 'j', '--again', 'lost,ok', '-u4',
                     '-q').check(3, '', None)
         self.assertEqual(self.ran(), ['a', 'b1', 'b3', 'b4'])
 

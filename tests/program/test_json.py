@@ -52,12 +52,12 @@ class JsonTest(WorkTest):
                 if record['event'] == 'result'}
 
     def test_every_host_is_there_once_and_the_end_has_the_exit_status(self):
-        said = self.classh('--json', '-u2', '-f4', 'echo $HOST; exit 0',
+        said = self.classh('--json', '-u4', '-f4', 'echo $HOST; exit 0',
                            'web[1-2]', 'fail7', 'unreach', 'slow', 'binary')
         said.check(3, None, None)
         run_record, *others, end = self.records(said.stdout)
         self.assertEqual((run_record['hosts'], run_record['fanout'],
-                          run_record['timeout']), (6, 4, 2))
+                          run_record['timeout']), (6, 4, 4))
         results = self.results(said.stdout)
         self.assertEqual(len(results), 6)
         self.assertEqual(len(others), 12, said)

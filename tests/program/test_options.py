@@ -33,12 +33,12 @@ class OptionTest(TestCase):
         fake('--quiet', 'true', 'a').check(0, '', '')
 
     def test_progress_is_a_mark_a_host_in_place_of_the_report(self):
-        fake('-f1', '--progress', '-u2', 'echo x', 'a', 'fail3', 'unreach',
+        fake('-f1', '--progress', '-u4', 'echo x', 'a', 'fail3', 'unreach',
              'b', 'slow').check(
                  3, stdout='', stderr='.?~.!\n'
                  '1 of 5 connection refused: unreach\n'
                  '1 of 5 exited with 3: fail3\n'
-                 '1 of 5 timed out after 2 s (-u): slow\n')
+                 '1 of 5 timed out after 4 s (-u): slow\n')
 
     def test_timeout_of_0_or_less_is_none(self):
         for said in at_once(*(['-u', limit, '-q', 'sleep .2', 'a']
@@ -158,7 +158,7 @@ class OptionTest(TestCase):
         self.assert_runs(5, ['true', hosts, 'c'])
 
     def test_python_has_nothing_to_warn_of(self):
-        fake('-q', '-OA=1', '-xb', '-u1', '--max-output=1K', '--maxrc',
+        fake('-q', '-OA=1', '-xb', '-u4', '--max-output=1K', '--maxrc',
              'true', 'a[1-2],b', env={'PYTHONDEVMODE': '1'}).check()
 
 

@@ -32,7 +32,7 @@ class PickleTest(WorkTest):
 
 class WriteTest(PickleTest):
     def test_results_come_back_as_they_were(self):
-        self.classh('-q', '-u', '2', '--max-output', '30', '--pickle', 'all',
+        self.classh('-q', '-u', '4', '--max-output', '30', '--pickle', 'all',
                     'echo "$TARGET on $PORT"', 'bob@web1:22', 'fail7', 'slow',
                     'binary', 'signal9', 'unreach', 'reader').check(
             1, '', 'classh: 1 of 7 printed more than 30 bytes and was cut '
@@ -42,7 +42,7 @@ class WriteTest(PickleTest):
                 'bob@web1:22': (0, 'bob@web1 on 22\n', '', 'ok', '', False),
                 'fail7': (7, 'out of fail7\n', 'err of fail7\n', 'error', '',
                           False),
-                'slow': (-15, '', '', 'killed', 'timed out after 2 s',
+                'slow': (-15, '', '', 'killed', 'timed out after 4 s',
                          False),
                 'binary': (0, '\udcff\udcfe\0\udce9', '', 'ok', '', False),
                 'signal9': (-9, '', '', 'killed', 'ended by SIGKILL', False),

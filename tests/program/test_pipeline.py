@@ -379,7 +379,7 @@ class InputTest(PipelineTest):
     def test_silent_input_does_not_hold_up_hosts_that_do_not_read(self):
         reader, writer = self.pipe()
         self.classh('-q', '-I', 'true', 'a', 'b', stdin=reader).check()
-        self.classh('-q', '-I', '-u', '1', '[ $HOST = b ] || cat', 'a', 'b',
+        self.classh('-q', '-I', '-u', '2', '[ $HOST = b ] || cat', 'a', 'b',
                     stdin=reader).check(3)
         with self.start('-q', '-I', 'touch ran-$HOST; cat', 'a',
                         stdin=reader) as command:

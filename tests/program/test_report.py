@@ -42,7 +42,7 @@ class ReportTest(TestCase):
                    '\n'
                    'signal9   -9   (#)   ended by SIGKILL\n'
                    '\n'
-                   'early   -15   (#)   timed out after 1 s\n'
+                   'early   -15   (#)   timed out after 4 s\n'
                    '  Error:\n'
                    '\n'
                    '  err of early\n'
@@ -51,7 +51,7 @@ class ReportTest(TestCase):
                    '\n'
                    '  out of early\n'
                    '\n',
-                   '-u1', 'echo on $TARGET; echo and more', 'exit0', 'web1',
+                   '-u4', 'echo on $TARGET; echo and more', 'exit0', 'web1',
                    'fail7', 'unreach', 'signal9', 'early')
 
     def test_text_of_a_host_cannot_pass_for_a_line_of_ours(self):
@@ -123,7 +123,7 @@ class SummaryTest(TestCase):
         fake('echo x', 'a[1-5]').check(0, stdout=None, stderr='')
 
     def test_a_line_a_cause_with_the_hosts_folded_most_hosts_first(self):
-        said = fake('-u3', 'case $HOST in web3|web17) exit 7;; esac', 'slow1',
+        said = fake('-u4', 'case $HOST in web3|web17) exit 7;; esac', 'slow1',
                     'web[1-20]', 'unreach[1-2]', 'noresolve1', 'signal9x',
                     'exit8')
         said.check(3, stdout=None, stderr=None)
@@ -136,7 +136,7 @@ class SummaryTest(TestCase):
         self.assertEqual(sorted(lines[4:]), [
             '1 of 26 ended by SIGKILL: signal9x',
             '1 of 26 exited with 8: exit8',
-            '1 of 26 timed out after 3 s (-u): slow1'], said)
+            '1 of 26 timed out after 4 s (-u): slow1'], said)
 
     def test_every_host_is_in_the_report_and_failed_ones_in_the_summary(self):
         said = fake('exit ${HOST#web}', 'web[0-120]')
@@ -250,11 +250,11 @@ class MixedTest(WorkTest):
 # Reported of other tools: results lost, doubled or garbled.
 class UnlimitedTest(WorkTest):
     def test_hosts_that_print_for_ever_take_no_memory(self):
-        argv = fake_argv('-u1', '--progress',
+        argv = fake_argv('-u2', '--progress',
                          '--max-output', '256K', 'true', 'endless[1-100]')
         said = run(measured(argv, self.path('peak'))).check(3, '', None)
         self.assertEqual(
-            said.stderr, '%s\n100 of 100 timed out after 1 s (-u): endless[1-100]\n'
+            said.stderr, '%s\n100 of 100 timed out after 2 s (-u): endless[1-100]\n'
             '100 of 100 printed more than 256K and were cut (--max-output): '
             'endless[1-100]\n' % ('!' * 100))
         self.assertLess(int(self.read('peak')), 80 << 10)

@@ -58,7 +58,7 @@ class TargetTest(SinkTest):
             self.assertEqual(self.read(target + '/a.err'), 'err\n')
 
     def test_directory_of_bad_hosts_also_gets_status_and_reason(self):
-        ended = self.classh('-q', '-u', '2', '-E', 'bad/', 'true', 'fail7',
+        ended = self.classh('-q', '-u', '4', '-E', 'bad/', 'true', 'fail7',
                             'a', 'unreach', 'signal9', 'slow')
         ended.check(3)
         self.assertEqual(sorted(os.listdir(self.path('bad'))), sorted(
@@ -70,7 +70,7 @@ class TargetTest(SinkTest):
                  ('refused', 'connection refused', 'no')),
                 ('signal9', '-9\n', ('signal', 'ended by SIGKILL',
                                      'unknown')),
-                ('slow', '-15\n', ('timeout', 'timed out after 2 s',
+                ('slow', '-15\n', ('timeout', 'timed out after 4 s',
                                    'unknown'))):
             self.assertEqual(self.read('bad/%s.ret' % name), status)
             self.assertEqual(self.read('bad/%s.why' % name),
@@ -81,7 +81,7 @@ class TargetTest(SinkTest):
     def test_hosts_that_were_not_reached_go_elsewhere(self):
         # Of 'signal9' and 'slow' nobody knows whether they have started.
         hosts = ['fail7', 'a', 'unreach1', 'signal9', 'slow', 'unreach2']
-        self.classh('-q', '-u2', '-S', 'good', '-E', 'bad', '--unreached',
+        self.classh('-q', '-u4', '-S', 'good', '-E', 'bad', '--unreached',
                     'retry', 'true', *hosts).check(3)
         self.assertEqual(self.lines('good'), ['a'])
         self.assertEqual(sorted(self.lines('bad')),

@@ -152,7 +152,7 @@ class CountTest(EveryModeTest):
               if KINDS.get(host, ('killed',))[0] != 'ok']
 
     def test_every_host_is_counted_in_every_mode(self):
-        ended = self.in_every_mode(3, '-u3', 'true', *self.HOSTS)
+        ended = self.in_every_mode(3, '-u4', 'true', *self.HOSTS)
         for mode, said in ended.items():
             if '-q' not in mode:
                 self.assertEqual(self.in_summary(said), sorted(self.FAILED),

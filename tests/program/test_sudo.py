@@ -154,10 +154,10 @@ sys.exit(1)
         self.assertEqual(
             said.stdout.count('   wanted a new password for sudo\n'),
                          3, said)
-        said = self.sudo(script, '-I', '-u1', 'true', 'h', stdin='in\n')
+        said = self.sudo(script, '-I', '-u4', 'true', 'h', stdin='in\n')
         said.check(3, stdout=None, stderr=None)
         self.assertIn(
-            '   timed out after 1 s, wanted a new password for sudo\n',
+            '   timed out after 4 s, wanted a new password for sudo\n',
                       said.stdout, said)
 
     def test_sudo_speaks_english_and_the_command_has_its_own_locale(self):
@@ -209,12 +209,14 @@ say(marker); read(); go()
         self.assertEqual(said.stdout.count('  Output:\n\n  in\n\n'), 3, said)
 
     def test_prompt_that_is_not_answered_is_named(self):
-        for prompt in 'Passwort: ', 'Mot de passe : ', 'PIN: ':
-            said = self.sudo('say(%r); read()' % prompt, '-u1', 'true', 'h')
-            said.check(3, stdout=None, stderr=None)
-            self.assertIn('   timed out after 1 s, sudo asked: %s\n'
-                          % prompt.strip(), said.stdout, said)
-            self.assertIn('1 of 1 timed out after 1 s (-u): h\n', said.stderr)
+        prompts = {'h1': 'Passwort: ', 'h2': 'Mot de passe : ', 'h3': 'PIN: '}
+        said = self.sudo('say(%r[os.environ["TARGET"]]); read()' % prompts,
+                         '-u4', '--askpass-anyway', 'true', 'h[1-3]')
+        said.check(3, stdout=None, stderr=None)
+        for host, prompt in prompts.items():
+            self.assertRegex(said.stdout, r'(?m)^%s .*   timed out after 4 s, '
+                             r'sudo asked: %s$' % (host, prompt.strip()), said)
+        self.assertIn('3 of 3 timed out after 4 s (-u): h[1-3]\n', said.stderr)
 
     def test_status_0_of_what_never_ran_is_an_error(self):
         for name, login in (('forced', 'echo only backups here'),

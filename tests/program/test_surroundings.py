@@ -119,12 +119,13 @@ class SurroundingsTest(WorkTest):
                         'slow') as command:
             wait_until(lambda: 'exit0   0' in command.stdout)
             wait_until(lambda: self.read('good'))
+            slow, = wait_until(lambda: [pid for pid, line in leftovers()
+                                        if line == 'sleep 60'])
             command.signal(signal.SIGKILL)
             self.assertEqual(command.finish().status, -signal.SIGKILL)
         self.assertEqual(self.read('good'), 'exit0\n')
         self.assertEqual([result.host for result in
                           classh.load(self.path('all'))], ['exit0'])
         # Nobody is there to end it: the README says so.
-        left, = wait_until(lambda: [pid for pid, line in leftovers()
-                                    if line == 'sleep 60'])
-        os.kill(left, signal.SIGKILL)
+        self.assertEqual([pid for pid, line in leftovers()], [slow])
+        os.kill(slow, signal.SIGKILL)
