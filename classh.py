@@ -9138,6 +9138,15 @@ class RunJournal(Records):
             self.file.path, ', '.join(counts)), *self.lines(False)]
 
 
+def listed(hosts, name):
+    """Return a list of the HostQueue *hosts*, which it keeps, for the option
+    *name*; raise UsageError where they are too many."""
+    names = hosts.peek()
+    if names is None:
+        raise UsageError('%s: more than %d hosts' % (name, EXPANSION_LIMIT))
+    return names
+
+
 def _tell_idle_names(hosts, say):
     """Tell what -x and --only name and none of *hosts* matches."""
     for words, idle in (
@@ -9770,7 +9779,7 @@ class Shell:
         self._interactive = os.isatty(0)
         self.status = 0             # exit status of the last line
         self._options = options
-        self._hosts = list(hosts)
+        self._hosts = hosts
         self._selected = self._hosts
         self._out = out
         self._err = err
@@ -11132,9 +11141,7 @@ def _confirm(options, hosts, command, stops):
     the question."""
     if options.confirm is None:
         return
-    names = hosts.peek()
-    if names is None:
-        raise UsageError('--confirm: too many hosts to be counted')
+    names = listed(hosts, '--confirm')
     if len(names) <= options.confirm:
         return
     count = _number(len(names))
@@ -11224,8 +11231,8 @@ def _unshare(options, operands, out, err, stops):
     kept = KeptConnections(ssh=_ssh_words(options))
     hosts = None
     if operands:
-        hosts = list(_host_queue(options, operands, HostGroups(
-            None, err.warn, stops.noting), None))
+        hosts = listed(_host_queue(options, operands, HostGroups(
+            None, err.warn, stops.noting), None), '--unshare')
     with stops:
         ended, dead, deaf = kept.end(hosts, stops.check)
     parts = ['%d ended' % ended]
@@ -11403,6 +11410,7 @@ def _carry_out(options, operands, argv, outlets, stops):
         outlets.err.print_line(*journal.nothing_left())
         return outlets.status(stops)
     _check_pace(options, hosts)
+    selection = listed(hosts, '--shell') if options.shell else []
     kept = _kept_connections(options, outlets.warn)
     gate = _jump_host(options, kept, stops)
     asking = StopRequests()
@@ -11412,7 +11420,7 @@ def _carry_out(options, operands, argv, outlets, stops):
         connections = _enter_all(options, hooks, gate, kept, stack)
         if not options.shell:
             return Run(options, hosts, command, outlets, stops, hooks).run()
-        shell = Shell(options, hosts, out, outlets.err, hooks, stops,
+        shell = Shell(options, selection, out, outlets.err, hooks, stops,
                       connections)
         _tell_idle_names(hosts, outlets.warn)
         return shell.run()

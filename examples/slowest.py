@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Show the hosts that took the longest, from the file of classh --pickle.
+"""Show the hosts that took the longest, from a file of --json or --pickle.
 
     slowest.py FILE [COUNT]         the slowest first, 10 or COUNT of them
 

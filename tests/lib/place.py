@@ -35,8 +35,11 @@ TTY_LAG = .2            # seconds that a terminal may take to pass bytes on
 MARK = 'CLASSH_TEST_RUN'
 os.environ[MARK] = '%d.%d' % (os.getpid(), time.time())
 
-# Whatever is written to a temporary directory goes when the tests end.
-SCRATCH = tempfile.mkdtemp(prefix='classh-tests.')
+# Whatever is written to a temporary directory goes when the tests end.  Its
+# name is short enough for sockets in it.
+SCRATCH = tempfile.mkdtemp(
+    prefix='classh-tests.',
+    dir='/tmp' if len(tempfile.gettempdir()) > len('/var/tmp') else None)
 tempfile.tempdir = os.environ['TMPDIR'] = SCRATCH
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 

@@ -111,7 +111,7 @@ class ConfirmTest(WorkTest):
                 (['--confirm', '-'],
                  '--confirm goes without --list, --shell and -'),
                 (['--confirm=5', 'h[1-999999999]'],
-                 '--confirm: too many hosts to be counted')):
+                 '--confirm: more than 100000 hosts')):
             run_classh('--ssh', FAKE_SSH, '-S', 'names', 'touch started',
                        *args, cwd=self.directory).check(
                            2, '', 'classh: %s\n' % message)

@@ -94,6 +94,10 @@ class PromptTest(ShellTest):
             2, '', 'classh: no hosts are named; type them behind --shell\n')
         self.piped('', 'h[3-1]').check(2, '', "classh: bad host 'h[3-1]': "
                                        "'3-1' runs backwards\n")
+        # All of them would be held in memory.
+        for name in '--shell', '--unshare':
+            run_classh(name, 'h[1-9999999999]').check(
+                2, '', 'classh: %s: more than 100000 hosts\n' % name)
 
     def test_options_that_exclude_the_shell_are_named(self):
         for args in (['-I'], ['-S', 'x'], ['-E', 'x'], ['--pickle', 'x'],
