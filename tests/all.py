@@ -26,6 +26,9 @@ IN_ONE = 'unit'
 # These wait most, so they begin first; the others follow by their size.
 SLOWEST = ('docs.test_readme', 'program.test_shell', 'program.test_sinks',
            'bench.test_bench', 'docs.test_examples', 'docs.test_on_dask')
+# unittest's status from Python 3.12 on where no test ran; 3.12 has it also
+# where setUpClass() skipped them all, for want of root, say.
+NONE_RAN = 5
 # In the environment of the tests: where the copy of classh.py is that all of
 # them use.
 MODULE_PLACE = 'CLASSH_TEST_MODULE'
@@ -99,6 +102,8 @@ def tell(result):
                            printed.rstrip().rpartition('\n')[2]))
     skipped = int(said.get('skipped', 0))
     failed = int(said.get('failures', 0)) + int(said.get('errors', 0))
+    if status == NONE_RAN and skipped:
+        status = 0
     if status:
         failed = failed or 1                # it did not get so far
         print(printed)

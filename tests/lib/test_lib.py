@@ -1,5 +1,7 @@
 """The helpers themselves: what the other tests stand on."""
 
+import contextlib
+import io
 import os
 import shlex
 import signal
@@ -9,6 +11,7 @@ import threading
 import unittest
 
 import lib
+from all import tell
 from lib import (FAKE_SSH, Command, TestCase, kill_leftovers, leftovers, run,
                  run_in_pty, wait_until)
 
@@ -190,6 +193,17 @@ class AsBeforeTest(unittest.TestCase):
         shown = self.outcome(lambda case: run(
             ['sh', '-c', 'setsid sleep 60 &']))
         self.assertIn('sleep 60', shown)
+
+
+class AllTest(TestCase):
+    def test_module_whose_tests_are_all_skipped_has_not_failed(self):
+        for said, result in (
+                ('NO TESTS RAN (skipped=2)', (0, 0, 2)),
+                ('NO TESTS RAN', (0, 1, 0))):
+            with contextlib.redirect_stdout(io.StringIO()):
+                self.assertEqual(tell((
+                    'module', 1.0, 5, 'Ran 0 tests in 0.1s\n\n%s\n' % said)),
+                    result)
 
 
 class StuckServerTest(TestCase):
