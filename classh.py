@@ -9469,6 +9469,7 @@ class Run:
         self._stops_handled = 0      # the level that was acted on
         self._sink_deadline = None  # when to leave unfinished sinks alone
         self._names_checked = False     # of -x and --only
+        self._polled = time.monotonic()     # when the last turn ended
         self._manager = None
         self._terminal = None
         self._watches = contextlib.ExitStack()
@@ -9601,12 +9602,13 @@ class Run:
 
     def _poll(self, timeout):
         """Pass on what finishes in one turn of the manager."""
+        # Nothing between two turns must time jobs out: neither the waiting
+        # for a pager nor Ctrl-Z.
+        self._manager.extend_deadlines(time.monotonic() - self._polled)
         results = self._manager.poll(timeout)
-        begun = time.monotonic()
+        self._polled = time.monotonic()
         for result in results:
             self._outlets.finished(result)
-        # Time spent waiting for a pager must not time jobs out.
-        self._manager.extend_deadlines(time.monotonic() - begun)
 
     def _check_idle_names(self):
         """When all hosts were taken, tell which names of -x and --only

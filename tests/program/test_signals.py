@@ -445,6 +445,21 @@ class StopTest(SignalTest):
             running.signal(signal.SIGCONT)
             running.finish().check(0, None)
 
+    def test_stop_between_two_turns_is_not_charged(self):
+        options, hosts = classh._parse_arguments(['h'])
+        run = classh.Run(options, classh.HostQueue(hosts), 'true',
+                         mock.Mock(), classh.StopRequests(), [])
+        run._manager = mock.Mock(**{'poll.return_value': ['a result']})
+        now = 1000.0
+        with mock.patch('time.monotonic', lambda: now):
+            run._poll(0)
+            now += 9                # with all else that a turn does
+            run._poll(0)
+        extended = [args[0] for args, _ in
+                    run._manager.extend_deadlines.call_args_list]
+        self.assertEqual(extended[1:], [9])
+        self.assertEqual(run._manager.poll.call_count, 2)
+
     def test_stop_does_not_use_up_the_limits_but_they_still_hold(self):
         with self.start('-u2', until('go'), 'a', 'slow', 'exit0') as running:
             wait_until(lambda: 'exit0   0' in running.stdout)
