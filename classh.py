@@ -3127,6 +3127,7 @@ class _Job:
 
     has_timeout = True              # that of the manager
     result = None                   # what others have made of it, a Result
+    has_connection = False          # True: ssh may use one that is open
 
     def __init__(self, host, max_output, spool, now, tries=1):
         self.host = host
@@ -7471,9 +7472,6 @@ class AskpassServer(_PasswordHook):
     passphrase of a key, too.  Jobs may run only inside the with block.
     """
 
-    # Set where connections are shared.
-    is_connected = staticmethod(lambda host: False)
-
     def __init__(self, guard, keys=False):
         super().__init__(guard)
         self._keys = keys
@@ -7531,7 +7529,9 @@ class AskpassServer(_PasswordHook):
             'DISPLAY': 'none', **os.environ, 'SSH_ASKPASS': self._path('ask'),
             'SSH_ASKPASS_REQUIRE': 'force', 'SSH_ASKPASS_PROMPT': ''}
         super().prepare(job)
-        if self.is_connected(job.host):
+
+    def started(self, job):
+        if job.has_connection:
             self._dialogs[job].state = 'connected'
 
     def logged_in(self, job):
@@ -8036,8 +8036,8 @@ class _Connections(JobHooks):
 
     Each is held by an ssh in the background, its master, with a socket in
     *directory*.  The master ends *seconds* after the last use.  A subclass
-    has _name(host), the file name of the socket as ControlPath has it, and
-    _forget(host), after which it is not used again.
+    has _name(host), the file name of the socket as ControlPath has it,
+    is_open(host), and _forget(host), after which it is not used again.
     """
 
     def __init__(self, ssh, directory, seconds):
@@ -8049,12 +8049,8 @@ class _Connections(JobHooks):
         return ('ControlMaster=auto', 'ControlPersist=%d' % self._seconds,
                 'ControlPath=' + self.control_path(host))
 
-    def join(self, hooks):
-        """Become one of the *hooks*, a list, and tell the others which hosts
-        have a connection."""
-        for hook in hooks:
-            hook.is_connected = self.is_open
-        hooks.append(self)
+    def prepare(self, job):
+        job.has_connection = self.is_open(job.host)
 
     def control_path(self, host):
         """Return the ControlPath of *host*, in which ssh may put its %C."""
@@ -11375,7 +11371,7 @@ def _enter_all(options, hooks, gate, kept, stack):
     if options.shell and not kept:
         kept = stack.enter_context(SharedConnections(options.ssh))
     if kept:
-        kept.join(hooks)
+        hooks.append(kept)
     return kept
 
 
