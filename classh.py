@@ -8083,18 +8083,17 @@ class SharedConnections(_Connections):
     def __init__(self, ssh):
         # The time is for the case that we are killed.
         super().__init__(ssh, None, SHARE_TIME)
-        self._names = {}            # host: the file name of its socket
-        self._numbers = itertools.count()
+        # host: the file name of its socket.  ssh's own %C is equal for two
+        # names of one host: each name would connect, and one ssh would
+        # complain of the other's socket.
+        self._names = collections.defaultdict(
+            map(str, itertools.count()).__next__)
 
     def __enter__(self):
         self.directory = private_directory(fits_in_option)
         return self
 
     def _name(self, host):
-        # ssh's own %C is equal for two names of one host: each name would
-        # connect, and one ssh would complain of the other's socket.
-        if host not in self._names:
-            self._names[host] = str(next(self._numbers))
         return self._names[host]
 
     def _forget(self, host):
