@@ -63,7 +63,6 @@ class TestCase(unittest.TestCase):
         return found
 
     def _check_as_before(self, before):
-        after = self._surroundings()
         try:
             wait_until(lambda: not leftovers(), LEFTOVER_LIMIT)
             left = []
@@ -71,6 +70,8 @@ class TestCase(unittest.TestCase):
             left = leftovers()
             # The next test shall not be blamed for what this one left.
             kill_leftovers()
+        # Only now: what was about to end has taken its files away.
+        after = self._surroundings()
         for child in after['children']:
             if child not in before['children']:
                 os.kill(child[0], signal.SIGKILL)

@@ -28,7 +28,7 @@ INSTALL_LIMIT = 600.0   # seconds for one that may install something first
 WAIT_LIMIT = 20.0       # seconds for what should happen at once
 LEFTOVER_LIMIT = 5.0    # seconds for what was killed to be gone
 POLL = .01              # seconds between two looks
-TTY_LAG = .2            # seconds that a terminal may take to pass bytes on
+TTY_LAG = 1.0           # seconds that a terminal may take to pass bytes on
 
 # Whatever the tests start, and whatever that starts, carries this in its
 # environment, so that it is found wherever it went.

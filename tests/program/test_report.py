@@ -102,7 +102,7 @@ class ReportTest(TestCase):
         self.assertIn('%s\n\n' % ('  Error:\n\n  ' + 'e' * 1024), said.stdout)
         self.assertIn('%s\n\n' % ('  Output:\n\n  ' + 'o' * 1024), said.stdout)
         self.assertEqual(
-            re.findall(r'^\w.*', masked(said.stdout), re.MULTILINE),
+            sorted(re.findall(r'^\w.*', masked(said.stdout), re.MULTILINE)),
             ['binary   0   (#)', 'loud   0   (#)   output cut at its limit'])
 
     def test_limit_on_output_has_units_and_0_is_none(self):
