@@ -4199,9 +4199,7 @@ class Canary(Pace):
         self._started += 1
 
     def finished(self, result):
-        if self._good >= self._count:
-            return None
-        if result.outcome == 'ok':
+        if result.outcome == 'ok' or self._good >= self._count:
             self._good += 1
             return None
         return '%s failed, %s' % (result.host, (
