@@ -6,8 +6,9 @@ import re
 import signal
 import unittest
 
-from lib import (Command, TestCase, WorkTest, at_once, fake, fake_argv, masked,
-                 measured, pipe_from, run, run_in_pty, wait_until)
+from lib import (Command, TestCase, WorkTest, at_once, fake, fake_argv,
+                 leftovers, masked, measured, pipe_from, run, run_in_pty,
+                 wait_until)
 
 KERNEL = ('case $HOST in web4) echo 6.1.0-13; exit 3;; esac; '
           'echo 6.1.0-22; echo $HOST')
@@ -68,6 +69,8 @@ class GatherTest(WorkTest):
                                'early[1-2]', '-S', self.path('up'),
                                'slow[1-4]'), cwd=self.directory) as command:
             wait_until(lambda: len(self.lines('up')) == 2)
+            wait_until(lambda: [line for _, line in leftovers()].count(
+                'sleep 60') == 4)
             command.signal(signal.SIGINT)
             said = command.finish().check(130, None, None)
         self.assertEqual([line.split()[:4] for line in
