@@ -2480,6 +2480,11 @@ class _SshLog:
         return bool(re.search(self._REFUSED, self._kept))
 
     @property
+    def has_asked(self):
+        """Whether ssh was about to ask for a password or a passphrase."""
+        return b'\ndebug1: read_passphrase: ' in self._kept
+
+    @property
     def awaits_master(self):
         """Whether ssh waits for an answer of the ssh whose connection it is
         to share, or did so when it was ended."""
@@ -7432,12 +7437,13 @@ def private_directory(fits):
     return path
 
 
-def _judge_login(dialog, barred, helper_runs, result):
+def _judge_login(dialog, barred, helper_runs, result, may_have_asked=True):
     """Return the cause of a failed login as far as passwords are concerned,
     a word of CAUSES; '' if they are not.
 
     *barred* says whether the password was refused in an earlier run,
-    *helper_runs* whether ssh can run the helper.
+    *helper_runs* whether ssh can run the helper, *may_have_asked* whether it
+    may have tried to.
     """
     words = result.stderr
     if dialog.state == 'withheld':
@@ -7449,6 +7455,10 @@ def _judge_login(dialog, barred, helper_runs, result):
             or 'Received disconnect' in words):
         return 'password'
     if dialog.state == 'silent':
+        if not (barred or may_have_asked):
+            # A server may offer keyboard-interactive, and then ask nothing:
+            # only the ssh of a jump host may have asked.
+            words = result.errors
         if result.cause == 'denied' and re.search(_TAKES_PASSWORDS, words):
             # The helper did not run, and ssh has sent an empty password.
             return 'withheld' if barred else 'askpass'
@@ -7551,7 +7561,7 @@ class AskpassServer(_PasswordHook):
             return '', result
         cause = '' if job.cause else _judge_login(      # or we ended it
             dialog, self._barred, os.access(self._path('ask'), os.X_OK),
-            result)
+            result, not (job.log and job.log.is_whole) or job.log.has_asked)
         if cause:
             # Where the helper ended ssh by a signal, ssh failed, too.
             result = result._replace(

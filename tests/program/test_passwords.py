@@ -432,6 +432,13 @@ class HelperTest(PasswordTest):
                 self.assertIn('39 of 40 not tried: h[2-40]\n',
                               said.stderr, said)
 
+    def test_host_that_denies_and_never_asks_ends_no_sending(self):
+        # As where keyboard-interactive is offered without PAM.
+        said = self.classh('-f1', '[ $TARGET != h2 ] || deny; ' + LOGIN,
+                           'h[1-3]')
+        said.check(4, None, '1 of 3 permission denied: h2\n')
+        self.assertEqual(self.lines('sent'), ['h1 ' + SECRET, 'h3 ' + SECRET])
+
     def test_one_that_fails_later_ends_the_sending_too(self):
         said = self.classh('-f1', '[ $TARGET != h3 ] || chmod -x '
                            '"$SSH_ASKPASS"; ' + LOGIN, 'h[1-9]')

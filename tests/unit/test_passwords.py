@@ -77,6 +77,15 @@ class LoginTest(unittest.TestCase):
         self.assertEqual(self.judge(words=words), '')
         self.assertEqual(self.judge(words=words, barred=True), '')
 
+    def test_ssh_that_never_asked_was_denied_for_want_of_a_key(self):
+        for barred, field, cause in (
+                (False, 'diagnostics', ''), (True, 'diagnostics', 'withheld'),
+                # The ssh of a jump host has no log.
+                (False, 'errors', 'askpass')):
+            self.assertEqual(_judge_login(
+                dialog(()), barred, True, result(
+                    'ssh', cause='denied', **{field: DENIED}), False), cause)
+
     def test_connection_that_was_lost_is_no_refusal(self):
         for cause in 'lost', 'dropped', 'jump', 'key-unknown':
             self.assertEqual(self.judge('asked', 'answered', cause=cause,
