@@ -83,7 +83,6 @@ import math
 import os
 import re
 import select
-import selectors
 import shlex
 import stat
 import sys
@@ -2231,7 +2230,7 @@ def ssh_argv(host, command, *, ssh=('ssh',), user=None,
         host = '%s@%s' % (own_user, host)
     # What *ssh* says is of all hosts, too.  Another program, which may run
     # ssh, may not take them among its own arguments.
-    begin = 1 if os.path.basename(argv[0]) == 'ssh' else len(argv)
+    begin = 1 if argv[0] == 'ssh' or argv[0].endswith('/ssh') else len(argv)
     argv[begin:begin] = own
     for option in options:
         argv += ['-o', option]
@@ -2770,6 +2769,8 @@ class Ssh(Transport):
 
     def _explain_by_words(self, job):
         """Explain *job*, which has no log, by what is on its stderr."""
+        if job.exitcode not in (1, 255):
+            return explain_exit(job)
         errors = job.errors.head(HEAD_SIZE)
         if job.exitcode == 1 and errors.startswith("Couldn't open logfile"):
             return 'ssh', 'config', 'no', CAUSES['config']
@@ -3023,16 +3024,17 @@ class _Capture:
 
     def take(self):
         """Return it as str, '' if it is lost, and keep nothing."""
+        places, rest = self._places, self._rest
+        self._places = self._rest = None
         try:
-            parts = [self._spool.get(place) for place in self._places]
-            return b''.join(parts + [self._rest]).decode('utf-8',
-                                                         'surrogateescape')
+            if places:
+                rest = b''.join([*map(self._spool.get, places), rest])
+            return rest.decode('utf-8', 'surrogateescape')
         except (MemoryError, OSError) as error:
             self.error = error
             return ''
         finally:
-            self._spool.free(self._places)
-            self._places = self._rest = None
+            self._spool.free(places)
 
     def lose(self, error):
         """Keep nothing: a part of it might pass for the whole."""
@@ -3062,6 +3064,31 @@ def read_shared(fd):
     return os.read(fd, READ_SIZE)
 
 
+READ, WRITE = 1, 2      # selectors.EVENT_READ and EVENT_WRITE
+_POLLED = None, select.POLLIN, select.POLLOUT, select.POLLIN | select.POLLOUT
+
+
+class _Poll:
+    """What select.epoll() is, for systems without one."""
+
+    def __init__(self):
+        self._poll = select.poll()
+        self.register = self._poll.register
+        self.unregister = self._poll.unregister
+
+    def poll(self, timeout):
+        return self._poll.poll(math.ceil(1000 * timeout))
+
+    def close(self):
+        pass
+
+
+def _open_poll():
+    # Not a selector of the standard library, which takes as long for a job as
+    # the rest of the loop.
+    return select.epoll() if hasattr(select, 'epoll') else _Poll()
+
+
 class _Input:
     """What every job gets on its stdin, each at its own pace.
 
@@ -3083,9 +3110,9 @@ class _Input:
     def _may_block(self):
         """Return whether one can wait for what passes for a regular file, as
         for /proc/kmsg."""
-        with selectors.DefaultSelector() as selector:
+        with contextlib.closing(_open_poll()) as poll:
             try:
-                selector.register(self._fd, selectors.EVENT_READ)
+                poll.register(self._fd, _POLLED[READ])
             except PermissionError:
                 return False
         return True
@@ -3369,19 +3396,19 @@ class _Loop:
     def __init__(self, clock):
         self._clock = clock
         self._lost = 0.0            # seconds that were discounted
-        self._step_begun = 0.0      # when now() was last compared
+        self._step_begun = 0.0      # a point on *clock*
         self.child_exited = False   # perhaps: SIGCHLD came, or none can
-        self._selector = None
+        self._poll = None
         self._watcher = None
-        self._entries = {}          # fileobj: its (callback, data)
-        self._always_ready = {}     # regular files: their events
+        self._entries = {}          # fd: its (fileobj, events, callback, data)
+        self._always_ready = []     # those of regular files
         self._timers = []           # a heap of [when, number, callback, data]
         self._cancelled = 0         # of them
         self._numbers = itertools.count()
 
     @property
     def is_open(self):
-        return self._selector is not None
+        return self._poll is not None
 
     @property
     def has_signals(self):
@@ -3392,10 +3419,9 @@ class _Loop:
         """Open the descriptors; where OSError is raised, none stays open."""
         self._watcher = _ChildWatcher()
         try:
-            self._selector = selectors.DefaultSelector()
+            self._poll = _open_poll()
             if self.has_signals:
-                self.register(self._watcher.fd, selectors.EVENT_READ,
-                              self._on_signal)
+                self.register(self._watcher.fd, READ, self._on_signal)
         except BaseException:
             self.close()
             raise
@@ -3404,27 +3430,37 @@ class _Loop:
         """Close them, and forget all that was registered."""
         if self._watcher is not None:
             self._watcher.close()
-        if self._selector is not None:
-            self._selector.close()
-        self._selector = self._watcher = None
+        if self._poll is not None:
+            self._poll.close()
+        self._poll = self._watcher = None
         self._entries.clear()
         self._always_ready.clear()
 
     def register(self, fileobj, events, callback, data=None):
-        """Call callback(fileobj, events, data) whenever *fileobj* is ready."""
-        entry = (callback, data)
+        """Call callback(fileobj, events, data) whenever *fileobj* is ready for
+        some of *events*, READ, WRITE or both."""
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         try:
-            self._selector.register(fileobj, events, entry)
+            self._poll.register(fd, _POLLED[events])
         except PermissionError:     # epoll takes no regular file
-            self._always_ready[fileobj] = events
-        self._entries[fileobj] = entry
+            self._always_ready.append(fd)
+        self._entries[fd] = fileobj, events, callback, data
 
     def unregister(self, fileobj):
         """Wait for *fileobj* no longer, if it is registered."""
-        if self._entries.pop(fileobj, None) is None:
+        fd = fileobj
+        if not isinstance(fileobj, int):    # it may be closed
+            fd = next((fd for fd, entry in self._entries.items()
+                       if entry[0] is fileobj), None)
+        if self._entries.pop(fd, None) is None:
             return
-        if self._always_ready.pop(fileobj, None) is None:
-            self._selector.unregister(fileobj)
+        if fd in self._always_ready:
+            self._always_ready.remove(fd)
+            return
+        try:
+            self._poll.unregister(fd)
+        except OSError:             # it is closed
+            pass
 
     def call_at(self, when, callback, data=None):
         """Call callback(data) once, at *when* on the clock or soon after.
@@ -3459,9 +3495,10 @@ class _Loop:
         as much: this process was stopped, or its caller busy."""
         if seconds > least:
             self._lost += seconds
+            self._step_begun += seconds
 
     def begin_turn(self):
-        self._step_begun = self.now()
+        self._step_begun = self._clock()
 
     def discount_step(self, waited=0):
         """End a step of a turn, in which a wait had *waited* seconds.
@@ -3469,11 +3506,10 @@ class _Loop:
         No other step takes STOPPED_MIN seconds, unless this process was
         stopped (SIGTSTP).
         """
-        now = self.now()
+        now = self._clock()
         stopped = now - self._step_begun - waited
         if stopped > STOPPED_MIN:
             self.discount(stopped)
-            now = self.now()
         self._step_begun = now
 
     def run_once(self, until=math.inf):
@@ -3485,19 +3521,25 @@ class _Loop:
             until = min(until, self.now() + REAP_INTERVAL)
             self.child_exited = True
         self.dispatch(0 if self._always_ready else max(0, until - self.now()))
-        for fileobj, events in list(self._always_ready.items()):
-            entry = self._entries.get(fileobj)
-            if entry is not None:
-                entry[0](fileobj, events, entry[1])
+        for fd in list(self._always_ready):
+            if fd in self._always_ready:
+                fileobj, events, callback, data = self._entries[fd]
+                callback(fileobj, events, data)
 
     def dispatch(self, timeout):
         """Wait *timeout* seconds at most; call back for what is ready."""
-        ready = self._selector.select(None if timeout == math.inf else timeout)
+        ready = self._poll.poll(-1 if timeout == math.inf else timeout)
         self.discount_step(timeout)
-        for key, events in ready:
-            entry = key.data
-            if self._entries.get(key.fileobj) is entry:
-                entry[0](key.fileobj, events, entry[1])
+        # By its entry, because what is called may close a descriptor, and the
+        # next one get its number.
+        for fd, mask, entry in [(fd, mask, self._entries.get(fd))
+                                for fd, mask in ready]:
+            if entry is not None and self._entries.get(fd) is entry:
+                fileobj, events, callback, data = entry
+                # An error, or the end, is for both.
+                callback(fileobj, events & (
+                    READ if mask == _POLLED[READ] else
+                    WRITE if mask == _POLLED[WRITE] else READ | WRITE), data)
                 self.discount_step()
 
     def _on_signal(self, fileobj, events, data):
@@ -3569,8 +3611,7 @@ class _Feeder:
 
     def _write_to(self, job):
         try:
-            self._loop.register(job.stdin, selectors.EVENT_WRITE,
-                                self._write, job)
+            self._loop.register(job.stdin, WRITE, self._write, job)
         except OSError as error:    # no room in epoll
             self._on_lost(error, [job])
         else:
@@ -3600,8 +3641,7 @@ class _Feeder:
         self._awaiting_input.add(job)
         if len(self._awaiting_input) == 1:
             try:
-                self._loop.register(self._input.source, selectors.EVENT_READ,
-                                    self._fill)
+                self._loop.register(self._input.source, READ, self._fill)
             except OSError as error:
                 self._lose(error)
 
@@ -3751,10 +3791,11 @@ class _Pool:
                 job.timeout = timeout
                 self.running[job.pid] = job
                 if timeout > 0:
-                    self._set_deadline(job, job.begun + timeout)
+                    job.deadline = self._loop.call_at(
+                        job.begun + timeout, self._expire, job)
 
     def _watch(self, pipe, job):
-        self._loop.register(pipe, selectors.EVENT_READ, self._read, job)
+        self._loop.register(pipe, READ, self._read, job)
 
     def pause(self, job):
         """Stop the clock of *job* until resume(job)."""
@@ -4049,35 +4090,44 @@ class _HookChain(JobHooks):
         self.may_prompt = any(hook.may_prompt for hook in hooks)
         self.defers_stdin = any(hook.defers_stdin for hook in hooks)
         self.holds_stdin = any(hook.holds_stdin for hook in hooks)
+        # Those for each job: most hooks have few of their own, and what they
+        # have of JobHooks does nothing.
+        (self._host_options, self._wrap, self._room, self._prepare,
+         self._started, self._logged_in, self._finished) = (
+             [getattr(hook, name) for hook in hooks
+              if getattr(type(hook), name) is not getattr(JobHooks, name)]
+             for name in ('host_options', 'wrap', 'room', 'prepare',
+                          'started', 'logged_in', 'finished'))
+        self._finished.reverse()
 
     def host_options(self, host):
-        return itertools.chain.from_iterable(
-            hook.host_options(host) for hook in self.hooks)
+        return [option for host_options in self._host_options
+                for option in host_options(host)]
 
     def wrap(self, command):
-        for hook in self.hooks:
-            command = hook.wrap(command)
+        for wrap in self._wrap:
+            command = wrap(command)
         return command
 
     def room(self, running, now):
-        return min((hook.room(running, now) for hook in self.hooks),
+        return min([room(running, now) for room in self._room],
                    default=sys.maxsize)
 
     def prepare(self, job):
-        for hook in self.hooks:
-            hook.prepare(job)
+        for prepare in self._prepare:
+            prepare(job)
 
     def started(self, job):
-        for hook in self.hooks:
-            hook.started(job)
+        for started in self._started:
+            started(job)
 
     def logged_in(self, job):
-        for hook in self.hooks:
-            hook.logged_in(job)
+        for logged_in in self._logged_in:
+            logged_in(job)
 
     def finished(self, job, result):
-        for hook in reversed(self.hooks):
-            result = hook.finished(job, result)
+        for finished in self._finished:
+            result = finished(job, result)
         return result
 
 
@@ -4277,13 +4327,13 @@ class _Admission:
     def room(self, running, now):
         """Return how many jobs may start beside the *running* ones."""
         # Where there was no room for one more, a job must end first.
-        return (0 if running and self.awaits_room
-                else min(self.fanout - running, self.logins.room()))
+        return (0 if running and self._no_room_since is not None
+                else min(self._fanout - running, self.logins.room()))
 
     def new_room(self, now):
         """Return how many new hosts the rules let start."""
-        return min((rule.room(len(self._unfinished), now)
-                    for rule in self._rules), default=sys.maxsize)
+        return min([rule.room(len(self._unfinished), now)
+                    for rule in self._rules], default=sys.maxsize)
 
     def started(self, job):
         """Take note that *job* has been started."""
@@ -4685,8 +4735,8 @@ class _Dispatcher:
             self.warn('connections are dropped before the login, as by '
                       'MaxStartups of sshd: at most %d logins at once now '
                       '(--logins)' % self._admission.logins.limit)
-        if self._phase != _OPEN or not self._retrying.put_back(
-                result, self._loop.now()):
+        if (self._phase != _OPEN or result.outcome == 'ok'
+                or not self._retrying.put_back(result, self._loop.now())):
             self._emit(result)
         return len(result.output) + len(result.errors)
 
@@ -5573,7 +5623,7 @@ class _LineQueue:
         if self._watching != bool(self._lines):
             self._watching = bool(self._lines)
             if self._watching:
-                self._manager.watch(self.console, selectors.EVENT_WRITE,
+                self._manager.watch(self.console, WRITE,
                                     self._write, hold=False)
             else:
                 self._manager.unwatch(self.console)
@@ -6590,15 +6640,14 @@ class _LineWriter:
         self._pending += os.fsencode(result.host) + b'\n'
         if idle and self.error is None:
             try:
-                self._manager.watch(self._fd, selectors.EVENT_WRITE,
-                                    self._write)
+                self._manager.watch(self._fd, WRITE, self._write)
             except OSError as error:    # no room in epoll
                 self._fail(error)
 
     def flush(self):
         """Write all lines; only to what does not block."""
         while self._pending and self.error is None:
-            self._write(self._fd, selectors.EVENT_WRITE)
+            self._write(self._fd, WRITE)
 
     def _write(self, fd, events):
         try:
@@ -7526,8 +7575,7 @@ class AskpassServer(_PasswordHook):
 
     def prepare(self, job):
         if not self._dialogs:
-            self.manager.watch(self._socket, selectors.EVENT_READ,
-                               self._connect, hold=False)
+            self.manager.watch(self._socket, READ, self._connect, hold=False)
         # With a large fanout there may be no descriptor left when the helper
         # connects.
         self._reserved.append(os.dup(self._socket.fileno()))
@@ -7593,7 +7641,7 @@ class AskpassServer(_PasswordHook):
             connection.close()
             return
         connection.setblocking(False)
-        self.manager.watch(connection, selectors.EVENT_READ,
+        self.manager.watch(connection, READ,
                            functools.partial(self._read, job), hold=False)
 
     def _job_of(self, connection):
@@ -8748,8 +8796,7 @@ class _Terminal:
             # Edge-triggered: an unread line wakes us only once.
             self._epoll = select.epoll()
             self._epoll.register(self._fd, select.EPOLLIN | select.EPOLLET)
-            self._manager.watch(self._epoll, selectors.EVENT_READ,
-                                self._on_event, hold=False)
+            self._manager.watch(self._epoll, READ, self._on_event, hold=False)
 
     def close(self):
         if self._epoll:
@@ -8845,8 +8892,7 @@ class _ReaderWatch:
             # Without a reader, poll reports the write end as readable.  (A
             # descriptor opened for both is its own reader, always.)
             self._fd = os.dup(1)
-            self._manager.watch(self._fd, selectors.EVENT_READ,
-                                self._on_closed, hold=False)
+            self._manager.watch(self._fd, READ, self._on_closed, hold=False)
 
     def _on_closed(self, fd, events):
         self._manager.unwatch(fd)
@@ -8899,7 +8945,7 @@ class StdinHosts:
         wanted = not (self.ended or self._manager.stopping) and (
             self._lines_read - self._lines_taken < BACKLOG)
         if wanted and not self._watching:
-            self._manager.watch(0, selectors.EVENT_READ, self._read)
+            self._manager.watch(0, READ, self._read)
         elif self._watching and not wanted:
             self._manager.unwatch(0)
         self._watching = wanted

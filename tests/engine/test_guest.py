@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import selectors
 import shutil
 import signal
 import socket
@@ -289,7 +288,7 @@ class HostProgramTest(EngineTest):
     def test_error_while_getting_ready_leaves_nothing_open(self):
         # Not even for as long as the manager is there.
         for name in ('classh._Launcher', 'classh._ChildWatcher',
-                     'selectors.DefaultSelector'):
+                     'select.epoll'):
             with self.subTest(name=name):
                 before = os.listdir('/proc/self/fd')
                 error = OSError(errno.EACCES, os.strerror(errno.EACCES))
@@ -340,33 +339,33 @@ class HostProgramTest(EngineTest):
                          ('ssh', {'ok'}, 30))
 
     def test_no_room_to_listen_to_a_job_is_no_room_to_start_it(self):
-        register = selectors.DefaultSelector.register
+        register = classh._Loop.register
 
-        def full(selector, fileobj, events, data):
+        def full(loop, fileobj, events, callback, data=None):
             # (On a busy machine there are seldom more of them at once.)
-            if isinstance(data[1], classh._Job) and job.running:
+            if isinstance(data, classh._Job) and job.running:
                 raise OSError(code, os.strerror(code))
-            return register(selector, fileobj, events, data)
+            return register(loop, fileobj, events, callback, data)
         for code in errno.ENOMEM, errno.ENOSPC:
             warned, before = [], os.listdir('/proc/self/fd')
             with self.subTest(code=code), mock.patch(
-                    'selectors.DefaultSelector.register', full):
+                    'classh._Loop.register', full):
                 with self.manager(['fail7-[1-20]'], warn=warned.append) as job:
                     self.assertEqual({result.exitcode for result in job}, {7})
             self.assertEqual((len(job.results), len(warned)), (20, 1))
             self.assertEqual(os.listdir('/proc/self/fd'), before)
 
     def test_no_room_to_feed_a_job_ends_it(self):
-        register = selectors.DefaultSelector.register
+        register = classh._Loop.register
 
-        def full(selector, fileobj, events, data=None):
-            if events == WRITE and data[1].host == 'b':
+        def full(loop, fileobj, events, callback, data=None):
+            if events == WRITE and data.host == 'b':
                 raise OSError(errno.ENOMEM, 'no room')
-            return register(selector, fileobj, events, data)
+            return register(loop, fileobj, events, callback, data)
         file = open(__file__, 'rb')
         self.addCleanup(file.close)
         for source in self.pipe(b'line\n')[0], file:
-            with mock.patch('selectors.DefaultSelector.register', full):
+            with mock.patch('classh._Loop.register', full):
                 with self.manager(['a', 'b'], 'read -r line',
                                   input=source) as job:
                     self.assertTrue(job.wait(WAIT_LIMIT))
@@ -379,8 +378,7 @@ class HostProgramTest(EngineTest):
         raised = 0
         with self.manager(['exit7', 'slow', 'c'], fanout=2) as job:
             results = job.poll(0)
-            with mock.patch('selectors.DefaultSelector.select',
-                            side_effect=error):
+            with mock.patch('classh._Loop.dispatch', side_effect=error):
                 job.stop()
                 while not job.done:
                     try:

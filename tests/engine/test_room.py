@@ -168,15 +168,15 @@ class FaultTest(WorkTest):
     """What the system refuses in the middle of a run names every host."""
 
     PROGRAM = '''
-        import errno, itertools, os, selectors, sys, classh
+        import errno, itertools, os, sys, classh
 
         def refuse(*args):
             if next(calls) >= first:
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             return allowed(*args)
         name, first, calls = sys.argv[1], int(sys.argv[2]), itertools.count()
-        allowed = getattr(selectors.DefaultSelector, name)
-        setattr(selectors.DefaultSelector, name, refuse)
+        allowed = getattr(classh._Loop, name)
+        setattr(classh._Loop, name, refuse)
         classh.NO_ROOM_TIMEOUT = .1
         sys.exit(classh.main(sys.argv[3:]))
         '''
@@ -199,7 +199,7 @@ class FaultTest(WorkTest):
     def test_select(self):
         for first in 0, 3, 9:
             for args in (), ('-S', 'good', '-E', '|cat >bad', '-u30'), ('-q',):
-                said, left = self.check('select', first, *args)
+                said, left = self.check('dispatch', first, *args)
                 self.assertIn('classh: stopping: Cannot allocate memory\n',
                               said.stderr)
                 self.assertEqual(said.status, 1, said)

@@ -5,8 +5,9 @@ import os
 import selectors
 import time
 import unittest
+from unittest import mock
 
-from classh import STOPPED_MIN, _Loop
+from classh import STOPPED_MIN, _Loop, _Poll
 
 
 class StillClock:
@@ -194,6 +195,29 @@ class WaitTest(unittest.TestCase):
         os.write(self.writer, b'x')
         self.loop.run_once(time.monotonic())
         self.assertEqual(self.calls, [])
+
+    def test_descriptor_registered_anew_is_not_called_for_what_was_before(self):
+        def renew(fileobj, events, data):
+            self.calls.append(fileobj)
+            self.loop.unregister(data)
+            self.loop.register(data, selectors.EVENT_WRITE, self.note)
+        others = os.pipe()
+        for fd in others:
+            self.addCleanup(os.close, fd)
+        for fd, other in ((self.writer, others[1]), (others[1], self.writer)):
+            self.loop.register(fd, selectors.EVENT_WRITE, renew, other)
+        self.loop.run_once()
+        self.assertEqual(len(self.calls), 1)
+
+
+class WaitByPollTest(WaitTest):
+    """The same on a system without epoll."""
+
+    def setUp(self):
+        patch = mock.patch('classh._open_poll', _Poll)
+        patch.start()
+        self.addCleanup(patch.stop)
+        super().setUp()
 
 
 if __name__ == '__main__':
