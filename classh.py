@@ -666,7 +666,7 @@ def fold(hosts):
         else:
             # Folding takes time with the square of the numbers in a name;
             # the name after the last of them counts as text.
-            parts = re.split(_NUMBER, host, NUMBERS_FOLDED)
+            parts = re.split(_NUMBER, host, maxsplit=NUMBERS_FOLDED)
             groups[tuple(parts[::2])].add(tuple(parts[1::2]))
     for texts, rows in groups.items():
         for numbers in _fold_rows(rows, len(texts) - 1):
