@@ -5384,24 +5384,28 @@ def run_script(script, usage):
     Console of stdout.
 
     An error ends the script with one line on stderr and status 1, or 2 where
-    the arguments are at fault.  UsageError without a text shows *usage*, as
-    does -h, alone, on stdout.
+    the arguments are at fault; Ctrl-C without a word and 130.  UsageError
+    without a text shows *usage*, as does -h, alone, on stdout.
     """
     name = os.path.basename(sys.argv[0])
+    # Where Python drops docstrings (-OO), that of the script is None.
+    usage = (usage or name + ': its first lines tell how to use it').strip()
     out = Console(sys.stdout)
     try:
         if sys.argv[1:] in (['-h'], ['--help']):
-            out.write(usage.strip() + '\n')
+            out.write(usage + '\n')
             status = 0
         else:
             status = script(sys.argv[1:], out)
         if out.error:
             raise out.error
     except UsageError as error:
-        status, said = 2, str(error) or usage.strip()
+        status, said = 2, str(error) or usage
     except (ClasshError, OSError) as error:
         status = 1 if isinstance(error, (RecordError, OSError)) else 2
         said = '%s: %s' % (name, _error_text(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     else:
         sys.exit(status)
     print(said, file=sys.stderr)

@@ -1,5 +1,7 @@
 """What is said of a command line that was typed wrong."""
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -161,3 +163,27 @@ class OptionMessageTest(unittest.TestCase):
                         ('db1', ''), ('1-2', '')):
                     self.assertEqual(classh._name_hint('a b', ['h', host]),
                                      hint, host)
+
+
+class ScriptTest(unittest.TestCase):
+    def ending(self, error, usage=None):
+        """The exit status and the words of a script that raises *error*."""
+        words = io.StringIO()
+        with mock.patch('sys.stdout', None), \
+                mock.patch('sys.argv', ['/x/probe.py']), \
+                contextlib.redirect_stderr(words), \
+                self.assertRaises(SystemExit) as ended:
+            classh.run_script(mock.Mock(side_effect=error), usage)
+        return ended.exception.code, words.getvalue()
+
+    def test_script_ends_without_a_traceback(self):
+        self.assertEqual(self.ending(UsageError, ' usage: x\n'),
+                         (2, 'usage: x\n'))
+        # python -OO keeps no docstring.
+        self.assertEqual(self.ending(UsageError), (
+            2, 'probe.py: its first lines tell how to use it\n'))
+        self.assertEqual(self.ending(UsageError('bad host')),
+                         (2, 'bad host\n'))
+        self.assertEqual(self.ending(OSError(5, 'no disk')),
+                         (1, 'probe.py: no disk\n'))
+        self.assertEqual(self.ending(KeyboardInterrupt), (130, ''))
