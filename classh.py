@@ -2412,9 +2412,10 @@ class _SshLog:
               r'Bytes per second: |ControlSocket \S*/classh\S* already exists|'
               r'mux_client_request_session: session request failed: '
               r'Session open refused)[^\r\n]+')
-    # How most of the other lines begin; the last one is blank.
-    _NO_WORDS = (b'debug1: ', b'Authenticated to ', b'Transferred: ',
-                 b'Bytes per second: ', b'\r')
+    # The beginning of what may be one: most logs have none.  (To look at each
+    # line takes six times as long.)
+    _MAYBE_WORDS = (rb'\n(?!debug1: |Authenticated to |Transferred: |'
+                    rb'Bytes per second: |[\r\n]|\Z)')
 
     def __init__(self, path):
         os.mkfifo(path, 0o600)
@@ -2458,8 +2459,10 @@ class _SshLog:
 
     def remove(self):
         """Remove the FIFO: ssh has it open, or will not open it any more."""
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(self.path)
+        except OSError:
+            pass
 
     @property
     def is_untouched(self):
@@ -2507,9 +2510,8 @@ class _SshLog:
     def words(self, command):
         """Return the lines that are for a person; *command*, which may be
         in the log, has none of them."""
-        if not any([line and not line.startswith(self._NO_WORDS)
-                    for line in self._kept.split(b'\n')]):
-            return ''               # most often; an expression takes a while
+        if not re.search(self._MAYBE_WORDS, self._kept):
+            return ''
         before, _, rest = self.text().partition('debug1: Sending command: ')
         # It is cut at some 1,000 bytes: the line after it is the first.
         sent = os.path.commonprefix([rest, _as_logged(command)])
@@ -4437,7 +4439,9 @@ class _Work:
         self._feeder.end(job)
         outcome, cause, ran, reason = self._transport.explain(job)
         diagnostics = self._transport.diagnostics(job, outcome, self.command)
-        if job.log:
+        # Behind a session there is none any more.  (A file that a second ssh
+        # makes goes with the directory.)
+        if job.log and job.log.stage != _SESSION:
             job.log.remove()
         result = self._hooks.finished(job, Result(
             job.host, 255 if job.exitcode is None else job.exitcode,
