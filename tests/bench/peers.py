@@ -904,8 +904,10 @@ def measure_journal(bench):
 def measure_log(bench):
     """ssh's log, which must cost less than a twentieth of the run.
 
-    The stub writes it in both cases; a LogLevel of the user leaves classh
-    without it.  Where TMPDIR is on a disk, each FIFO takes longer.
+    The stub writes it in both cases, but where a LogLevel of the user leaves
+    classh without it, to the null device: what a FIFO takes beyond that, some
+    two hundredths of the run's CPU, is the stub's.  Where TMPDIR is on a disk,
+    each FIFO takes longer.
     """
     argv = ['env', '-u', 'TMPDIR', *classh('-q', '-f', FANOUT)]
     path = bench.stub_hosts(bench.count)
