@@ -123,6 +123,7 @@ class CauseTest(EngineTest):
                             sleeping, len(hosts) - sleeping):
                         job.poll(0)
                     self.until_settled(sleeping)
+                    job.poll(0)         # what they have said by now is read
                     clock.advance(9)
                 job.wait()
         return [job.results[host] for host in hosts]

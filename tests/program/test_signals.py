@@ -505,6 +505,7 @@ class EndTest(SignalTest):
     def slow_hosts(self, *args):
         """A run with one host done and three that are slow."""
         with self.start(*args + ('true', 'exit0', 'slow[1-3]')) as running:
+            wait_until(lambda: 'exit0   0' in running.stdout)
             self.sleepers(3)
             yield running
 
@@ -585,6 +586,7 @@ class EndTest(SignalTest):
         for _ in range(3):
             with self.start('-E', 'bad', 'true', 'exit0',
                             'slow[1-30]') as running:
+                wait_until(lambda: 'exit0   0' in running.stdout)
                 self.sleepers(30)
                 running.signal(SIGINT)
                 running.signal(SIGTERM)
