@@ -907,11 +907,7 @@ class HostQueue:
         """
         if self.may_grow:
             return None
-        while not self._sources_ended and len(self._ahead) <= EXPANSION_LIMIT:
-            host = self._make()
-            if host is None:
-                break
-            self._ahead.append(host)
+        self._make_ahead(EXPANSION_LIMIT + 1)
         return (len(self._ahead) + len(self._put_back) + len(self._delayed)
                 if self._sources_ended else None)
 
@@ -922,6 +918,22 @@ class HostQueue:
             return None
         return [*reversed(self._put_back), *self._ahead,
                 *(host for _, host in self.delayed)]
+
+    def first(self, limit):
+        """Return the hosts that take() gives next, delayed ones apart, in
+        order, a list of *limit* at most, and leave them there."""
+        self._make_ahead(limit)
+        return list(itertools.islice(itertools.chain(
+            reversed(self._put_back), self._ahead), limit))
+
+    def _make_ahead(self, count):
+        """Have *count* hosts made, or fewer where there are no more, or many
+        duplicates; raise PatternError as take() does."""
+        while not self._sources_ended and len(self._ahead) < count:
+            host = self._make()
+            if host is None:
+                break
+            self._ahead.append(host)
 
     def _make(self):
         """Return the next host of the sources, as take() does."""
@@ -5089,6 +5101,7 @@ NAMELESS_SIZE = 1 << 24     # ... and without names, which mark the pieces
 STATUS_DELAY = 2.0      # seconds until a status line is first shown ...
 STATUS_SILENCE = 5.0    # ... and after a result that was shown there
 STATUS_INTERVAL = 0.25  # seconds at least between two of them
+NAMED_MAX = 1000        # hosts that one of its lines names at most
 LONG_RUN = 60.0         # seconds after which a line tells how long it took
 RATE_RESULTS = 20       # fewest results that a rate is taken from
 LIMIT_LEFT = 0.2        # part of its time that is left to a job when a
@@ -6170,10 +6183,20 @@ def _duration(seconds, exact=False):
     return '%d h %d min' % divmod(minutes, 60)
 
 
+def _named(count, what, hosts):
+    """Return a line that names *hosts*, a list, of *count* that are *what*;
+    *count* is None where nobody knows how many there are."""
+    named = hosts[:NAMED_MAX]
+    some = count is None or count > len(named)
+    return '  %s %s: %s%s' % (
+        '%d or more' % len(hosts) if count is None else count, what,
+        fold(named), ', ...' if some else '')
+
+
 class Progress:
     """Counts results, and says how far a run is: in one line, in lines with
-    all who run, and after a long run in a line that sums up its times.
-    *clock* returns seconds.
+    all who run and who wait, and after a long run in a line that sums up its
+    times.  *clock* returns seconds.
     """
 
     def __init__(self, clock=time.monotonic):
@@ -6210,8 +6233,9 @@ class Progress:
             ['slowest: ' + slowest] if slowest else []))
 
     def lines(self):
-        """Return a list of str: the counts, and a line for the hosts that
-        have run, or will wait, for the same number of seconds."""
+        """Return a list of str: the counts, a line for the hosts that have
+        run, or will wait, for the same number of seconds, and one for those
+        that are not started; PatternError as for these."""
         left = self._manager.time_left
         alike = collections.defaultdict(list)
         for host, seconds in self._manager.running.items():
@@ -6223,7 +6247,14 @@ class Progress:
             alike['tried again in %d s' % math.ceil(seconds)].append(host)
         return ['   '.join(self._counts())] + [
             '  %s: %s' % (how_far, fold(hosts))
-            for how_far, hosts in alike.items()]
+            for how_far, hosts in alike.items()] + self._not_started()
+
+    def _not_started(self):
+        manager = self._manager
+        hosts, left = manager.not_started().first(NAMED_MAX), manager.left
+        return [_named(left and left - len(manager.waiting),
+                       'not started' if manager.stopping else 'waiting',
+                       hosts)] if hosts else []
 
     def _counts(self):
         manager = self._manager
@@ -6534,8 +6565,7 @@ class Tally:
         there is no cause, it gets the text, such as 'exited with 127'.
         """
         inside, outside = [], []    # (hosts, what became of them)
-        for (kept_out, cause, text), hosts in sorted(
-                self._causes.items(), key=lambda item: -len(item[1])):
+        for (kept_out, cause, text), hosts in self._by_size():
             helps = hint(cause or text, hosts)
             if cause in _HELPED and cause not in self._helped:
                 helps = ''
@@ -6555,6 +6585,15 @@ class Tally:
         return ''.join('%d of %d %s\n' % (count, self.total, line)
                        for count, line in sorted(
                            lines, key=lambda line: -line[0]))
+
+    def lines(self):
+        """Return a list of str: a line for the hosts of each cause, most
+        hosts first, while the run goes on."""
+        return [_named(len(hosts), 'bad, ' + text, hosts)
+                for (_, _, text), hosts in self._by_size()]
+
+    def _by_size(self):
+        return sorted(self._causes.items(), key=lambda item: -len(item[1]))
 
     def status(self):
         """Return the exit status that tells the gravest outcome."""
@@ -9469,7 +9508,7 @@ class Outlets:
             else self.tally.status())
 
     def print_progress(self):
-        self.warn(*self.progress.lines())
+        self.warn(*self.progress.lines(), *self.tally.lines())
 
     def tell_losses(self, named):
         """Tell what did not come to a target, or not whole; *named*: a
@@ -10498,7 +10537,8 @@ EXIT STATUS
   after Ctrl-C, SIGTERM, SIGHUP; 141 when nobody reads its output.
 
 WHILE IT RUNS
-  Enter or SIGUSR1 shows who runs, who waits, and what is left of their time.
+  Enter or SIGUSR1 shows who runs, who waits, what is left of their time, and
+  who is bad.
   Ctrl-C ends what runs and starts no more; once more, it kills.
 
 EXAMPLES

@@ -84,7 +84,9 @@ class ToldTest(SignalTest):
             self.assertRegex(
                 self.told(running), r'\Aclassh: 1 of 7   1 bad   4 running\n'
                 r'(  \d+ s, 5 min left: [^\n]*\n)*'
-                r'  \d+ s, 5 min left: [^\n]*last1[^\n]*\n\Z')
+                r'  \d+ s, 5 min left: [^\n]*last1[^\n]*\n'
+                r'  2 waiting: last\[2-3\]\n'
+                r'  1 bad, exited with 3: exit3\n\Z')
             # A host is told with the others of its age.
             wait_until(lambda: time.monotonic() > start + 1.1)
             self.write('go-first')
@@ -93,7 +95,9 @@ class ToldTest(SignalTest):
             line = wait_until(lambda: re.search(
                 r'\Aclassh: 2 of 7   1 bad   4 running\n'
                 r'  (\d+) s, 5 min left: last1,web\[1-2\]\n'
-                r'  (\d+) s, 5 min left: last2\n\Z', self.told(running)))
+                r'  (\d+) s, 5 min left: last2\n'
+                r'  1 waiting: last3\n'
+                r'  1 bad, exited with 3: exit3\n\Z', self.told(running)))
             self.assertGreater(int(line.group(1)), int(line.group(2)))
             for host in ('web1', 'web2', 'last1', 'last2', 'last3'):
                 self.write('go-' + host)
@@ -120,7 +124,8 @@ class ToldTest(SignalTest):
             said = running.finish().check(5, '', None)
         self.assertRegex(said.stderr, r'\A\?\n'
                          r'classh: 1 of 2   1 bad   1 running   '
-                         r'at most 5 min left\n  \d s, 5 min left: a\n\.\n1 of 2 ')
+                         r'at most 5 min left\n  \d s, 5 min left: a\n'
+                         r'  1 bad, exited with 3: exit3\n\.\n1 of 2 ')
 
     def test_storm_of_signals_that_end_nothing(self):
         harmless = (SIGUSR1, signal.SIGPIPE, signal.SIGWINCH, signal.SIGCHLD,
@@ -135,6 +140,7 @@ class ToldTest(SignalTest):
         for line in said.stderr.splitlines():
             self.assertRegex(line, r'\Aclassh: \d+ of 201   (\d+ bad   )?\d+ '
                              r'running|  \d+ s, 5 min left: |'
+                             r'  \d+ waiting: |  \d+ bad, exited with 3: |'
                              r'201 of 201 exited with 3: ')
 
     def test_ignored_it_stays_ignored(self):

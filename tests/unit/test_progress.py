@@ -19,7 +19,11 @@ class Manager:
         self.logging_in = 0
         self.left = 0
         self.stopping = False
+        self.hosts = HostQueue()
         vars(self).update(settings)
+
+    def not_started(self):
+        return self.hosts
 
     def run(self, timeout=300, **seconds):
         self.running = seconds
@@ -139,6 +143,56 @@ class LinesTest(ProgressTest):
             '  3 s, 5 min left: b',
             '  tried again in 3 s: c[2-3]',
             '  tried again in 30 s: d'])
+
+    def check_waiting(self, *lines, **settings):
+        self.manager.__init__(**settings)
+        if 'left' not in settings:
+            self.manager.left = self.manager.hosts.count()
+        self.assertEqual(self.progress.lines()[1:], list(lines))
+
+    def test_who_is_not_started(self):
+        hosts = HostQueue(['a[1-3]', 'b', 'a2'], exclude='a1')
+        hosts.put_back(hosts.take())
+        hosts.put_back('late', due=9)
+        line = '  3 waiting: a[2-3],b'
+        for _ in range(2):
+            self.check_waiting('  tried again in 9 s: late', line,
+                               hosts=hosts, waiting={'late': 9})
+        self.check_waiting('  3 not started: a[2-3],b', hosts=hosts, left=3,
+                           stopping=True)
+        self.assertEqual([hosts.take(0) for _ in range(3)], ['a2', 'a3', 'b'])
+        self.check_waiting(hosts=HostQueue())
+
+    def test_of_many_that_wait_the_first_are_named(self):
+        self.check_waiting('  1001 waiting: a[1-1000], ...',
+                           hosts=HostQueue('a[1-1001]'))
+        self.check_waiting('  1000 waiting: a[1-1000]',
+                           hosts=HostQueue('a[1-1000]'))
+        self.check_waiting('  1000 or more waiting: a[1-1000], ...',
+                           hosts=HostQueue('a[1-99999999999]'))
+
+    def test_while_more_may_come_those_that_are_known_are_named(self):
+        hosts = HostQueue()
+        hosts.feed = SimpleNamespace(ended=False)
+        self.check_waiting(hosts=hosts)
+        hosts.add(iter(['a[1-3]']))
+        for _ in range(2):
+            self.check_waiting('  3 or more waiting: a[1-3], ...', hosts=hosts)
+        hosts.feed.ended = True
+        self.check_waiting('  3 waiting: a[1-3]', hosts=hosts)
+
+    def test_who_is_bad_by_cause(self):
+        tally = classh.Tally()
+        self.assertEqual(tally.lines(), [])
+        for hosts, outcome, status, cause in (
+                ('a[1-2]', 'ok', 0, ''), ('b[1-2]', 'error', 3, ''),
+                ('c[1-1001]', 'ssh', 255, 'refused')):
+            for host in classh.expand(hosts):
+                tally.finished(Result(host, status, '', '', 0.0, 1.0, outcome,
+                                      '', False, cause))
+        self.assertEqual(tally.lines(), [
+            '  1001 bad, connection refused: c[1-1000], ...',
+            '  2 bad, exited with 3: b[1-2]'])
 
     def test_no_limit_and_being_ended(self):
         self.manager.run(timeout=None, a=1)
