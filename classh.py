@@ -3452,7 +3452,11 @@ class _Loop:
 
     def register(self, fileobj, events, callback, data=None):
         """Call callback(fileobj, events, data) whenever *fileobj* is ready for
-        some of *events*, READ, WRITE or both."""
+        some of *events*, READ, WRITE or both.
+
+        It returns true where nothing follows from it, so that the wait may
+        go on.
+        """
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         try:
             self._poll.register(fd, _POLLED[events])
@@ -3534,16 +3538,23 @@ class _Loop:
         if not self.has_signals:
             until = min(until, self.now() + REAP_INTERVAL)
             self.child_exited = True
-        self.dispatch(0 if self._always_ready else max(0, until - self.now()))
+        while (self.dispatch(0 if self._always_ready
+                             else max(0, until - self.now()))
+               and not self._always_ready and self.now() < until):
+            pass                    # a turn for each line of a log is dear
         for fd in list(self._always_ready):
             if fd in self._always_ready:
                 fileobj, events, callback, data = self._entries[fd]
                 callback(fileobj, events, data)
 
     def dispatch(self, timeout):
-        """Wait *timeout* seconds at most; call back for what is ready."""
+        """Wait *timeout* seconds at most; call back for what is ready.
+
+        Return whether something was, and nothing follows from it.
+        """
         ready = self._poll.poll(-1 if timeout == math.inf else timeout)
         self.discount_step(timeout)
+        idle = bool(ready)
         # By its entry, because what is called may close a descriptor, and the
         # next one get its number.
         for fd, mask, entry in [(fd, mask, self._entries.get(fd))
@@ -3551,10 +3562,12 @@ class _Loop:
             if entry is not None and self._entries.get(fd) is entry:
                 fileobj, events, callback, data = entry
                 # An error, or the end, is for both.
-                callback(fileobj, events & (
+                idle = callback(fileobj, events & (
                     READ if mask == _POLLED[READ] else
-                    WRITE if mask == _POLLED[WRITE] else READ | WRITE), data)
+                    WRITE if mask == _POLLED[WRITE] else READ | WRITE),
+                                data) and idle
                 self.discount_step()
+        return idle
 
     def _on_signal(self, fileobj, events, data):
         self._watcher.clear()
@@ -3977,8 +3990,13 @@ class _Pool:
             self._finish(job)
 
     def _read(self, pipe, events, job):
+        """Return whether nothing follows: ssh logs what it does, mostly."""
+        log = job.log
+        stage = log.stage if log else None
         if job.read(pipe) is None:
             self._close_pipe(job, pipe)
+            return False
+        return log is not None and pipe == log.fd and log.stage == stage
 
     def _close_pipe(self, job, pipe):
         self._loop.unregister(pipe)

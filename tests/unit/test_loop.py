@@ -186,6 +186,28 @@ class WaitTest(unittest.TestCase):
             self.loop.run_timers()
         self.assertEqual(self.calls, ['due'])
 
+    def test_wait_goes_on_where_nothing_follows_from_what_was_ready(self):
+        def pass_on(fileobj, events, data):
+            self.calls.append(os.read(fileobj, 1))
+            os.write(data, b'.')
+            return True
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        self.loop.register(self.reader, selectors.EVENT_READ, pass_on, writer)
+        self.loop.register(reader, selectors.EVENT_READ, self.note)
+        os.write(self.writer, b'x')
+        self.loop.run_once()
+        self.assertEqual(self.calls,
+                         [b'x', (reader, selectors.EVENT_READ, None)])
+
+    def test_what_is_always_ready_keeps_no_wait_from_its_end(self):
+        for is_idle in True, None:
+            self.loop.register(self.writer, selectors.EVENT_WRITE,
+                               lambda *args: is_idle)
+            self.loop.run_once(time.monotonic() + (.02 if is_idle else 100))
+            self.loop.unregister(self.writer)
+
     def test_closed_loop_has_forgotten_what_was_registered(self):
         self.loop.register(self.reader, selectors.EVENT_READ, self.note)
         self.loop.close()
