@@ -5381,11 +5381,16 @@ class Console:
         except OSError:
             return 80
 
-    def cut(self, text, width):
-        """Return what shows of *text* in a line of *width* columns, bytes
-        for write_if_ready()."""
-        text = self._as_shown(self.escape(text))
-        return self.encode(_fold_line(text, max(width, 1)).split('\n')[0])
+    def fit(self, fields, width):
+        """Return the first of *fields*, a list of str, that fit in a line of
+        *width* columns, or what does of the very first; bytes for
+        write_if_ready()."""
+        for count in range(len(fields), 0, -1):
+            text = self._as_shown(self.escape('   '.join(fields[:count])))
+            line, *rest = _fold_line(text, max(width, 1)).split('\n')
+            if not rest:
+                break
+        return self.encode(line)
 
     def _as_shown(self, text):
         """Return *text* with what the terminal can show in its encoding."""
@@ -6243,12 +6248,12 @@ class Progress:
         self._slowest = sorted(
             [*self._slowest, (result.elapsed, result.host)])[-2:]
 
-    def line(self):
-        """Return how far the run is, as str; what matters least is last."""
+    def fields(self):
+        """Return how far the run is, a list of str; what matters least is
+        last."""
         longest = itertools.islice(self._manager.running.items(), 2)
         slowest = ', '.join('%s %d s' % item for item in longest)
-        return '   '.join(self._counts() + (
-            ['slowest: ' + slowest] if slowest else []))
+        return self._counts() + (['slowest: ' + slowest] if slowest else [])
 
     def lines(self):
         """Return a list of str: the counts, a line for the hosts that have
@@ -6338,8 +6343,8 @@ class Progress:
 class StatusLine(View):
     """How far the run is, in a line below all else on the terminal.
 
-    *live* says whether each result is shown there.  The *ending* is shown
-    where there is room for all of it.
+    *live* says whether each result is shown there; *ending* is a list of
+    fields, str, that follow those of the *progress*.
     """
 
     # The cursor stays in front of the line, so that all of it can be erased
@@ -6378,10 +6383,8 @@ class StatusLine(View):
             self._shown = False
             return
         # A line in the last column may move the cursor on.
-        text, width = self._progress.line(), self.console.columns() - 1
-        line = self.console.cut(text + self._ending, width)
-        if not line.endswith(self._ending.encode()):
-            line = self.console.cut(text, width)
+        line = self.console.fit(self._progress.fields() + self._ending,
+                                self.console.columns() - 1)
         before, self._shown = self._shown, True     # Ctrl-Z may come now
         self._shown = self.console.write_if_ready(
             b'\r' + line + b'\x1b[J\r') or before
@@ -9498,7 +9501,7 @@ class Outlets:
         consoles = [err, out] if out.below is err.below else [err]
         line = StatusLine(err, self.progress, manager, any(
             view.live and view.console in consoles for view in self.views),
-            '   Enter: more' if heeds_enter else '')
+            ['Enter: more'] if heeds_enter else [])
         self.views.append(line)
         return line
 

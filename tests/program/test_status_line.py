@@ -78,15 +78,19 @@ class LineTest(ScreenTest):
                           classh.STATUS_INTERVAL, classh.LONG_RUN),
                          (2, 5, .25, 60))
 
-    def test_cut_to_the_width(self):
+    def test_fields_that_fit_in_the_width(self):
         with self.terminal(until('go'), 'a', 'b' * 60,
                            size=(24, 40)) as terminal:
             terminal.expect_screen(
                 r'\A0 of 2   2 running   at most 5 min left\Z')
             self.assertEqual(len(terminal.screen.rows), 1)
-            terminal.resize(24, 20)
-            terminal.expect_screen(r'\A0 of 2   2 running\Z')
-            self.assertEqual(len(terminal.screen.rows), 2 - 1)
+            # A field that does not fit is left out, and so are those behind.
+            for width, line in ((39, '0 of 2   2 running'),
+                                (19, '0 of 2   2 running'),
+                                (18, '0 of 2'), (5, '0 of')):
+                terminal.resize(24, width)
+                terminal.expect_screen(r'\A%s\Z' % line)
+                self.assertEqual(len(terminal.screen.rows), 1)
             self.write('go')
             self.assertNotRegex(self.done(terminal), LINE)
 

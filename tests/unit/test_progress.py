@@ -50,7 +50,7 @@ class ProgressTest(unittest.TestCase):
             self.finish(**options)
 
     def check(self, line):
-        self.assertEqual(self.progress.line(), line)
+        self.assertEqual('   '.join(self.progress.fields()), line)
 
 
 class LineTest(ProgressTest):
