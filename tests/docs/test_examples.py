@@ -216,8 +216,8 @@ exec %(ssh)s -F %(config)s "$@"
 '''
 
     def copying(self):
-        """Return a directory, and the environment in which examples/push and
-        pull find classh, that ssh, and neither rsync nor scp."""
+        """Return a directory, and the environment in which examples/push,
+        pull and script find classh, that ssh, and neither rsync nor scp."""
         directory = self.scratch()
         config = os.path.join(directory, 'ssh_config')
         with open(sshd().config) as file:
@@ -228,7 +228,7 @@ exec %(ssh)s -F %(config)s "$@"
         self.write_classh(path)
         write(os.path.join(path, 'ssh'), self.COPY_SSH % {
             'ssh': shutil.which('ssh'), 'config': config}, 0o755)
-        for name in 'sh', 'sed', 'mkdir':
+        for name in 'sh', 'sed', 'mkdir', 'tr', 'wc':
             os.symlink(shutil.which(name), os.path.join(path, name))
         return directory, {'PATH': path, 'TMPDIR': self.scratch()}
 
@@ -274,7 +274,7 @@ exec %(ssh)s -F %(config)s "$@"
             yield way, directory, source, env
             self.assertEqual(os.listdir(env['TMPDIR']), [])
 
-    def test_push_and_pull_refuse_what_they_cannot_do(self):
+    def test_push_pull_and_script_refuse_what_they_cannot_do(self):
         here = self.scratch()
         for name, args, said in (
                 ('push', [], 'usage: push SOURCE... :DIRECTORY HOST...'),
@@ -288,22 +288,29 @@ exec %(ssh)s -F %(config)s "$@"
                 ('pull', [], 'usage: pull :SOURCE... DIRECTORY HOST...'),
                 ('pull', ['a', 'd', 'h'], 'no :SOURCE before a'),
                 ('pull', [':', 'd', 'h'], "':' names no SOURCE"),
-                ('pull', [':a'], 'no DIRECTORY')):
+                ('pull', [':a'], 'no DIRECTORY'),
+                ('script', [], "usage: script 'FILE [ARG...]' HOST..."),
+                ('script', [' ', 'h'], "cannot read '' "),
+                ('script', ['. a', 'h'], "cannot read '.' "),
+                ('script', ['a b', 'h'], "cannot read 'a' (FILE ends at the "
+                 'first blank)')):
             ran = run(['sh', os.path.join(EXAMPLES, name)] + args, cwd=here)
             ran.check(2, '', None)
             self.assertTrue(ran.stderr.startswith('%s: %s' % (name, said)),
                             ran)
-        for name in 'push', 'pull':
+        for name in 'push', 'pull', 'script':
             path = os.path.join(EXAMPLES, name)
             with open(path) as file:
                 head = re.findall(r'^#(?!!) ?(.*\n)', file.read().split(
                     '\n\n')[0] + '\n', re.MULTILINE)
             run(['sh', path, '-h']).check(0, ''.join(head))
 
-    def test_push_and_pull_find_the_classh_beside_them(self):
+    def test_push_pull_and_script_find_the_classh_beside_them(self):
         here, path = self.scratch(), self.scratch()
-        os.symlink(shutil.which('sed'), os.path.join(path, 'sed'))
-        for name, *args in (('push', '.', ':/tmp'), ('pull', ':a', 'd')):
+        for name in 'sed', 'tr', 'wc':
+            os.symlink(shutil.which(name), os.path.join(path, name))
+        for name, *args in (('push', '.', ':/tmp'), ('pull', ':a', 'd'),
+                            ('script', MODULE + '/classh.py x')):
             program = os.path.join(here, 'classh-' + name)
             shutil.copy(os.path.join(EXAMPLES, name), program)
             argv = [program] + args + ['h', '--version']
@@ -342,6 +349,56 @@ exec %(ssh)s -F %(config)s "$@"
                 to = os.path.join(directory, 'to', name)
                 self.assertEqual(self.tree(to), self.tree(source), (way, ran))
                 self.assertFalse(os.path.islink(to + "/it's a dir/link"))
+
+    def run_script(self, content, *args, name="it's", **options):
+        """Run examples/script with a file that holds *content*."""
+        path = os.path.join(self.scratch(), name)
+        write(path, content, 0o600)
+        return run(['sh', os.path.join(EXAMPLES, 'script'), path + args[0]]
+                   + list(args[1:]), **options)
+
+    def test_script(self):
+        ports = '127.0.0.1:%d' % sshd().port, 'db1'
+        env = self.copying()[1]
+        for head, ending, status in (('#!/bin/sh\n', 'exit 7', 7),
+                                     ('', 'kill -9 $$', 137)):
+            ran = self.run_script(
+                head + 'wc -c; echo "$# $1 $2 ${0##*/}"; ls -ld "$0"\n'
+                'ls -ld "${0%/*}"\n' + ending,
+                ' "$((2 + 3))" \'b  c\'', *ports, '-P', '--no-prefix',
+                env=env).check(4, None, None)
+            self.assertRegex(ran.stderr, '1 of 2 connection refused: db1')
+            self.assertRegex(ran.stderr, '1 of 2 exited with %d: ' % status)
+            lines = re.fullmatch(
+                r" *0\n2 5 b  c it's\n-rwx------.* (/.*)/it's\n"
+                r'drwx------.* (/.*)\n', ran.stdout)
+            self.assertTrue(lines, ran)
+            self.assertEqual(lines.group(1), lines.group(2))
+            self.assertFalse(os.path.exists(lines.group(1)), ran)
+
+    def test_script_has_one_name_on_all_hosts_if_it_can(self):
+        env = self.copying()[1]
+        env['PATH'] += os.pathsep + os.environ['PATH']
+        argv = ['echo "$0"\n', '', 'h[1-3]', '--exec', '-f1', '-b']
+        ran = self.run_script(*argv, env=env).check(0, None)
+        self.assertRegex(ran.stdout, r'\Ah\[1-3\]   0 .*\n.*\n\n  %s/'
+                         "classh-script/it's\n" % re.escape(env['TMPDIR']))
+        self.assertEqual(os.listdir(env['TMPDIR']), [])
+        os.mkdir(os.path.join(env['TMPDIR'], 'classh-script'))  # not ours
+        ran = self.run_script(*argv, env=env).check(0, None)
+        self.assertNotIn('classh-script', ran.stdout)
+        self.assertEqual(os.listdir(env['TMPDIR']), ['classh-script'])
+
+    def test_half_a_script_is_not_run(self):
+        ssh = os.path.join(self.scratch(), 'ssh')
+        write(ssh, '#!/bin/sh\nfor word do :; done\n'
+              'head -c 9 | sh -c "$word"\n', 0o755)
+        env = self.copying()[1]
+        env['PATH'] += os.pathsep + os.environ['PATH']
+        ran = self.run_script('echo half\necho whole\n', '', 'h1', '-P',
+                              '--ssh', ssh, env=env).check(5, '', None)
+        self.assertIn("h1: it's: not copied whole\n", ran.stderr)
+        self.assertEqual(os.listdir(env['TMPDIR']), [])
 
     def test_slowest(self):
         path = os.path.join(self.scratch(), 'all')
