@@ -1383,6 +1383,8 @@ class Result(collections.namedtuple('Result', _FIELDS)):
 
 Result.__new__.__defaults__ = _DEFAULTS
 
+STOPPED_BEFORE = 'stopped before COMMAND began'
+
 
 def cause_text(result):
     """Return why *result* is no success, in a few words that are the same
@@ -1395,6 +1397,8 @@ def cause_text(result):
         return result.reason.partition(':')[0]      # with what it was
     if result.cause == 'timeout' and result.reason:
         return result.reason.partition(',')[0]      # with its seconds
+    if result.cause == 'stopped' and result.ran == 'no':
+        return STOPPED_BEFORE
     return CAUSES.get(result.cause) or 'exited with %d' % result.exitcode
 
 
@@ -6523,8 +6527,8 @@ class LimitWarning(JobHooks):
 # Cause: what may help, for the summary.
 HINTS = {'denied': '-A', 'dropped': '--logins, -J', 'jump': '-J',
          'key-unknown': '-O StrictHostKeyChecking=accept-new',
-         'no-answer': '-t', 'sudo': '-A or --sudo-password',
-         'timeout': '-u'}
+         'no-answer': '-t', 'stopped': 'may run on there: --end-remote',
+         'sudo': '-A or --sudo-password', 'timeout': '-u'}
 # Cause: what ssh or sudo says where a password may help.
 _HELPED = {'denied': r'Permission denied \([^()\n]*'
                      r'\b(?:password|keyboard-interactive)\b',
@@ -6588,7 +6592,8 @@ class Tally:
         inside, outside = [], []    # (hosts, what became of them)
         for (kept_out, cause, text), hosts in self._by_size():
             helps = hint(cause or text, hosts)
-            if cause in _HELPED and cause not in self._helped:
+            if (cause in _HELPED and cause not in self._helped
+                    or text == STOPPED_BEFORE):
                 helps = ''
             (outside if kept_out else inside).append(
                 (hosts, text + (helps and ' (%s)' % helps)))
@@ -9770,16 +9775,21 @@ class Run:
                 print_line(line)
 
     def _hint(self, cause, hosts):
+        options = self._options
         if cause == 'unresolved':
             return _name_hint(self._command, hosts)
-        if cause == 'exited with 127' and not (
-                self._options.exec or self._options.shell):
+        if cause == 'exited with 127' and not (options.exec or options.shell):
             return _script_hint(self._command)
         if cause == 'denied' and any(hook.may_prompt for hook in self._hooks):
             return ''               # the password was not what it lacked
+        if cause == 'stopped':
+            if options.exec or options.relay or options.end_remote:
+                return ''           # it has ended with its job
+            if options.send_input:  # which goes without --end-remote
+                return 'may run on there'
         if cause == 'sudo' and (
-                self._options.askpass or self._options.sudo_password
-                or self._options.askpass_file is not None):
+                options.askpass or options.sudo_password
+                or options.askpass_file is not None):
             return ''
         return default_hint(cause, hosts)
 

@@ -16,10 +16,10 @@ from .place import (CLASSH, FAKE_SSH, INSTALL_LIMIT, LEFTOVER_LIMIT,
                     RUN_LIMIT, SCRATCH, SHARED, TESTS, TTY_LAG, WAIT_LIMIT)
 from .processes import (children, kill_leftovers, leftovers, pids, processes,
                         stat, text, wait_until)
-from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command, Run,
-                       after, at_once, classh_argv, elapsed, fake, fake_argv,
-                       locales, masked, measured, pipe_from, read_to_end, run,
-                       run_classh, shell, start, write)
+from .commands import (ASCII, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, STOPPED,
+                       Command, Run, after, at_once, classh_argv, elapsed,
+                       fake, fake_argv, locales, masked, measured, pipe_from,
+                       read_to_end, run, run_classh, shell, start, write)
 from .case import TestCase, WorkTest, together, until
 from .servers import (Gate, Sshd, end_remote, gate, read_log, sshd,
                       stuck_server)

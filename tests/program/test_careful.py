@@ -7,7 +7,7 @@ import re
 import signal
 import unittest
 
-from lib import FAKE_SSH, Command, WorkTest, classh_argv, wait_until
+from lib import FAKE_SSH, STOPPED, Command, WorkTest, classh_argv, wait_until
 from lib.passwords import LOGIN, PasswordTest
 import classh
 
@@ -152,7 +152,7 @@ class DeadlineTest(CarefulTest):
     def test_status_is_6_and_second_stop_kills(self):
         self.classh('--deadline', '.5', '-u0', 'true', 'slow').check(
             6, None, 'classh: stopped: not done after 0.5 s (--deadline)\n'
-            '1 of 1 stopped: slow\n')
+            '1 of 1 ' + STOPPED + 'slow\n')
         for args in ('--deadline', '.5', 'true', 'slow'), (
                 '-k', 'true', 'slow', 'exit3'):
             # What ignores SIGTERM from its birth waits for SIGKILL.

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from unittest import mock
 
-from lib import (CLASSH, FAKE_SSH, MODULE, SIGCHLD_IGNORED, Command, after,
-                 leftovers, locales, measured, read_log, run, run_classh,
-                 until, wait_until)
+from lib import (CLASSH, FAKE_SSH, MODULE, SIGCHLD_IGNORED, STOPPED, Command,
+                 after, leftovers, locales, measured, read_log, run,
+                 run_classh, until, wait_until)
 from lib.passwords import ASKING_SSH
 from lib.shell import ShellTest, private_directories
 from lib.terminal import Terminal, state
@@ -462,6 +462,7 @@ class InterruptTest(ShellTest):
         shell.type('\x03')
         shown = shell.expect('classh 3, 3 failed> ')
         self.assertEqual(shown.count('   stopped\n'), 3, shown)
+        self.assertIn('3 of 3 ' + STOPPED + 'h[1-3]\n', shown)
         self.gone(shell)
         self.assertEqual(self.say(shell, 'echo in').count('  in\n'), 3)
         shell.type('\x04')

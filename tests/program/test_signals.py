@@ -19,9 +19,10 @@ import unittest
 from unittest import mock
 
 import lib
-from lib import (FAKE_SSH, MODULE, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, Command,
-                 TestCase, WorkTest, after, fake_argv, leftovers, masked,
-                 processes, run, run_in_pty, text, until, wait_until, write)
+from lib import (FAKE_SSH, MODULE, SIGCHLD_BLOCKED, SIGCHLD_IGNORED, STOPPED,
+                 Command, TestCase, WorkTest, after, fake_argv, leftovers,
+                 masked, processes, run, run_in_pty, text, until, wait_until,
+                 write)
 from lib.terminal import Terminal, state
 import classh
 
@@ -389,7 +390,7 @@ class TerminalTest(SignalTest):
                 with self.hung_up(script):
                     pass
                 self.assertEqual(self.read('status'), '129\n')
-                self.assertIn('1 of 2 stopped: a\n', self.read('err'))
+                self.assertIn('1 of 2 ' + STOPPED + 'a\n', self.read('err'))
 
     def test_background_job_goes_on_without_its_terminal(self):
         with self.hung_up('set -m; "$@" >out 2>&1 & set +m; echo $! >pid; '
@@ -524,7 +525,8 @@ class EndTest(SignalTest):
                 said = running.finish()
             # Two that are sent at once may be heard the other way round.
             self.assertIn(said.status, (status, 128 + second), said)
-            self.assertIn('3 of 4 stopped: slow[1-3]\n', said.stderr, said)
+            self.assertIn('3 of 4 ' + STOPPED + 'slow[1-3]\n', said.stderr,
+                          said)
 
     def test_while_the_next_host_is_far_off(self):
         # By minutes, for a program that looks at nothing else meanwhile.
@@ -585,7 +587,7 @@ class EndTest(SignalTest):
             said = running.finish()
         self.assertIn(said.status, (130, 143, 129), said)
         self.assertNotIn('Traceback', said.stderr, said)
-        self.assertIn('3 of 4 stopped: slow[1-3]\n', said.stderr, said)
+        self.assertIn('3 of 4 ' + STOPPED + 'slow[1-3]\n', said.stderr, said)
 
     def test_second_signal_does_not_lose_the_names_of_a_file(self):
         # All that is slow ends in the turn in which the second is heard.
@@ -597,7 +599,7 @@ class EndTest(SignalTest):
                 running.signal(SIGINT)
                 running.signal(SIGTERM)
                 said = running.finish()
-            self.assertIn('30 of 31 stopped: slow[1-30]\n', said.stderr)
+            self.assertIn('30 of 31 ' + STOPPED + 'slow[1-30]\n', said.stderr)
             self.assertEqual(len(self.lines('bad')), 30, said)
             os.remove(self.path('bad'))
 
@@ -658,7 +660,7 @@ class EndTest(SignalTest):
                      env={'PYTHONPATH': MODULE}) as running:
             said = self.ask_twice(running, SIGTERM)
         self.assertIn('a   -9   (', said.stdout, said)
-        self.assertIn('1 of 1 stopped: a\n', said.stderr, said)
+        self.assertIn('1 of 1 ' + STOPPED + 'a\n', said.stderr, said)
         self.assertEqual(len(list(classh.load(self.path('all')))), 1)
 
     def test_terminal_is_as_it_was_and_nobody_left(self):
@@ -675,7 +677,8 @@ class EndTest(SignalTest):
                 said = terminal.finish()
                 self.assertEqual(modes(terminal), before, said)
             said.check(status, None)
-            self.assertIn('2 of 3 stopped: slow[1-2]\r\n', said.stdout, said)
+            self.assertIn('2 of 3 ' + STOPPED + 'slow[1-2]\r\n',
+                          said.stdout, said)
             self.assertNotIn('Traceback', said.stdout, said)
             self.assertEqual([line for _, line in leftovers()], [], said)
 
@@ -699,7 +702,8 @@ class EndTest(SignalTest):
         with self.writing(self.start) as (running, pipe):
             running.signal(SIGTERM)
             shown = text(pipe.read())
-            running.finish().check(143, None, '1 of 2 stopped: slow\n')
+            running.finish().check(143, None,
+                                   '1 of 2 ' + STOPPED + 'slow\n')
         self.assertIn('slow   -15   (', shown)
 
     IMPATIENT = '''
@@ -717,7 +721,7 @@ class EndTest(SignalTest):
 
         with self.writing(start) as (running, pipe):
             running.signal(SIGTERM)
-            running.finish().check(143, None, '1 of 2 stopped: slow\n'
+            running.finish().check(143, None, '1 of 2 ' + STOPPED + 'slow\n'
                                    'classh: stdout: blocked, its reader does '
                                    'not read\n')
         self.assertEqual(leftovers(), [])
@@ -906,7 +910,7 @@ class StoppedRunTest(TestCase):
             said = self.stopped_by(number, 'true', 'exit0', 'slow[1-2]',
                                    slow=2)
             said.check(status, stdout=None,
-                       stderr='2 of 3 stopped: slow[1-2]\n')
+                       stderr='2 of 3 ' + STOPPED + 'slow[1-2]\n')
             self.assertEqual(
                 sorted(masked(said.stdout).strip().split('\n\n')),
                 ['exit0   0   (#)', 'slow1   -15   (#)   stopped',
@@ -915,12 +919,13 @@ class StoppedRunTest(TestCase):
     def test_hosts_not_started_are_named_or_at_least_counted(self):
         said = self.stopped_by(SIGINT, '-f1', 'true', 'exit0', 'slow[1-12]')
         said.check(130, stdout=None,
-                   stderr='1 of 2 stopped: slow1\n'
+                   stderr='1 of 2 ' + STOPPED + 'slow1\n'
                    '11 of 13 not started: slow[2-12]\n')
         said = self.stopped_by(SIGINT, '-f1', 'true', 'exit0',
                                'slow[1-999999999]').check(130, None, None)
         # In the time that it has for that.
-        self.assertRegex(said.stderr, r'\A1 of 2 stopped: slow1\n'
+        self.assertRegex(said.stderr, r'\A1 of 2 ' + re.escape(STOPPED) +
+                         r'slow1\n'
                          r'\d+ or more not started\n\Z', said)
         with mock.patch('classh.LISTING_LIMIT', 60):
             self.assertEqual(
@@ -951,7 +956,7 @@ class StoppedRunTest(TestCase):
                 wait_until(lambda: os.path.exists(directory + '/' + sign))
                 command.signal(SIGINT)
             said = command.finish()
-        said.check(130, stdout=None, stderr='1 of 1 stopped: a\n')
+        said.check(130, stdout=None, stderr='1 of 1 ' + STOPPED + 'a\n')
         self.assertEqual(masked(said.stdout), 'a   -9   (#)   stopped\n\n')
 
     def test_ctrl_c_ends_a_list(self):

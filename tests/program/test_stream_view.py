@@ -8,9 +8,9 @@ import termios
 import time
 import unittest
 
-from lib import (FAKE_SSH, MIB, WorkTest, classh_argv, fake_argv, measured,
-                 pipe_from, read_to_end, run, run_in_pty, text, until,
-                 wait_until)
+from lib import (FAKE_SSH, MIB, STOPPED, WorkTest, classh_argv, fake_argv,
+                 measured, pipe_from, read_to_end, run, run_in_pty, text,
+                 until, wait_until)
 
 
 class StreamTest(WorkTest):
@@ -97,7 +97,7 @@ class StreamTest(WorkTest):
             wait_until(lambda: command.stdout.count('up') == 2)
             command.signal(signal.SIGINT)
             said = command.finish().check(
-                130, None, '2 of 2 stopped: h[1-2]\n')
+                130, None, '2 of 2 ' + STOPPED + 'h[1-2]\n')
         self.assertEqual(sorted(said.stdout.splitlines()),
                          ['h1: part', 'h1: up', 'h2: part', 'h2: up'])
 

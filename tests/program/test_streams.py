@@ -12,9 +12,10 @@ import sys
 import textwrap
 
 import lib
-from lib import (FAKE_SSH, MODULE, Command, TestCase, at_once, children, fake,
-                 fake_argv, leftovers, masked, pipe_from, processes,
-                 read_to_end, run, run_in_pty, start, text, wait_until, write)
+from lib import (FAKE_SSH, MODULE, STOPPED, Command, TestCase, at_once,
+                 children, fake, fake_argv, leftovers, masked, pipe_from,
+                 processes, read_to_end, run, run_in_pty, start, text,
+                 wait_until, write)
 from lib.engine import SOON, EveryModeTest
 
 SIGHUP = signal.SIGHUP
@@ -210,7 +211,7 @@ class TerminalTest(TestCase):
                     terminal.close()
                     command.finish().check(
                         128 + SIGHUP,
-                        stderr='2 of 3 stopped: slow[1-2]\n'
+                        stderr='2 of 3 ' + STOPPED + 'slow[1-2]\n'
                         'classh: stdout: Input/output error\n')
             finally:
                 os.close(slave)

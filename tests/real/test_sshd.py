@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 
-from lib import (WAIT_LIMIT, Command, TestCase, WorkTest, classh_argv,
+from lib import (STOPPED, WAIT_LIMIT, Command, TestCase, WorkTest, classh_argv,
                  processes, run, run_classh, run_in_pty, sshd, stuck_server,
                  text, wait_until)
 from lib.engine import Clock, EveryModeTest
@@ -341,7 +341,8 @@ class RemoteTest(WorkTest):
                                  '127.0.0.1')) as command:
             pid = int(wait_until(lambda: self.read('pid')))
             command.signal(signal.SIGTERM)
-            command.finish().check(143, None, '1 of 1 stopped: 127.0.0.1\n')
+            command.finish().check(143, None,
+                                   '1 of 1 ' + STOPPED + '127.0.0.1\n')
         wait_until(lambda: pid in [found for found, _, _, line in processes()
                                    if line == 'sleep 60'])
         os.kill(pid, 9)

@@ -145,6 +145,14 @@ class OptionMessageTest(unittest.TestCase):
             for command in path, directory, 'nonexistent', 'ls':
                 self.assertEqual(classh._script_hint(command), '')
 
+    def test_what_was_stopped_may_run_on(self):
+        for argv, hint in (
+                ([], 'may run on there: --end-remote'),
+                (['-I'], 'may run on there'), (['--end-remote'], ''),
+                (['--exec'], '')):
+            run = mock.Mock(_options=classh._parse_arguments(argv)[0])
+            self.assertEqual(classh.Run._hint(run, 'stopped', ['h']), hint)
+
     def test_name_that_is_not_known(self):
         with tempfile.TemporaryDirectory() as groups:
             os.mkdir(groups + '/gate')

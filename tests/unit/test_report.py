@@ -387,6 +387,18 @@ class TallyTest(unittest.TestCase):
                 .summary(), '1 of 1 did not run the command under sudo%s: a\n'
                 % hint)
 
+    def test_what_was_stopped_before_it_began_is_told_apart(self):
+        stopped = [result(ran, -15, outcome='killed', cause='stopped',
+                          reason='stopped')._replace(ran=ran)
+                   for ran in ('no', 'unknown', 'yes')]
+        tally = self.tally(*stopped)
+        self.assertEqual(
+            tally.summary(),
+            '2 of 3 stopped (may run on there: --end-remote): unknown,yes\n'
+            '1 of 3 stopped before COMMAND began: no\n')
+        self.assertEqual(sorted(tally.causes()['stopped']),
+                         ['no', 'unknown', 'yes'])
+
     def test_status_is_that_of_the_gravest_outcome(self):
         outcomes = [('ok', 0), ('error', 5), ('ssh', 4), ('killed', 3)]
         for count, (outcome, status) in enumerate(outcomes, 1):
