@@ -909,13 +909,23 @@ def measure_log(bench):
     two hundredths of the run's CPU, is the stub's.  Where TMPDIR is on a disk,
     each FIFO takes longer.
     """
-    argv = ['env', '-u', 'TMPDIR', *classh('-q', '-f', FANOUT)]
-    path = bench.stub_hosts(bench.count)
-    found = bench.measure_all({
-        'without': [*argv, '-O', 'LogLevel=INFO', 'true', path],
-        'with': [*argv, 'true', path]}, ssh='logging')
-    show_ratios("%d hosts, a stub for ssh, fanout %d, ssh's log"
-                % (bench.count, FANOUT), found, 'without')
+    def measure(what, path, count, ssh, fanout, *options):
+        argv = ['env', '-u', 'TMPDIR', *classh('-q', '-f', fanout, *options)]
+        found = bench.measure_all({
+            'without': [*argv, '-O', 'LogLevel=INFO', 'true', path],
+            'with': [*argv, 'true', path]}, ssh=ssh)
+        show_ratios("%d hosts, %s, fanout %d, ssh's log"
+                    % (count, what, fanout), found, 'without')
+
+    measure('a stub for ssh', bench.stub_hosts(bench.count), bench.count,
+            'logging', FANOUT)
+    server = bench.server()
+    if server is not None:
+        count = max(2, bench.count // 50)
+        # The key exchange that ssh has by default, not the cheap one.
+        measure('ssh and sshd on one machine',
+                bench.hosts(server.hosts(count)), count, 'real', 8,
+                '-O', 'KexAlgorithms=+curve25519-sha256')
 
 
 def measure_views(bench):
