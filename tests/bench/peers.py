@@ -907,7 +907,7 @@ def measure_log(bench):
     The stub writes it in both cases, but where a LogLevel of the user leaves
     classh without it, to the null device: what a FIFO takes beyond that, some
     two hundredths of the run's CPU, is the stub's.  Where TMPDIR is on a disk,
-    each FIFO takes longer.
+    each FIFO takes longer.  Beside ssh itself it is within the noise.
     """
     def measure(what, path, count, ssh, fanout, *options):
         argv = ['env', '-u', 'TMPDIR', *classh('-q', '-f', fanout, *options)]
