@@ -5337,6 +5337,11 @@ class Console:
     def print_line(self, *lines):
         self.write(''.join(map(self.line, lines)))
 
+    def print_names(self, *lines):
+        """Print *lines*, of ours, that name hosts: they are broken behind a
+        comma, whether they have an indent or not."""
+        self.write(self.fold(''.join(map(self.line, lines)), ' ,', ' ,'))
+
     def warn(self, text, *more):
         """Print *text*, a message, and *more* lines that belong to it."""
         self.print_line('classh: ' + text, *more)
@@ -5400,11 +5405,11 @@ class Console:
         """Return *text* with what the terminal can show in its encoding."""
         return self.encode(text).decode(self._stream.encoding)
 
-    def fold(self, text, behind=' '):
+    def fold(self, text, behind=' ', indented=' '):
         """Return *text*, which is escaped, as write_text() writes it.
 
         Lines without an indent, which name hosts, are broken *behind* these
-        characters, others behind a blank.
+        characters, those with an indent behind the ones of *indented*.
         """
         if not self.terminal:
             return text
@@ -5413,7 +5418,8 @@ class Console:
 
         def fold_line(found):
             line = found.group()
-            return _fold_line(line, width, ' ' if line[0] == ' ' else behind)
+            return _fold_line(line, width,
+                              indented if line[0] == ' ' else behind)
 
         # Most characters take one column, none more than the 8 of a tab.
         least = width // 8 if _has_wide(text) else width + 1
@@ -9534,7 +9540,8 @@ class Outlets:
             else self.tally.status())
 
     def print_progress(self):
-        self.warn(*self.progress.lines(), *self.tally.lines())
+        first, *lines = self.progress.lines()
+        self.err.print_names('classh: ' + first, *lines, *self.tally.lines())
 
     def tell_losses(self, named):
         """Tell what did not come to a target, or not whole; *named*: a
@@ -9556,12 +9563,12 @@ class Outlets:
         times = self.progress.summary()
         if times and self.err.terminal and not self._options.no_status:
             self.err.print_line(times)
-        self.err.write(self.err.escape(self.tally.summary(hint)))
+        self.err.print_names(*self.tally.summary(hint).split('\n')[:-1])
         # What a view shows as it comes is not cut.
         cut = (self.cut if any(view.data for view in self.views)
                else self.tally.cut)
         if cut:
-            self.err.print_line(self._cut_line(cut))
+            self.err.print_names(self._cut_line(cut))
 
     @property
     def cut(self):
@@ -9766,7 +9773,7 @@ class Run:
                                    outlets.tally.total)
             self._check_idle_names()
             if line:
-                print_line(line)
+                outlets.err.print_names(line)
             if self._early_end.told and self._hosts.may_grow:
                 print_line('hosts on stdin were not read to the end')
         if outlets.journal:

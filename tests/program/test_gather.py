@@ -116,6 +116,24 @@ class GatherTest(WorkTest):
             # What a host said never begins a line.
             self.assertRegex(line, r'\A(  |web|$)', said)
 
+    def test_lists_of_hosts_are_broken_behind_a_comma(self):
+        bad = ['exit3-%s%d' % (name, 7 * number) for number, name in
+               enumerate(('ant', 'bee', 'cow', 'dog', 'elk', 'fox', 'gnu'))]
+        cut = ['unreach-%d-%s' % (3 * number, name) for number, name in
+               enumerate(('oak', 'elm', 'fir', 'ash', 'yew'))]
+        said = run_in_pty(fake_argv('-b', 'true', *bad, *cut, 'denied1'),
+                          size=(24, 60)).check(4, None)
+        shown = said.stdout.replace('\r', '')
+        for hosts in bad, cut:
+            listed = [match.group().replace('\n  ', '')
+                      for match in re.finditer(r'%s\S*((?<=,)\n  \S+)*'
+                                               % hosts[0][:5], shown)]
+            # In the head, and in the summary.
+            self.assertEqual([sorted(names.split(',')) for names in listed],
+                             2 * [sorted(hosts)], said)
+        for line in shown.split('\n'):
+            self.assertLessEqual(len(line), 60, said)
+
 
 class BadTest(TestCase):
     def test_only_bad_hosts_are_shown(self):

@@ -229,6 +229,20 @@ class ConsoleTest(unittest.TestCase):
         self.assertIsInstance(console.error, OSError)
         self.assertFalse(console.terminal)
 
+    def test_lines_that_name_hosts_are_broken_behind_a_comma(self):
+        names = ','.join('host-%s' % name for name in 'abcdefghijklmnop')
+        console = Console(Terminal())
+        console.print_names('3 of 9: ' + names, '  x: ' + names, 'end')
+        shown = console._stream.getvalue()
+        for line in shown.splitlines()[:-1]:
+            self.assertRegex(line, r'\A.{,79},\Z|p\Z')
+            self.assertRegex(line, r'\A(  |3 of 9: )(x: )?host-')
+        self.assertEqual(shown.replace(',\n  ', ','), '3 of 9: %s\n  x: %s\n'
+                         'end\n' % (names, names))
+        plain = Console(io.StringIO())
+        plain.print_names('3 of 9: ' + names)
+        self.assertEqual(plain._stream.getvalue(), '3 of 9: %s\n' % names)
+
     def test_text_that_stands_for_no_bytes_is_no_error(self):
         odd = result('\ud800', output='\ud800\udcff')
         for stream in io.StringIO(), Terminal():
