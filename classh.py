@@ -5170,17 +5170,29 @@ def _fitting(line, begin, column, width):
     return len(line)
 
 
+# A blank of ours that ends a line of a terminal only where no other may.
+_TIE = '\x1f'
+
+
+def _behind_last(chars, line, begin, end):
+    """Return the place behind the last of *chars* in line[begin:end], 0 if
+    there is none."""
+    return 1 + max((line.rfind(char, begin, end) for char in chars),
+                   default=-1)
+
+
 def _fold_line(line, width, behind=''):
     """Return *line* in pieces of *width* columns at most, all but the first
-    with an indent.  They end behind one of the characters *behind*, if that
-    leaves half of them."""
+    with an indent.  They end behind one of the characters *behind*, or else
+    behind a _TIE, if that leaves half of them."""
     if len(line) <= width and not _has_wide(line):
         return line
     pieces, begin = [], 0
     end = _fitting(line, 0, 0, width)
     while end < len(line):
-        end = 1 + max((line.rfind(char, (begin + end) // 2, end)
-                       for char in behind), default=-1) or end
+        half = (begin + end) // 2
+        end = (_behind_last(behind, line, half, end)
+               or _behind_last(_TIE, line, half, end) or end)
         pieces.append(line[begin:end])
         begin = end
         end = _fitting(line, begin, 2, width)
@@ -5377,6 +5389,10 @@ class Console:
         """Return *text*, which is escaped, in *color*."""
         return '\x1b[%sm%s\x1b[0m' % (color, text) if self.colored else text
 
+    def tie(self, text):
+        """Return *text*, for fold(), which rather breaks a line elsewhere."""
+        return text.replace(' ', _TIE) if self.terminal else text
+
     def host(self, name):
         """Return the *name* of a host, escaped, in a colour of its own."""
         checksum = binascii.crc32(_octets(name))
@@ -5423,7 +5439,8 @@ class Console:
 
         # Most characters take one column, none more than the 8 of a tab.
         least = width // 8 if _has_wide(text) else width + 1
-        return re.sub('(?m)^[^\n]{%d,}' % least, fold_line, text)
+        return re.sub('(?m)^[^\n]{%d,}' % least, fold_line, text).replace(
+            _TIE, ' ')
 
 
 _PLAIN = Console(None)      # escapes and paints nothing
@@ -5505,8 +5522,9 @@ def _head(console, hosts, result, took, *notes):
     if result.outcome != 'ok':
         status = console.paint(status, _RED)
     notes += (_is_cut(result) and 'output cut at its limit',)
-    return '   '.join([console.host(hosts), status, took, console.escape(
-        ', '.join(filter(None, notes)))]).rstrip()
+    return '   '.join([
+        console.host(hosts), console.tie('%s   %s' % (status, took)),
+        console.escape(', '.join(filter(None, notes)))]).rstrip()
 
 
 # In ssh's warnings of many lines: those that tell nothing of the host, or what

@@ -243,6 +243,18 @@ class ConsoleTest(unittest.TestCase):
         plain.print_names('3 of 9: ' + names)
         self.assertEqual(plain._stream.getvalue(), '3 of 9: %s\n' % names)
 
+    def test_status_and_time_in_a_head_stay_together(self):
+        for length, head in ((68, '%s   0   (1.2)'), (69, '%s   \n  0   (1.2)'),
+                             (76, '%s   \n  0   (1.2)')):
+            console = Console(Terminal())
+            host = 'h' * length
+            console.write_folded(report(result(host), console))
+            self.assertEqual(console._stream.getvalue(),
+                             head % host + '\n\n')
+        # ... unless there is no other blank to break the line at.
+        self.assertEqual(classh._fold_line('ab' + classh._TIE + 'cde', 5),
+                         'ab' + classh._TIE + '\n  cde')
+
     def test_text_that_stands_for_no_bytes_is_no_error(self):
         odd = result('\ud800', output='\ud800\udcff')
         for stream in io.StringIO(), Terminal():
