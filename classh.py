@@ -9796,7 +9796,8 @@ class Run:
                 print_line('hosts on stdin were not read to the end')
         if outlets.journal:
             some_left = self._left.any_but(outlets.journal.file.is_done)
-            for line in outlets.journal.lines(some_left, tells):
+            for line in outlets.journal.lines(
+                    some_left, tells or self._stops.level()):
                 print_line(line)
 
     def _hint(self, cause, hosts):

@@ -58,6 +58,13 @@ class GoingOnTest(JournalTest):
                     '-q').check(3, '', None)
         self.assertEqual(self.ran(), ['a', 'b1', 'b3', 'b4'])
 
+    def test_quiet_run_that_is_interrupted_says_how_to_go_on(self):
+        with self.start('--journal', 'j', '-q', '-f1', 'exec sleep 60', 'a',
+                        'b') as run:
+            wait_until(lambda: '"a"' in self.read('j'))
+            run.signal(signal.SIGINT)
+            run.finish().check(130, '', 'go on with: classh --resume j\n')
+
     def test_what_again_has_run_is_not_what_to_go_on_with(self):
         self.classh('--journal', 'j', '-q', 'true', 'exit1', 'exit2',
                     'h').check(5, '', '')
