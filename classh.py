@@ -145,6 +145,7 @@ _INVENTORY = ("is it an inventory?  A group can read it: see 'Groups' in the "
 _HINTS = (
     (r'\[[0-9]+(?:[:\u2010-\u2015\u2212]|\.\.)[0-9]+\]',
      'a range is written [1-20]'),
+    (r'[\u2018-\u201f]', 'a shell takes \' and " as quotes'),
     (r'(?:\.[0-9]{1,3}|:)/[0-9]',
      'a range of addresses is written 10.0.0.[1-254]'),
     (r'\A(?:\{|---)\Z|":', _INVENTORY),
@@ -463,7 +464,8 @@ def _odd_character(host):
                                   or category in ('Nd', 'Cs')):
             return 'holds U+%04X %s%s' % (
                 ord(char), unicodedata.name(char, '(no name)'),
-                ", which is not '-'" if category == 'Pd' else '')
+                ", which is not '-'" if category == 'Pd' or char == '\u2212'
+                else '')
     return None
 
 
@@ -10975,6 +10977,15 @@ def _command_place(argv):
     return place
 
 
+def _check_typography(argv):
+    """Raise UsageError if COMMAND, or what stands first in its place, begins
+    with what a word processor makes of '-' or of quotes."""
+    word = ''.join(argv[_command_place(argv):][:1])
+    if re.match('[\u2010-\u2015\u2212\u2018-\u201f]', word):
+        raise UsageError('%s %s%s' % (_excerpt(word), _odd_character(word[0]),
+                                      _hint(word[0])))
+
+
 _HELP_WORDS = {'help': '-h', '?': '-h', 'version': '-V'}
 
 
@@ -11583,6 +11594,7 @@ def _carry_out(options, operands, argv, outlets, stops):
 
 
 def _main(argv, relay, out, err, stops):
+    _check_typography(argv)
     with _asking_for_quotes(argv):
         options, operands = _parse_arguments(argv)
         options.relay = relay

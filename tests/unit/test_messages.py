@@ -111,6 +111,20 @@ class OptionMessageTest(unittest.TestCase):
             classh._check_command(argv[0], classh._parse_arguments(argv)[0],
                                   argv)
 
+    def test_dash_or_quotes_of_a_word_processor(self):
+        for line, message in (
+                ('\u2013b uptime web1', "'\u2013b' holds U+2013 EN DASH, which "
+                                        "is not '-'"),
+                ('-b \u2212u 5 ls web1', "'\u2212u' holds U+2212 MINUS SIGN, "
+                                         "which is not '-'"),
+                ('-b \u201cdf -h\u201d web1', "'\u201cdf' holds U+201C LEFT "
+                 'DOUBLE QUOTATION MARK; a shell takes \' and " as quotes')):
+            with self.assertRaises(UsageError) as caught:
+                classh._check_typography(line.split())
+            self.assertEqual(str(caught.exception), message)
+        classh._check_typography(['echo \u2013b', 'web1'])
+        classh._check_typography([])
+
     def test_question_whether_a_command_is_quoted(self):
         for line, question in (
                 ('ls -l web1', "; is COMMAND quoted?  classh 'ls -l' web1"),
