@@ -10596,8 +10596,7 @@ EXIT STATUS
   after Ctrl-C, SIGTERM, SIGHUP; 141 when nobody reads its output.
 
 WHILE IT RUNS
-  Enter or SIGUSR1 shows who runs, who waits, what is left of their time, and
-  who is bad.
+  Enter or SIGUSR1 shows who runs, who waits, their time left, and who is bad.
   Ctrl-C ends what runs and starts no more; once more, it kills.
 
 EXAMPLES
