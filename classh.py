@@ -11602,7 +11602,7 @@ def _main(argv, relay, out, err, stops):
             _check_conflicts(options, operands)
             _check_files(options)
     if options.show:
-        out.write(options.show)
+        out.write(out.fold(options.show) if options.help else options.show)
         return 0
     if options.unshare:
         return _unshare(options, operands, out, err, stops)

@@ -12,7 +12,7 @@ from unittest import mock
 
 import lib
 from lib import (FAKE_SSH, Command, TestCase, at_once, classh_argv, fake,
-                 masked, run, run_classh, shell, together, write)
+                 masked, run, run_classh, run_in_pty, shell, together, write)
 import classh
 
 
@@ -166,6 +166,12 @@ class HelpTest(TestCase):
     def setUp(self):
         super().setUp()
         self.shown = run_classh('-h').check(stdout=None).stdout
+
+    def test_on_a_narrow_terminal_no_word_is_broken(self):
+        said = run_in_pty(classh_argv('-h'), size=(24, 60)).check(0, None)
+        for line in said.stdout.splitlines():
+            self.assertLessEqual(len(line), 60, said)
+        self.assertEqual(said.stdout.split(), self.shown.split())
 
     def test_fits_a_screen_or_two(self):
         lines = self.shown.split('\n')
