@@ -8588,7 +8588,10 @@ class JumpHost(_Stateful, JobHooks):
         with contextlib.suppress(OSError):
             os.unlink(self._path)
         self.become('closed')
-        lines = self._said.decode('utf-8', 'backslashreplace').splitlines()
+        said = self._said.decode('utf-8', 'backslashreplace')
+        lines = re.sub(_SSH_PADDING, '', said.replace('\r', '')).replace(
+            'WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!',
+            CAUSES['key-changed']).splitlines()
         return '; '.join(list(filter(None, map(str.strip, lines)))[
             -GATE_LINES:]) or problem
 

@@ -144,6 +144,17 @@ class NoGateTest(JumpTest):
         self.assertIn('Host key verification failed', self.refused(
             'gate', ssh=self.ssh + ' -o UserKnownHostsFile=/dev/null'))
 
+    def test_key_that_has_changed_is_told_in_few_words(self):
+        known = os.path.join(self.scratch(), 'known_hosts')
+        with open(os.path.join(sshd().directory, 'key.pub')) as key, \
+                open(known, 'w') as hosts:
+            hosts.write('* ' + key.read())
+        self.assertRegex(
+            self.refused('gate', ssh=self.ssh + ' -o UserKnownHostsFile='
+                         + known),
+            r' host gate: host key has CHANGED; Offending \S+ key in \S+:1; '
+            r'Host key verification failed\.\n\Z')
+
     def test_ssh_that_is_none(self):
         self.assertIn('ended without a word', self.refused('gate', ssh='true'))
 
