@@ -1723,8 +1723,11 @@ def load(path):
     file holds.
     """
     with open(path, 'rb') as file:
-        reader = (_load_json if file.peek(1).startswith(b'{')
-                  else _load_pickles)
+        mark = file.peek(1)[:1]
+        if b' ' <= mark <= b'~' and mark != b'{':       # text
+            raise RecordError('%s: not a result: neither a file of --json nor '
+                              'of --pickle' % path)
+        reader = _load_json if mark == b'{' else _load_pickles
         yield from reader(path, file)
 
 
@@ -10605,9 +10608,9 @@ WHILE IT RUNS
 EXAMPLES
   classh 'hostname; date' host1, host2, host3
   classh -b -f 200 -u 30s uptime ./all-hosts 'web[01-40]' -x web13
-  classh --list 'rack[1-4]n[01-32/2]'
+  classh --bad -u 60 'systemctl is-active -q nginx' @web
   classh -I 'cat >/tmp/motd' ./all-hosts <motd
-  classh -A --sudo 'systemctl restart nginx' @web
+  classh -A --sudo -E failed --unreached not 'systemctl restart nginx' @web
   classh --journal night COMMAND @web; classh --resume night
 
 The guide (README, or man classh) has recipes, and what to do by each message.

@@ -417,7 +417,8 @@ exec %(ssh)s -F %(config)s "$@"
         with open(path, 'w') as file:
             file.write('web1\n')
         ran = self.run_example('slowest.py', path).check(1, '', None)
-        self.assertRegex(ran.stderr, r'\Aslowest.py: %s: not a result.*\n\Z'
+        self.assertRegex(ran.stderr, r'\Aslowest.py: %s: not a result: '
+                         r'neither a file of --json nor of --pickle\n\Z'
                          % re.escape(path), ran)
         self.run_example('slowest.py', path + 'x').check(1, '', None)
         self.run_example('slowest.py', path, 'ten').check(2, '', None)
