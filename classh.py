@@ -10167,8 +10167,8 @@ class Shell:
         self._show(rest, Gather(self._out, not self._options.no_mask, True))
 
     def do_save(self, rest):
-        if not rest or rest[0] in '-|':
-            raise UsageError('%save needs a directory/ or a file')
+        if not rest or rest[0] in '-|' or len(rest.split()) > 1:
+            raise UsageError('%save needs a directory/ or a file, one word')
         path = os.path.expanduser(rest)
         kind = (DirectorySink if path.endswith('/') or os.path.isdir(path)
                 else PickleSink)
@@ -10634,8 +10634,8 @@ _ELSEWHERE = {name: hint for names, hint in (
      'runs by --sudo'),
     ('-c -r --copy --rcopy', 'files are copied by examples/push and '
      'examples/pull'),
-    ('-o -e --outdir --errdir', 'output goes to a directory by -S DIR/ and '
-     '-E DIR/; options of ssh are -O KEY=VALUE'),
+    ('-o -e --out --output --outdir --errdir', 'output goes to a directory by '
+     '-S DIR/ and -E DIR/; options of ssh are -O KEY=VALUE'),
     ('-R --worker', '--ssh names the ssh to run; --exec runs COMMAND here'),
     ('-B --dshbak', 'equal answers are shown once by -b'),
     ('-L --print', 'lines with names are -P; --list prints the hosts'),

@@ -313,8 +313,9 @@ class BuiltInTest(ShellTest):
         self.assertEqual(self.selected(), 'db1')
 
     def test_save_says_what_is_wrong(self):
-        for line in '%save', '%save |cat', '%save -':
-            self.assertIn('%save needs a directory/ or a file', self.ask(line))
+        for line in '%save', '%save |cat', '%save -', '%save x y':
+            self.assertIn('%save needs a directory/ or a file, one word\n',
+                          self.ask(line))
         self.ask('true')
         self.assertIn('classh: cannot use none/results: ',
                       self.ask('%save none/results'))

@@ -35,6 +35,10 @@ class OptionMessageTest(unittest.TestCase):
                 self.said(word, 'web1', 'uptime'), 'unknown option %s: '
                 'hosts, or a ./FILE of them, stand behind COMMAND' % name)
 
+        for word in '--out', '--output=logs':
+            self.assertIn('a directory by -S DIR/ ',
+                          self.said(word, 'x', 'web1'))
+
     def test_option_that_is_like_another_has_its_name(self):
         for word, near in (
                 ('--jornal', '--journal'), ('--retry=3', '--retries'),
