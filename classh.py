@@ -11501,8 +11501,13 @@ def _quoting_question(argv):
         return '; is COMMAND quoted?'
     if len(behind) == 1:
         return ''                   # that is the host
+    first = len(argv) - 1           # of the hosts, where they are web1 web2
+    shape = re.sub('[0-9]+', '', argv[-1])
+    while shape and first > place + 2 and shape == re.sub(
+            '[0-9]+', '', argv[first - 1]):
+        first -= 1
     return '; is COMMAND quoted?  classh ' + _quoted([
-        *argv[:place], ' '.join(argv[place:-1]), behind[-1]])
+        *argv[:place], ' '.join(argv[place:first]), *argv[first:]])
 
 
 @contextlib.contextmanager
@@ -11511,7 +11516,13 @@ def _asking_for_quotes(argv):
     try:
         yield
     except (UsageError, PatternError, HostFileError, GroupError) as error:
-        raise UsageError('%s%s' % (error, _quoting_question(argv))) from None
+        question = _quoting_question(argv)
+        text, _, hint = str(error).partition(': ')
+        if question and hint and text.startswith('unknown option'):
+            # That it is one of another tool is less likely.
+            raise UsageError('%s%s  (or: %s)' % (text, question,
+                                                 hint)) from None
+        raise UsageError('%s%s' % (error, question)) from None
 
 
 def _check_shown(options, argv):

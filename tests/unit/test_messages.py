@@ -134,6 +134,10 @@ class OptionMessageTest(unittest.TestCase):
                 ('ls -l web1', "; is COMMAND quoted?  classh 'ls -l' web1"),
                 ('-q ls -Z a web1',
                  "; is COMMAND quoted?  classh -q 'ls -Z a' web1"),
+                ('ls -Z web1 web02 web3',
+                 "; is COMMAND quoted?  classh 'ls -Z' web1 web02 web3"),
+                ('kill -Z 123 124',
+                 "; is COMMAND quoted?  classh 'kill -Z 123' 124"),
                 ('ls -Z', '; is COMMAND quoted?'), ('ls web1', ''),
                 ('-Z ls a web1', ''), ('--list ls -Z a', ''),
                 # The hosts of -x and --only are at fault.
@@ -143,6 +147,20 @@ class OptionMessageTest(unittest.TestCase):
                                  './none')):
             self.assertEqual(classh._quoting_question(line.split()),
                              question, line)
+
+    def test_question_comes_before_what_another_tool_means(self):
+        for line, message in (
+                ('uname -r web1', "unknown option -r; is COMMAND quoted?  "
+                 "classh 'uname -r' web1  (or: files are copied by "
+                 'examples/push and examples/pull)'),
+                ('-r uname web1', 'unknown option -r: files are copied by '
+                 'examples/push and examples/pull'),
+                ('uname -Z web1', 'unknown option -Z; see classh -h; is '
+                 "COMMAND quoted?  classh 'uname -Z' web1")):
+            with self.assertRaises(UsageError) as caught:
+                with classh._asking_for_quotes(line.split()):
+                    classh._parse_arguments(line.split())
+            self.assertEqual(str(caught.exception), message)
 
     def test_script_that_hosts_do_not_have(self):
         with tempfile.TemporaryDirectory() as directory:
