@@ -3566,14 +3566,14 @@ class _Loop:
         idle = bool(ready)
         # By its entry, because what is called may close a descriptor, and the
         # next one get its number.
-        for fd, mask, entry in [(fd, mask, self._entries.get(fd))
-                                for fd, mask in ready]:
+        for fd, flags, entry in [(fd, flags, self._entries.get(fd))
+                                for fd, flags in ready]:
             if entry is not None and self._entries.get(fd) is entry:
                 fileobj, events, callback, data = entry
                 # An error, or the end, is for both.
                 idle = callback(fileobj, events & (
-                    READ if mask == _POLLED[READ] else
-                    WRITE if mask == _POLLED[WRITE] else READ | WRITE),
+                    READ if flags == _POLLED[READ] else
+                    WRITE if flags == _POLLED[WRITE] else READ | WRITE),
                                 data) and idle
                 self.discount_step()
         return idle
