@@ -4906,6 +4906,13 @@ class SSHJobMan(_Closing, _Dispatcher):
                  keep=True, max_output=MAX_OUTPUT, grace=KILL_GRACE, hooks=(),
                  pace=None, deadline=None, transport=Ssh, retries=None,
                  logins=None, journal=None, warn=None, clock=time.monotonic):
+        if not isinstance(command, str):
+            raise TypeError('command must be a str, not '
+                            + type(command).__name__)
+        if not (input is None or isinstance(input, int)
+                or hasattr(input, 'fileno')):
+            raise TypeError('input must be a file or a descriptor, not '
+                            + type(input).__name__)
         chain = _HookChain(hooks)
         rules = [pace] if isinstance(pace, Pace) else list(pace or ())
         if isinstance(transport, type):

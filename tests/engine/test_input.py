@@ -13,3 +13,12 @@ class ModuleInputTest(WorkTest):
                 job.wait()
                 for result in job.results.values():
                     self.assertTrue(result.output == 'said\n' * 100000)
+
+    def test_what_is_neither_is_refused_as_is_a_command_in_words(self):
+        for command, given, message in (
+                ('cat', 'hello', 'input must be a file or a descriptor, not '
+                                 'str'),
+                (['uname', '-r'], None, 'command must be a str, not list')):
+            with self.assertRaises(TypeError) as caught:
+                classh.SSHJobMan('h', command, ssh=FAKE_SSH, input=given)
+            self.assertEqual(str(caught.exception), message)
