@@ -222,7 +222,7 @@ class UsageError(ClasshError):
 
 
 class _Closing:
-    """Is closed at the end of a with block."""
+    """Base of what a with block closes at its end."""
 
     def __enter__(self):
         return self
@@ -248,7 +248,8 @@ def _signal_name(number):
 
 
 def _in_main_thread():
-    # Who has not imported this module has no other thread; it takes a while.
+    # A program that has not imported threading has one thread, and the import
+    # takes a while.
     threading = sys.modules.get('threading')
     return threading is None or (
         threading.current_thread() is threading.main_thread())
@@ -2338,7 +2339,7 @@ _SSH_MESSAGES = (
     ('config', r"Bad configuration option|Bad owner or permissions on |"
                r"^Couldn't open logfile|terminating, \d+ bad config|"
                # Of what it does not support it only warns.
-               r"^(command-line|/\S+) line \d+: (?!Unsupported option)|"
+               r"^(command-line|/\S*[^\s:]) line \d+: (?!Unsupported option)|"
                r"^Bad port '|^\w+ directive not supported as a command-line"),
     ('key-revoked', r'REVOKED HOST KEY DETECTED'),
     ('key-changed', r'REMOTE HOST IDENTIFICATION HAS CHANGED|'
@@ -2701,8 +2702,7 @@ class Ssh(Transport):
                 pass
             except OSError:         # the job will fare no better, and tell
                 return
-        if probed is not None:
-            self.log_level, self._shares = probed
+        self.log_level, self._shares = probed or (None, False)
         self._is_open = True        # last: where it was broken off, again
 
     def _sets_log_level(self):
@@ -3463,8 +3463,8 @@ class _Loop:
         """Call callback(fileobj, events, data) whenever *fileobj* is ready for
         some of *events*, READ, WRITE or both.
 
-        It returns true where nothing follows from it, so that the wait may
-        go on.
+        *callback* returns true where no job, timer or start is affected, so
+        that the wait may go on.
         """
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         try:
@@ -3559,11 +3559,11 @@ class _Loop:
     def dispatch(self, timeout):
         """Wait *timeout* seconds at most; call back for what is ready.
 
-        Return whether something was, and nothing follows from it.
+        Return whether something was, and every callback lets the wait go on.
         """
         ready = self._poll.poll(-1 if timeout == math.inf else timeout)
         self.discount_step(timeout)
-        idle = bool(ready)
+        may_wait = bool(ready)
         # By its entry, because what is called may close a descriptor, and the
         # next one get its number.
         for fd, flags, entry in [(fd, flags, self._entries.get(fd))
@@ -3571,12 +3571,12 @@ class _Loop:
             if entry is not None and self._entries.get(fd) is entry:
                 fileobj, events, callback, data = entry
                 # An error, or the end, is for both.
-                idle = callback(fileobj, events & (
+                ready_for = events & (
                     READ if flags == _POLLED[READ] else
-                    WRITE if flags == _POLLED[WRITE] else READ | WRITE),
-                                data) and idle
+                    WRITE if flags == _POLLED[WRITE] else READ | WRITE)
+                may_wait = callback(fileobj, ready_for, data) and may_wait
                 self.discount_step()
-        return idle
+        return may_wait
 
     def _on_signal(self, fileobj, events, data):
         self._watcher.clear()
@@ -3999,7 +3999,8 @@ class _Pool:
             self._finish(job)
 
     def _read(self, pipe, events, job):
-        """Return whether nothing follows: ssh logs what it does, mostly."""
+        """Return whether the loop may wait on: most of what ssh logs changes
+        nothing."""
         log = job.log
         stage = log.stage if log else None
         if job.read(pipe) is None:
@@ -4136,7 +4137,8 @@ class _HookChain(JobHooks):
         (self._host_options, self._wrap, self._room, self._prepare,
          self._started, self._logged_in, self._finished) = (
              [getattr(hook, name) for hook in hooks
-              if getattr(type(hook), name) is not getattr(JobHooks, name)]
+              if getattr(getattr(hook, name), '__func__', None)
+              is not getattr(JobHooks, name)]
              for name in ('host_options', 'wrap', 'room', 'prepare',
                           'started', 'logged_in', 'finished'))
         self._finished.reverse()
@@ -4478,9 +4480,7 @@ class _Work:
         self._feeder.end(job)
         outcome, cause, ran, reason = self._transport.explain(job)
         diagnostics = self._transport.diagnostics(job, outcome, self.command)
-        # Behind a session there is none any more.  (A file that a second ssh
-        # makes goes with the directory.)
-        if job.log and job.log.stage != _SESSION:
+        if job.log:                 # a second ssh may have made a file
             job.log.remove()
         result = self._hooks.finished(job, Result(
             job.host, 255 if job.exitcode is None else job.exitcode,
@@ -4626,7 +4626,7 @@ class _Dispatcher:
             self._start_jobs()
             self._wait(timeout)
         except (OSError, MemoryError):
-            # Of select(), say.  The next turn may fare no better, but what
+            # Of poll(), say.  The next turn may fare no better, but what
             # runs must come to its end.
             self._pool.reap()
             self._loop.run_timers()
@@ -4829,7 +4829,7 @@ class _Dispatcher:
     def _disown_in_child(self):
         """Forget everything in a forked child of the owner.
 
-        The epoll instance of the selector is shared with the parent: what
+        The epoll instance of the loop is shared with the parent: what
         the child unregistered, the parent would wait for in vain.
         """
         if self._owner in (None, os.getpid()):
@@ -5085,9 +5085,11 @@ class SSHJobMan(_Closing, _Dispatcher):
         """
         self.unwatch(fileobj)
         self._acquire()
-        self._loop.register(
-            fileobj, events,
-            lambda fileobj, events, data: callback(fileobj, events))
+
+        def call(fileobj, events, data):    # and return None, whatever it does
+            callback(fileobj, events)
+
+        self._loop.register(fileobj, events, call)
         self._watched[fileobj] = hold
 
     def unwatch(self, fileobj):
@@ -6526,13 +6528,12 @@ class LimitWarning(JobHooks):
     """
 
     def __init__(self):
-        self._manager = None
         self._limit = 0             # seconds that a job may take
         self._left = 0              # seconds, of these, when to warn
         self._armed = False         # the next start sets the clock
 
     def attach(self, manager):
-        self._manager = manager
+        super().attach(manager)
         self._limit = manager.timeout
         self._left = LIMIT_LEFT * self._limit
         self._armed = self._left >= LIMIT_LEFT_MIN
@@ -6540,10 +6541,10 @@ class LimitWarning(JobHooks):
     def started(self, job):
         if self._armed:
             self._armed = False
-            self._manager.call_later(self._limit - self._left, self._look)
+            self.manager.call_later(self._limit - self._left, self._look)
 
     def _look(self):
-        left = [seconds for seconds in self._manager.time_left.values()
+        left = [seconds for seconds in self.manager.time_left.values()
                 if seconds]         # 0: it is being ended
         if not left:
             self._armed = True
@@ -6551,11 +6552,11 @@ class LimitWarning(JobHooks):
         least = min(left)
         if least > self._left:
             # Time may stand still for a job, while it waits for a password.
-            self._manager.call_later(
+            self.manager.call_later(
                 max(least - self._left, self._limit / 100), self._look)
             return
         burst = max(LIMIT_BURST, LIMIT_BURST_PART * self._limit)
-        self._manager.warn('%d will be ended in %s (-u %.10g)' % (
+        self.manager.warn('%d will be ended in %s (-u %.10g)' % (
             sum(seconds <= least + burst for seconds in left),
             _duration(least), self._limit))
 

@@ -92,6 +92,9 @@ FAILURES = [
            'command-line line 0: Bad port x', "Bad port '99999'",
            '/home/bob/.ssh/config line 3: invalid time value.',
            'Host directive not supported as a command-line option')),
+    # A shell says this of a script.
+    ('session; echo "/root/x.sh: line 3: frob: not found" >&2; exit 255',
+     ('ssh', 'lost', 'unknown'), ('ssh', 'ssh', 'unknown')),
     # Of these it only warns.
     ('echo "/etc/ssh/ssh_config line 50: Unsupported option x" >&2; fail '
      '"Connection closed by 10.0.0.1 port 22"', ('ssh', 'dropped', 'no'),

@@ -133,6 +133,19 @@ class TransportTest(SeamTest):
                 ValueError, 'input goes with no hook that holds stdin'):
             self.manager('a', 'cat', input=source, hooks=[Holder()])
 
+    def test_hook_may_have_its_methods_in_the_instance(self):
+        finished = []
+
+        def keep(job, result):
+            finished.append(result)
+            return result
+        hook = classh.JobHooks()
+        hook.finished = keep
+        with self.manager('a', 'true', transport=LocalShell(),
+                          hooks=[hook]) as manager:
+            manager.wait()
+        self.assertEqual([result.host for result in finished], ['a'])
+
     def test_transport_that_fails_fails_its_host_alone(self):
         class Broken(LocalShell):
             def environment(self, host):
