@@ -5663,6 +5663,10 @@ class Marks(View):
         self.console.write(self._MARKS[result.outcome])
         self._line_begun = True
 
+    def entered(self):
+        if self.console.terminal:   # else it went to another file
+            self._line_begun = False
+
     def give_way(self):
         begun, self._line_begun = self._line_begun, False
         return b'\n' if begun else b''
@@ -6564,7 +6568,7 @@ class LimitWarning(JobHooks):
 # Cause: what may help, for the summary.
 HINTS = {'denied': '-A', 'dropped': '--logins, -J', 'jump': '-J',
          'key-unknown': '-O StrictHostKeyChecking=accept-new',
-         'no-answer': '-t', 'stopped': 'may run on there: --end-remote',
+         'no-answer': '-t', 'stopped': 'may run on there; --end-remote',
          'sudo': '-A or --sudo-password', 'timeout': '-u'}
 # Cause: what ssh or sudo says where a password may help.
 _HELPED = {'denied': r'Permission denied \([^()\n]*'
@@ -7127,7 +7131,8 @@ def _interpreter(path):
     with contextlib.suppress(OSError):
         if os.path.isfile(path):
             with open(path, 'rb') as file:
-                found = re.match(rb'#!\s*(?:\S*/)?(?:env\s+)?([\w.-]+)',
+                found = re.match(rb'#!\s*(?:\S*/)?(?:env\s+(?:-S\s+)?)?'
+                                 rb'([\w.-]+)',
                                  file.readline(LINE_SIZE))
     return found.group(1).decode() if found else ''
 
@@ -9358,10 +9363,13 @@ class _Leftovers:
         are none; *others* is how many were."""
         count = self.count()
         if count is None:
-            return '%d or more not %s' % (len(self._hosts), verb)
+            return ('%d or more not %s' % (len(self._hosts), verb)
+                    if self._hosts else 'hosts not %s: too many to count'
+                    % verb)
+        if not count:
+            return ''
         total = '' if self._queue.may_grow else ' of %d' % (count + others)
-        return count and '%d%s not %s: %s' % (count, total, verb,
-                                              fold(self._hosts))
+        return '%d%s not %s: %s' % (count, total, verb, fold(self._hosts))
 
 
 def _pace_rules(options, hosts):
@@ -9469,9 +9477,11 @@ def _name_hint(command, hosts):
     """Return what may be wrong with *hosts*, names that were not resolved; ''
     if that is not known."""
     for host in hosts:
+        # Not ip-10-0-0-5: a number behind a '-' begins no range.
         found = re.fullmatch(r'((?:[0-9]+\.){3}|[A-Za-z][\w.-]{0,60}?)'
-                             r'([0-9]{1,9})(?:-|\.\.)\1?([0-9]{1,9})', host)
-        if found:
+                             r'(?<![0-9])(?<![0-9]-)([0-9]{1,9})'
+                             r'(?:-|\.\.)\1?([0-9]{1,9})', host)
+        if found and int(found.group(2)) < int(found.group(3)):
             return 'a range is written %s[%s-%s]' % found.groups()
         if host == 'all' or any(os.path.isfile(os.path.join(place, host))
                                 for place in group_directories()):
@@ -9492,9 +9502,14 @@ def _script_hint(command):
     """Return how to send the first word of *command*, which a host has not
     found, if that is a script here; else ''."""
     name = command.split()[0]
-    shell = _interpreter(name)
-    return shell and "%s is here: -I '%s %s' <%s" % (
-        name, shell, '-s' if shell.endswith('sh') else '-', name)
+    program = _interpreter(name)
+    if re.fullmatch('(ba|da|k|z|c|tc)?sh', program):
+        stdin = '-s'
+    elif re.fullmatch(r'python[\d.]*|perl|ruby', program):
+        stdin = '-'
+    else:
+        return ''
+    return "%s is here: -I '%s %s' <%s" % (name, program, stdin, name)
 
 
 class Outlets:
@@ -9798,7 +9813,7 @@ class Run:
         if reader_left:
             return
         if not quiet:
-            outlets.print_summary(self._hint)
+            outlets.print_summary(self._summary_hint)
         # With -q, the exit status of a signal tells that some may be left.
         tells = (not quiet or refusal or self._stops.faults
                  or self._manager.input_lost or self._early_end.told)
@@ -9816,7 +9831,7 @@ class Run:
                     some_left, tells or self._stops.level()):
                 print_line(line)
 
-    def _hint(self, cause, hosts):
+    def _summary_hint(self, cause, hosts):
         options = self._options
         if cause == 'unresolved':
             return _name_hint(self._command, hosts)

@@ -19,7 +19,7 @@ from .processes import text
 COMPILED = importlib.util.cache_from_source(os.path.join(MODULE, 'classh.py'))
 
 # What the summary says of hosts whose command may have begun.
-STOPPED = 'stopped (may run on there: --end-remote): '
+STOPPED = 'stopped (may run on there; --end-remote): '
 
 SIGCHLD_IGNORED = 'signal.signal(signal.SIGCHLD, signal.SIG_IGN)'
 SIGCHLD_BLOCKED = ('signal.pthread_sigmask(signal.SIG_BLOCK, '

@@ -169,6 +169,8 @@ class OptionMessageTest(unittest.TestCase):
                     ('#!/bin/sh\n', 'sh -s'), ('#! /bin/bash -e\n', 'bash -s'),
                     ('#!/usr/bin/env python3\n', 'python3 -'),
                     ('#!/usr/bin/perl -w\n', 'perl -'), ('echo\n', None),
+                    ('#!/usr/bin/env -S python3 -u\n', 'python3 -'),
+                    ('#!/usr/bin/awk -f\n', None), ('#!C:\\x\n', None),
                     ('', None), ('#!\n', None)):
                 with open(path, 'w') as file:
                     file.write(first + 'exit\n')
@@ -183,11 +185,12 @@ class OptionMessageTest(unittest.TestCase):
 
     def test_what_was_stopped_may_run_on(self):
         for argv, hint in (
-                ([], 'may run on there: --end-remote'),
+                ([], 'may run on there; --end-remote'),
                 (['-I'], 'may run on there'), (['--end-remote'], ''),
                 (['--exec'], '')):
             run = mock.Mock(_options=classh._parse_arguments(argv)[0])
-            self.assertEqual(classh.Run._hint(run, 'stopped', ['h']), hint)
+            self.assertEqual(classh.Run._summary_hint(run, 'stopped', ['h']),
+                             hint)
 
     def test_name_that_is_not_known(self):
         with tempfile.TemporaryDirectory() as groups:
@@ -204,7 +207,9 @@ class OptionMessageTest(unittest.TestCase):
                         ('web', 'a group is written @web'),
                         ('all', 'a group is written @all'),
                         ('gate', ''), ('web1-db5', ''), ('web-1', ''),
-                        ('db1', ''), ('1-2', '')):
+                        ('db1', ''), ('1-2', ''),
+                        ('ip-10-0-0-5', ''), ('app-10-3', ''),
+                        ('db-2023-01', '')):
                     self.assertEqual(classh._name_hint('a b', ['h', host]),
                                      hint, host)
 

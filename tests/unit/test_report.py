@@ -420,7 +420,7 @@ class TallyTest(unittest.TestCase):
         tally = self.tally(*stopped)
         self.assertEqual(
             tally.summary(),
-            '2 of 3 stopped (may run on there: --end-remote): unknown,yes\n'
+            '2 of 3 stopped (may run on there; --end-remote): unknown,yes\n'
             '1 of 3 stopped before COMMAND began: no\n')
         self.assertEqual(sorted(tally.causes()['stopped']),
                          ['no', 'unknown', 'yes'])
