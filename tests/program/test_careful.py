@@ -8,7 +8,7 @@ import signal
 import unittest
 
 from lib import FAKE_SSH, STOPPED, Command, WorkTest, classh_argv, wait_until
-from lib.passwords import LOGIN, PasswordTest
+from lib.passwords import PasswordTest
 import classh
 
 
@@ -116,8 +116,9 @@ class PasswordFirstTest(PasswordTest):
     def test_one_host_then_the_first_then_the_rest(self):
         # h1 is not done before the other three of the first have begun.
         said = self.classh(
-            '--first', '4', '-f9', 'echo begin $TARGET >>order; ' + LOGIN
-            + '; echo in $TARGET >>order; [ $TARGET != h1 ] || '
+            '--first', '4', '-f9', 'echo begin $TARGET >>order; send "'
+            "bob@$TARGET's password: "
+            '"; echo in $TARGET >>order; enter; [ $TARGET != h1 ] || '
             'until [ $(grep -c begin order) = 4 ]; do sleep .01; done; '
             'echo end $TARGET >>order', 'h[1-12]').check(stdout=None)
         order = [line.split() for line in self.lines('order')]
