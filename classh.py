@@ -9363,9 +9363,7 @@ class _Leftovers:
         are none; *others* is how many were."""
         count = self.count()
         if count is None:
-            return ('%d or more not %s' % (len(self._hosts), verb)
-                    if self._hosts else 'hosts not %s: too many to count'
-                    % verb)
+            return '%d or more not %s' % (len(self._hosts), verb)
         if not count:
             return ''
         total = '' if self._queue.may_grow else ' of %d' % (count + others)
