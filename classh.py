@@ -5565,10 +5565,10 @@ _SSH_PADDING = (
     r')\n|^@ +(?=WARNING: )|(?<=!) +@$')
 
 
-def _shown_words(result):
-    """Return what ssh itself had to say of *result*, for a person: without
-    what only fills the screen.  What the host wrote is never cut so."""
-    return re.sub(_SSH_PADDING, '', result.diagnostics)
+def _shown_words(words):
+    """Return *words* of ssh itself, for a person: without what only fills
+    the screen.  What the host wrote is never cut so."""
+    return re.sub(_SSH_PADDING, '', words)
 
 
 def report(result, console=None):
@@ -5580,7 +5580,7 @@ def report(result, console=None):
     return _block(_head(console, result.host, result,
                         '(%.1f)' % result.elapsed, result.reason, tries),
                   _part(console, 'Error',
-                        _shown_words(result) + result.errors),
+                        _shown_words(result.diagnostics) + result.errors),
                   _part(console, 'Output', result.output))
 
 
@@ -5793,7 +5793,7 @@ class Stream(View):
         host = result.host
         for stream in self._queues:
             self._end_line(host, stream)
-        for line in _shown_words(result).splitlines():
+        for line in _shown_words(result.diagnostics).splitlines():
             self._add(host, 'errors', line.encode('utf-8', 'surrogateescape'))
         # Those that were stopped are named in the summary, all at once.
         if (result.outcome != 'ok' and result.reason != CAUSES['stopped']
@@ -6010,7 +6010,7 @@ LARGE_GROUPS = 4        # groups that a host like no other is compared with
 
 
 def _streams(result):
-    return _shown_words(result) + result.errors, result.output
+    return _shown_words(result.diagnostics) + result.errors, result.output
 
 
 class _Answers:
@@ -8605,7 +8605,7 @@ class JumpHost(_Stateful, JobHooks):
             os.unlink(self._path)
         self.become('closed')
         said = self._said.decode('utf-8', 'backslashreplace')
-        lines = re.sub(_SSH_PADDING, '', said.replace('\r', '')).replace(
+        lines = _shown_words(said.replace('\r', '')).replace(
             'WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!',
             CAUSES['key-changed']).splitlines()
         return '; '.join(list(filter(None, map(str.strip, lines)))[
