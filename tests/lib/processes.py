@@ -93,9 +93,11 @@ def _variables(pid):
         variables = environ.read().split(b'\0')
     if variables == [b'']:
         fields = stat(pid)[1]
-        memory, begin, end = fields[20], fields[47], fields[48]
+        memory, code, begin, end = (fields[20], fields[23], fields[47],
+                                    fields[48])
         # Without memory it is a dead process, or a thread of the kernel.
-        if memory != b'0' and (begin != end or end == b'0'):
+        # Where its code begins is the last that an exec tells.
+        if memory != b'0' and (begin != end or code == b'0'):
             return None
     return variables
 
