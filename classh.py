@@ -5972,6 +5972,10 @@ class _Group:
         """Return *text*, str, with {host} for the name of its host."""
         return mask(text, self.named) if self.named else text
 
+    def masked(self, text):
+        """Return *text*, which texts() of _Answers returns, masked."""
+        return self.mask(text) if len(self.hosts) == 1 else text
+
     def order(self):
         """Return a sort key: good ones first, then the larger ones."""
         return (_is_bad(self.result), -len(self.hosts),
@@ -6007,6 +6011,9 @@ def _are_alike(lines, others, host):
 
 
 LARGE_GROUPS = 4        # groups that a host like no other is compared with
+SCREENFUL = 4           # answers that hide what stands above them
+ODD_LIMIT = 12          # good answers; with more of them none is odd
+CAUSE_WIDTH = 31        # columns for what is odd, and for causes
 
 
 def _streams(result):
@@ -6161,12 +6168,26 @@ def _beginnings(old, new, old_name, new_name):
     return '\n'.join(lines)
 
 
+def _odd_line(group, texts, others):
+    """Return the first line in *texts*, of *group*, that is not as in
+    *others*: of stdout or, where that is alike, of stderr."""
+    for plain, other in zip(reversed(texts), reversed(others)):
+        text = _unmask(group.masked(plain), plain, other)
+        if text != other:
+            number = _first_difference(other, text)
+            return next(itertools.islice(io.StringIO(text), number - 1, None),
+                        '(no line %d)' % number).strip()
+    return '(cut)'
+
+
 class Gather(View):
     """Each different answer once, with the hosts that gave it, at the end.
 
     Good answers come first, and of these the most common, so that what is
-    odd stands next to the prompt.  With *diff* the first is shown whole, and
-    the output of the others as a diff against it.
+    odd stands next to the prompt.  Where many bad hosts stand there, a few
+    lines below them tell again which of the good ones are odd.  With *diff*
+    the first answer is shown whole, and the output of the others as a diff
+    against it.
     """
 
     live = False
@@ -6200,6 +6221,9 @@ class Gather(View):
                 problem = problem or error
                 self.console.write_folded(_block(
                     group.head(self.console, 'output lost')))
+        else:
+            with contextlib.suppress(OSError, MemoryError):     # see above
+                self._tell_odd(groups)
         self._answers.close()
         if problem:
             raise problem
@@ -6207,7 +6231,7 @@ class Gather(View):
     def _show(self, group):
         errors, output = self._answers.texts(group)
         note, shown = '', _part(self.console, 'Output', output)
-        if self._diff and (output or group.result.outcome != 'ssh'):
+        if self._diff and (output or group.result.outcome in ('ok', 'error')):
             note, shown = self._compare(group, output)
         self.console.write_folded(_block(
             group.head(self.console, note),
@@ -6216,9 +6240,7 @@ class Gather(View):
     def _compare(self, group, output):
         """Return how *output* differs from that of the first group: a note
         for the head, and what to show in its place."""
-        name, text = _shorten(group.pattern), output
-        if len(group.hosts) == 1:   # else it is masked
-            text = group.mask(output)
+        name, text = _shorten(group.pattern), group.masked(output)
         if self._first is None:
             self._first = name, text
             return '', _part(self.console, 'Output', text)
@@ -6238,6 +6260,25 @@ class Gather(View):
             shown = shown.replace('\r', '\\x0d')
         return '', _paint_diff(self.console, _part(self.console, title,
                                                    shown))
+
+    def _tell_odd(self, groups):
+        """Tell which good hosts are not like most of them, and the line that
+        differs, where many bad ones stand between them and the prompt."""
+        good = [group for group in groups if not _is_bad(group.result)]
+        count = sum(len(group.hosts) for group in good)
+        if (len(groups) - len(good) < SCREENFUL
+                or not 1 < len(good) <= ODD_LIMIT
+                or 2 * len(good[0].hosts) <= count):
+            return
+        most = self._answers.texts(good[0])
+        rows = ['  %-*s   %s\n' % (
+            CAUSE_WIDTH, self.console.escape(_odd_line(
+                group, self._answers.texts(group), most))[:CAUSE_WIDTH],
+            self.console.host(group.pattern)) for group in good[1:]]
+        self.console.write(self.console.fold(
+            '%d of %d gave another answer:\n%s\n' % (
+                count - len(good[0].hosts), count, ''.join(rows)),
+            ' ,', ' ,'))
 
 
 def _duration(seconds, exact=False):
@@ -6575,7 +6616,6 @@ _HELPED = {'denied': r'Permission denied \([^()\n]*'
                      r'\b(?:password|keyboard-interactive)\b',
            'sudo': '(?i)password is required|to read the password|'
                    'authentication (?:is )?required'}
-CAUSE_WIDTH = 31        # columns for causes in the summary, hints apart
 
 
 def default_hint(cause, hosts):

@@ -156,6 +156,47 @@ class OrderTest(GatherTest):
                       self.shown([result('a', 'x', truncated=True)]))
 
 
+class OddTest(GatherTest):
+    """What is told once more below the blocks of bad hosts."""
+
+    BAD = [result('bad%d' % n, exitcode=n) for n in range(1, 5)]
+
+    def told(self, results, **options):
+        found = self.shown(results, **options).partition(
+            ' gave another answer:')
+        return found[0].rpartition('\n')[2] + ':' + found[2].rstrip('\n')
+
+    def test_few_of_the_good_ones_with_the_line_that_differs(self):
+        alike = self.of('Linux %s\nx\n', 'abcd')
+        for diff in False, True:
+            self.assertEqual(self.told(
+                alike + [result('e', 'Linux e\ny\nz\n'),
+                         result('f', 'Linux f\n'),
+                         result('g', 'Linux g\nx\n', 'warning\n'),
+                         result('h', 'Linux other\nx\n')] + self.BAD
+                + [result('i')] + self.of('Linux %s\nx\n', 'uvw'),
+                diff=diff).split('\n'),
+                ['5 of 12:'] + ['  %-31s   %s' % line for line in (
+                    ('y', 'e'), ('(no line 2)', 'f'), ('warning', 'g'),
+                    ('Linux other', 'h'), ('(no line 1)', 'i'))])
+        self.assertEqual(
+            self.told(alike + self.BAD + self.of('_' * 40, 'xy')),
+            '2 of 6:\n  %s   x,y' % ('_' * 31))
+
+    def test_nothing_where_it_helps_nobody(self):
+        good, odd = self.of('x\n', 'abc'), self.of('y\n', 'd')
+        for results in (good + odd, good + self.BAD, good + odd + self.BAD[1:],
+                        good + self.of('y\n', 'def') + self.BAD,
+                        self.of('%s%s', [c + '1' for c in 'abcdefghijkl'])
+                        + good * 9 + self.BAD):
+            self.assertEqual(self.told(results), ':')
+
+    def test_escapes_on_a_terminal(self):
+        self.assertIn('\n  \\x1b[2Jy                         ', self.shown(
+            self.of('x\n', 'abc') + self.of('\x1b[2Jy\n', 'd')
+            + self.BAD, stream=Terminal))
+
+
 class DiffTest(GatherTest):
     def difference(self, old, new, **options):
         """What is shown of the fourth host below its head."""
@@ -190,6 +231,11 @@ class DiffTest(GatherTest):
         self.assertEqual(self.shown(self.of('x\n', 'ab') + [
             result('c', 'x\n', exitcode=3)], diff=True).split('\n\n')[-2],
             'c   3   1 host   (1.0)   output as of a,b')
+
+    def test_nothing_of_a_host_that_was_ended_before_it_printed(self):
+        self.assertTrue(self.shown(self.of('x\n', 'ab') + [
+            result('c', outcome='killed', exitcode=-15, cause='timeout'),
+            ], diff=True).endswith('\n\nc   -15   1 host   (1.0)\n\n'))
 
     def test_best_outcome_goes_first_however_few(self):
         results = [result(host, 'x\n', exitcode=255, outcome='ssh',
