@@ -8761,6 +8761,12 @@ def _set_handlers(handlers):
             if signal.getsignal(signum) != signal.SIG_IGN}
 
 
+def _restore_handlers(before):
+    """Install the handlers that _set_handlers() has returned."""
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
 def _call(function, args):
     # A handler may raise in this frame, because the frame has no state.
     return function(*args)
@@ -8796,8 +8802,7 @@ class StopRequests:
         return self
 
     def __exit__(self, *exc_info):
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+        _restore_handlers(self._before)
 
     def level(self):
         """Return how often an end was asked for.  The first request stops
@@ -9011,55 +9016,38 @@ class _Terminal:
             return False
 
 
-class _Suspension:
-    """Calls prepare() before Ctrl-Z, SIGTSTP, stops this process."""
-
-    def __init__(self, prepare):
-        self._prepare = prepare
-        self._before = {}           # the signal: its handler before
-
-    def open(self):
-        self._before = _set_handlers({signal.SIGTSTP: self._suspend})
-
-    def _suspend(self, signum, frame):
-        self._prepare()
-        self.close()
+def _call_before_ctrl_z(prepare, stack):
+    """Have prepare() called before SIGTSTP stops this process, until the
+    ExitStack *stack* is closed."""
+    def suspend(signum, frame):
+        prepare()
+        _restore_handlers(before)
         os.kill(os.getpid(), signum)    # and here it stops
-        self.open()
+        signal.signal(signum, suspend)
 
-    def close(self):
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+    before = _set_handlers({signal.SIGTSTP: suspend})
+    stack.callback(_restore_handlers, before)
 
 
 def _is_pipe(fd):
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
-class _ReaderWatch:
-    """Notes in *stops* that the reader of our stdout, a pipe, has ended."""
+def _watch_reader(manager, stops, stack):
+    """Note in *stops* that the reader of our stdout, a pipe, has ended, until
+    the ExitStack *stack* is closed."""
+    def on_closed(fd, events):
+        manager.unwatch(fd)
+        stops.reader_left = True
 
-    def __init__(self, manager, stops):
-        self._manager = manager
-        self._stops = stops
-        self._fd = None             # a copy of stdout
-
-    def open(self):
-        if (_is_pipe(1) and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE
-                == os.O_WRONLY):
-            # Without a reader, poll reports the write end as readable.  (A
-            # descriptor opened for both is its own reader, always.)
-            self._fd = os.dup(1)
-            self._manager.watch(self._fd, READ, self._on_closed, hold=False)
-
-    def _on_closed(self, fd, events):
-        self._manager.unwatch(fd)
-        self._stops.reader_left = True
-
-    def close(self):
-        if self._fd is not None:
-            self._manager.unwatch(self._fd)
-            os.close(self._fd)
+    if (_is_pipe(1) and fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE
+            == os.O_WRONLY):
+        # Without a reader, poll reports the write end as readable.  (A
+        # descriptor opened for both is its own reader, always.)
+        fd = os.dup(1)
+        stack.callback(os.close, fd)
+        stack.callback(manager.unwatch, fd)
+        manager.watch(fd, READ, on_closed, hold=False)
 
 
 # -- A run ------------------------------------------------------------------
@@ -9744,7 +9732,7 @@ class Run:
         for view in outlets.views:
             view.open(self._manager, self._hosts)
         if outlets.uses_stdout:
-            self._watch(_ReaderWatch(self._manager, self._stops))
+            _watch_reader(self._manager, self._stops, self._watches)
         # The terminal belongs to the source of hosts, or to a pager, which
         # may be what reads our pipe.
         piped = _is_pipe(1) or stat.S_ISSOCK(os.fstat(1).st_mode)
@@ -9752,20 +9740,17 @@ class Run:
             self._manager,
             None if piped or self._stdin_hosts else self._on_enter,
             self._stops.hang_up)
-        self._watch(self._terminal)
+        self._watches.callback(self._terminal.close)
+        self._terminal.open()
         outlets.progress.begin(self._manager)
         typed = self._stdin_hosts and os.isatty(0)
         if not (piped or typed or outlets.sinks.use_terminal):
             line = outlets.add_status_line(self._manager,
                                            self._terminal.heeds_enter)
             if line:
-                self._watch(_Suspension(line.hide))
+                _call_before_ctrl_z(line.hide, self._watches)
         if self._stdin_hosts:
             self._stdin_hosts.open(self._manager)
-
-    def _watch(self, watch):
-        self._watches.callback(watch.close)
-        watch.open()
 
     def _guard(self, step, *args):
         """Call *step*; stop the run as often as that is asked for.
