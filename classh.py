@@ -4132,45 +4132,35 @@ class _HookChain(JobHooks):
         self.may_prompt = any(hook.may_prompt for hook in hooks)
         self.defers_stdin = any(hook.defers_stdin for hook in hooks)
         self.holds_stdin = any(hook.holds_stdin for hook in hooks)
-        # Those for each job: most hooks have few of their own, and what they
-        # have of JobHooks does nothing.
-        (self._host_options, self._wrap, self._room, self._prepare,
-         self._started, self._logged_in, self._finished) = (
-             [getattr(hook, name) for hook in hooks
-              if getattr(getattr(hook, name), '__func__', None)
-              is not getattr(JobHooks, name)]
-             for name in ('host_options', 'wrap', 'room', 'prepare',
-                          'started', 'logged_in', 'finished'))
-        self._finished.reverse()
 
     def host_options(self, host):
-        return [option for host_options in self._host_options
-                for option in host_options(host)]
+        return [option for hook in self.hooks
+                for option in hook.host_options(host)]
 
     def wrap(self, command):
-        for wrap in self._wrap:
-            command = wrap(command)
+        for hook in self.hooks:
+            command = hook.wrap(command)
         return command
 
     def room(self, running, now):
-        return min([room(running, now) for room in self._room],
+        return min([hook.room(running, now) for hook in self.hooks],
                    default=sys.maxsize)
 
     def prepare(self, job):
-        for prepare in self._prepare:
-            prepare(job)
+        for hook in self.hooks:
+            hook.prepare(job)
 
     def started(self, job):
-        for started in self._started:
-            started(job)
+        for hook in self.hooks:
+            hook.started(job)
 
     def logged_in(self, job):
-        for logged_in in self._logged_in:
-            logged_in(job)
+        for hook in self.hooks:
+            hook.logged_in(job)
 
     def finished(self, job, result):
-        for finished in self._finished:
-            result = finished(job, result)
+        for hook in reversed(self.hooks):
+            result = hook.finished(job, result)
         return result
 
 
