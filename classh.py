@@ -415,34 +415,25 @@ _INVISIBLE = frozenset(map(chr, (
 _INVISIBLE_BYTES = frozenset(map(chr, (*range(0xdc80, 0xdca1), 0xdcad)))
 
 
-def _values(choices):
-    """Yield the text of each of *choices*, as _parse() makes them."""
-    for choice in choices:
+def _product(parts):
+    """Yield each combination of the choices of *parts*, which are as _parse()
+    makes them; the last part varies fastest.
+
+    itertools.product() would make every value before the first result.
+    """
+    if len(parts) > 1:              # in halves, so that no name is too deep
+        middle = len(parts) // 2
+        for head in _product(parts[:middle]):
+            for tail in _product(parts[middle:]):
+                yield head + tail
+        return
+    for choice in parts[0]:
         if isinstance(choice, str):
             yield choice
         else:
             numbers, width = choice
             for number in numbers:
                 yield '%0*d' % (width, number)
-
-
-def _product(parts):
-    """Yield each combination; the last part varies fastest.
-
-    itertools.product() would make every value before the first result.
-    """
-    heads, running = [], [_values(parts[0])]
-    while running:
-        value = next(running[-1], None)
-        if value is None:
-            running.pop()
-            if heads:
-                heads.pop()
-        elif len(running) == len(parts):
-            yield ''.join(heads) + value
-        else:
-            heads.append(value)
-            running.append(_values(parts[len(running)]))
 
 
 def _odd_character(host):
