@@ -3416,7 +3416,7 @@ class _Loop:
         self._watcher = None
         self._entries = {}          # fd: its (fileobj, events, callback, data)
         self._always_ready = []     # those of regular files
-        self._timers = []           # a heap of [when, number, callback, data]
+        self._timers = []           # a heap of [when, number, callback, args]
         self._cancelled = 0         # of them
         self._numbers = itertools.count()
 
@@ -3480,12 +3480,12 @@ class _Loop:
         except OSError:             # it is closed
             pass
 
-    def call_at(self, when, callback, data=None):
-        """Call callback(data) once, at *when* on the clock or soon after.
+    def call_at(self, when, callback, *args):
+        """Call callback(*args) once, at *when* on the clock or soon after.
 
         Return the timer, for cancel().
         """
-        timer = [when, next(self._numbers), callback, data]
+        timer = [when, next(self._numbers), callback, args]
         heapq.heappush(self._timers, timer)
         return timer
 
@@ -3525,9 +3525,7 @@ class _Loop:
         stopped (SIGTSTP).
         """
         now = self._clock()
-        stopped = now - self._step_begun - waited
-        if stopped > STOPPED_MIN:
-            self.discount(stopped)
+        self.discount(now - self._step_begun - waited)
         self._step_begun = now
 
     def run_once(self, until=math.inf):
@@ -3582,7 +3580,7 @@ class _Loop:
             if callback is None:
                 self._cancelled -= 1
             else:
-                callback(timer[3])
+                callback(*timer[3])
 
 
 class _Feeder:
@@ -3847,14 +3845,13 @@ class _Pool:
     def limit_login(self, job, seconds):
         """End *job* if it is not logged in after *seconds*."""
         job.login_deadline = self._loop.call_at(
-            self._loop.now() + seconds, self._expire_login, (job, seconds))
+            self._loop.now() + seconds, self._expire_login, job, seconds)
 
     def logged_in(self, job):
         """Cancel the login deadline of *job*."""
         self._loop.cancel(job.login_deadline)
 
-    def _expire_login(self, job_and_seconds):
-        job, seconds = job_and_seconds
+    def _expire_login(self, job, seconds):
         if job.state != RUNNING or self._reap_job(job):
             return
         if job.time_left is not None:       # it waits for a password
@@ -4776,9 +4773,9 @@ class _Dispatcher:
             self.drain()
             if any(rule.ends_running for rule, _ in told):
                 # Not now: the pool may be about to reap another job.
-                self._loop.call_at(self._loop.now(), self._end_run, None)
+                self._loop.call_at(self._loop.now(), self._end_run)
 
-    def _end_run(self, why):
+    def _end_run(self, why=None):
         """End what runs unless that has begun; *why*: see .stopped_why."""
         if self._phase != _STOPPING:
             self.stopped_why = self.stopped_why or why
@@ -5045,8 +5042,7 @@ class SSHJobMan(_Closing, _Dispatcher):
     def call_later(self, seconds, callback):
         """Call callback() once, from poll(), after *seconds*, unless there
         is nothing to wait for by then."""
-        self._loop.call_at(self._loop.now() + seconds,
-                           lambda data: callback())
+        self._loop.call_at(self._loop.now() + seconds, callback)
 
     def extend_deadlines(self, seconds, least=STOPPED_MIN):
         """Charge no job for *seconds* in which the caller was busy, if they

@@ -60,18 +60,18 @@ class TimerTest(LoopTest):
 
     def test_callback_may_cancel_what_is_due_with_it(self):
         timers = []
-        self.loop.call_at(1001.0, lambda data: self.loop.cancel(timers[0]))
+        self.loop.call_at(1001.0, lambda: self.loop.cancel(timers[0]))
         timers.append(self.call_at(1001.0, 'a'))
         self.call_at(1001.0, 'b')
         self.assertEqual(self.due(1001), ['b'])
 
     def test_callback_may_ask_for_another_call(self):
-        self.loop.call_at(1001.0, lambda data: self.call_at(1002.0, 'b'))
+        self.loop.call_at(1001.0, lambda: self.call_at(1002.0, 'b'))
         self.assertEqual(self.due(1001), [])
         self.assertEqual(self.due(1002), ['b'])
 
     def test_error_of_a_callback_loses_no_other(self):
-        self.loop.call_at(1001.0, lambda data: 1 / 0)
+        self.loop.call_at(1001.0, lambda: 1 / 0)
         self.call_at(1001.0, 'b')
         with self.assertRaises(ZeroDivisionError):
             self.due(1001)
