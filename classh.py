@@ -4335,21 +4335,11 @@ class _Admission:
         self._unfinished = set()    # hosts begun, whose last result is to come
         self._no_room_since = None  # a point on the manager's clock
 
-    @property
-    def fanout(self):
-        return self._fanout
-
-    @fanout.setter
-    def fanout(self, fanout):
-        if fanout < 1:
-            raise ValueError('fanout must be 1 or more, not %r' % fanout)
-        self._fanout = fanout
-
-    def room(self, running, now):
+    def room(self, running):
         """Return how many jobs may start beside the *running* ones."""
         # Where there was no room for one more, a job must end first.
         return (0 if running and self._no_room_since is not None
-                else min(self._fanout - running, self.logins.room()))
+                else min(self.fanout - running, self.logins.room()))
 
     def new_room(self, now):
         """Return how many new hosts the rules let start."""
@@ -4381,11 +4371,6 @@ class _Admission:
         self._unfinished.remove(result.host)
         told = [(rule, rule.finished(result)) for rule in self._rules]
         return [(rule, why) for rule, why in told if why]
-
-    @property
-    def awaits_room(self):
-        """Whether there was no room for the job that was started last."""
-        return self._no_room_since is not None
 
     def no_room(self, running, now):
         """There was no room for one more.  Return whether to wait for it:
@@ -4623,7 +4608,7 @@ class _Dispatcher:
             running = len(self._pool.running)
             # Results not yet returned count as running, or one turn could
             # take every host when all starts fail.
-            if min(self._admission.room(running + len(self._finished), now),
+            if min(self._admission.room(running + len(self._finished)),
                    self._hooks.room(running, now),
                    self._transport.room()) <= 0:
                 return
@@ -4910,6 +4895,7 @@ class SSHJobMan(_Closing, _Dispatcher):
             input=input, grace=grace, keep=keep, warn=warn, clock=clock,
             deadline=deadline, journal=journal)
         self._clock = clock
+        self.fanout = fanout        # which checks it
         if journal is not None:
             journal.open(command, self.fanout, self.timeout)
         for part in (*chain.hooks, transport, *rules):
@@ -4927,6 +4913,8 @@ class SSHJobMan(_Closing, _Dispatcher):
 
     @fanout.setter
     def fanout(self, fanout):
+        if fanout < 1:
+            raise ValueError('fanout must be 1 or more, not %r' % fanout)
         self._admission.fanout = fanout
 
     @property

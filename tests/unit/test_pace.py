@@ -6,8 +6,8 @@ import unittest
 from types import SimpleNamespace
 
 from classh import (NO_ROOM_TIMEOUT, Canary, FailLimit, HostQueue, LoginLimit,
-                    Pace, Ramp, Result, _Admission, _fail_limit, _Job,
-                    _pace_rules)
+                    Pace, Ramp, Result, SSHJobMan, _Admission, _fail_limit,
+                    _Job, _pace_rules)
 
 NO_LIMIT = sys.maxsize
 
@@ -23,17 +23,20 @@ def admission(fanout, *rules):
 class RoomTest(unittest.TestCase):
     def test_room_is_the_fanout_less_what_runs(self):
         pace = admission(3)
-        self.assertEqual([pace.room(running, 0) for running in range(5)],
+        self.assertEqual([pace.room(running) for running in range(5)],
                          [3, 2, 1, 0, -1])
 
     def test_fanout_may_change(self):
         pace = admission(3)
         pace.fanout = 10
-        self.assertEqual(pace.room(3, 0), 7)
+        self.assertEqual(pace.room(3), 7)
 
     def test_fanout_below_one_is_refused(self):
         for fanout in 0, -1:
-            self.assertRaises(ValueError, admission, fanout)
+            with self.assertRaisesRegex(ValueError, 'fanout must be 1 or'):
+                SSHJobMan([], 'true', fanout=fanout)
+            with self.assertRaisesRegex(ValueError, 'not %d' % fanout):
+                SSHJobMan([], 'true').fanout = fanout
 
 
 class NoRoomTest(unittest.TestCase):
@@ -42,15 +45,13 @@ class NoRoomTest(unittest.TestCase):
         self.assertTrue(self.pace.no_room(2, 100.0))
 
     def test_nothing_starts_beside_what_runs_until_a_job_has_ended(self):
-        self.assertEqual(self.pace.room(2, 100.0), 0)
-        self.assertTrue(self.pace.awaits_room)
+        self.assertEqual(self.pace.room(2), 0)
         # The host of a job may be tried again, and have no last result yet.
         self.pace.ended(_Job('h', 1, None, 0), 'dropped')
-        self.assertFalse(self.pace.awaits_room)
-        self.assertEqual(self.pace.room(1, 100.0), 4)
+        self.assertEqual(self.pace.room(1), 4)
 
     def test_another_try_is_made_where_nothing_runs(self):
-        self.assertEqual(self.pace.room(0, 100.0), 5)
+        self.assertEqual(self.pace.room(0), 5)
 
     def test_wait_has_no_end_while_something_runs(self):
         self.assertTrue(self.pace.no_room(1, 100.1 + NO_ROOM_TIMEOUT))
@@ -68,8 +69,7 @@ class NoRoomTest(unittest.TestCase):
 
     def test_start_ends_the_wait(self):
         self.pace.started(_Job('h', 1, None, 0))
-        self.assertFalse(self.pace.awaits_room)
-        self.assertEqual(self.pace.room(2, 100.0), 3)
+        self.assertEqual(self.pace.room(2), 3)
         self.assertTrue(self.pace.no_room(0, 100.1 + NO_ROOM_TIMEOUT))
 
 
