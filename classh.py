@@ -6537,23 +6537,20 @@ class LimitWarning(JobHooks):
     Those that were started soon after that one are counted, too.
     """
 
-    def __init__(self):
-        self._limit = 0             # seconds that a job may take
-        self._left = 0              # seconds, of these, when to warn
-        self._armed = False         # the next start sets the clock
-
     def attach(self, manager):
         super().attach(manager)
-        self._limit = manager.timeout
-        self._left = LIMIT_LEFT * self._limit
+        self._left = LIMIT_LEFT * manager.timeout   # seconds, when to warn
+        # Whether the next start sets the clock.
         self._armed = self._left >= LIMIT_LEFT_MIN
 
     def started(self, job):
         if self._armed:
             self._armed = False
-            self.manager.call_later(self._limit - self._left, self._look)
+            self.manager.call_later(self.manager.timeout - self._left,
+                                    self._look)
 
     def _look(self):
+        limit = self.manager.timeout
         left = [seconds for seconds in self.manager.time_left.values()
                 if seconds]         # 0: it is being ended
         if not left:
@@ -6563,12 +6560,12 @@ class LimitWarning(JobHooks):
         if least > self._left:
             # Time may stand still for a job, while it waits for a password.
             self.manager.call_later(
-                max(least - self._left, self._limit / 100), self._look)
+                max(least - self._left, limit / 100), self._look)
             return
-        burst = max(LIMIT_BURST, LIMIT_BURST_PART * self._limit)
+        burst = max(LIMIT_BURST, LIMIT_BURST_PART * limit)
         self.manager.warn('%d will be ended in %s (-u %.10g)' % (
             sum(seconds <= least + burst for seconds in left),
-            _duration(least), self._limit))
+            _duration(least), limit))
 
 
 # Cause: what may help, for the summary.
