@@ -7315,7 +7315,7 @@ class _Stateful:
 
 class LockoutGuard(_Stateful):
     """Sends the password *secret*, bytes without a newline, to one host first,
-    and to all once a host took it.
+    and to all once a host took it; None: there is no password.
 
     So a mistyped password fails once, rather than on a hundred hosts at a
     time until the account is locked.  The first host that refuses it, ever,
@@ -7354,8 +7354,8 @@ class LockoutGuard(_Stateful):
 
     @property
     def closed(self):
-        """Whether the password is sent no more."""
-        return self.state in ('refused', 'barred')
+        """Whether no password is sent, or none any more."""
+        return self.secret is None or self.state in ('refused', 'barred')
 
     def begin_run(self):
         """A refusal so far is one of an earlier run."""
@@ -7483,8 +7483,8 @@ class _Dialog(_Stateful):
 
 
 class _PasswordHook(JobHooks):
-    """Hooks that hand out the password of *guard*, a LockoutGuard; None:
-    there is no password.  The run is in a with block of theirs."""
+    """Hooks that hand out the password of *guard*, a LockoutGuard.  The run
+    is in a with block of theirs."""
 
     def __init__(self, guard):
         self._guard = guard
@@ -7492,40 +7492,35 @@ class _PasswordHook(JobHooks):
 
     def attach(self, manager):
         super().attach(manager)
-        if self._guard:
-            self._guard.begin_run()
+        self._guard.begin_run()
 
     def refusal(self):
         """Which host refused the password in this run, and how; '' if none."""
-        refused = self._guard and self._guard.state == 'refused'
-        return self._guard.refusal if refused else ''
+        return self._guard.refusal if self._guard.state == 'refused' else ''
 
     @property
     def _barred(self):
         """Whether the password was refused in an earlier run."""
-        return self._guard is not None and self._guard.state == 'barred'
+        return self._guard.state == 'barred'
 
     def room(self, running, now):
-        return self._guard.room(now) if self._guard else sys.maxsize
+        return self._guard.room(now)
 
     def prepare(self, job):
         self._dialogs[job] = _Dialog()
-        if self._guard:
-            self._guard.job_starts(job)
+        self._guard.job_starts(job)
 
     def finished(self, job, result):
         dialog = self._dialogs.pop(job, None)
         if dialog is None:          # it could not be prepared
             return result
         cause, result = self._judge(job, dialog, result)
-        if self._guard:
-            if cause in ('askpass', 'password', 'sudo-password',
-                         'sudo-again'):
-                self._guard.refuse(job, CAUSES[
-                    'askpass' if cause == 'askpass' else 'password'])
-            self._guard.job_finished(job)
-            if self.refusal():
-                self.manager.drain()
+        if cause in ('askpass', 'password', 'sudo-password', 'sudo-again'):
+            self._guard.refuse(job, CAUSES[
+                'askpass' if cause == 'askpass' else 'password'])
+        self._guard.job_finished(job)
+        if self.refusal():
+            self.manager.drain()
         return result
 
     def _judge(self, job, dialog, result):
@@ -7546,10 +7541,9 @@ class _PasswordHook(JobHooks):
     def _passed(self, job, dialog):
         """*job* is past the prompt, so that what was answered was right."""
         dialog.become('passed')
-        if self._guard:
-            if dialog.answers:
-                self._guard.accept()
-            self._guard.job_passed(job)
+        if dialog.answers:
+            self._guard.accept()
+        self._guard.job_passed(job)
 
 
 # Askpass: the password for ssh
@@ -7947,7 +7941,7 @@ class SudoWrapper(_PasswordHook):
     defers_stdin = True             # sudo reads the password first
 
     def __init__(self, user='root', guard=None):
-        super().__init__(guard)
+        super().__init__(guard or LockoutGuard(None))
         self._user = user
         # Independent random tokens: one mark does not tell the others.
         self._prompt_mark, self._started_mark, self._missing_mark = (
@@ -7967,8 +7961,8 @@ class SudoWrapper(_PasswordHook):
         # the command run as that user, after the mark.
         prompt, started, missing = map(_escape_percent, (
             self._prompt_mark, self._started_mark, self._missing_mark))
-        asking = self._guard and not self._guard.closed
-        sudo = ['sudo', *(('-S', '-p', prompt) if asking else ('-n',)),
+        sudo = ['sudo', *(['-n'] if self._guard.closed
+                          else ['-S', '-p', prompt]),
                 '-u', self._user, '--', 'sh', '-c',
                 'printf %s >&2; '
                 'if [ "$LC_ALL" = C ]; then '
@@ -8017,7 +8011,7 @@ class SudoWrapper(_PasswordHook):
         dialog.become('missing')
 
     def _on_prompt(self, job, dialog):
-        if self._guard is None or dialog.state == 'passed':
+        if dialog.state == 'passed':
             return                  # not sudo has printed it
 
         def deliver(secret):
