@@ -2617,12 +2617,12 @@ def _fits_programs(place):
 
 
 class _PrivateFiles:
-    """New files in a directory that only we can use, one that
-    _make_directory() makes where *fits* says when the first is wanted.  A
-    forked child leaves them alone."""
+    """New files in a directory that only we can use: make() is called when
+    the first is wanted, and returns its path, or None.  A forked child leaves
+    them alone."""
 
-    def __init__(self, fits=lambda place: True):
-        self._fits = fits
+    def __init__(self, make):
+        self._make = make
         self._directory = None
         self._owner = None          # the pid of the process that made it
         self._numbers = itertools.count()
@@ -2632,7 +2632,7 @@ class _PrivateFiles:
         is no room for the directory."""
         if self._owner is None:
             self._owner = os.getpid()
-            self._directory = _make_directory(self._fits)
+            self._directory = self._make()
         return self._directory and '%s/%s-%d' % (self._directory, name,
                                                  next(self._numbers))
 
@@ -2678,7 +2678,7 @@ class Ssh(Transport):
         if not _ASKPASS_TRIGGERS.isdisjoint(os.environ):
             self._environment = dict(os.environ, SSH_ASKPASS_REQUIRE='never')
         self._is_open = False
-        self._logs = _PrivateFiles()
+        self._logs = _PrivateFiles(_make_directory)
         self.log_level = None       # as ssh_config has it; None: no logs
         self._shares = False        # a connection, by ControlPath
 
@@ -2851,7 +2851,7 @@ class Local(Transport):
         """*ssh* and *settings* are what Ssh takes, for CLASSH_SSH."""
         self._ssh = Ssh(ssh, **settings)
         self._user = settings.get('user')
-        self._files = _PrivateFiles(_fits_programs)
+        self._files = _PrivateFiles(lambda: _make_directory(_fits_programs))
         self._programs = {}         # words of ssh: path
         self._started = None        # the host that was started last
         self._number = -1           # its number
@@ -7643,8 +7643,8 @@ class AskpassServer(_PasswordHook):
     def __init__(self, guard, keys=False):
         super().__init__(guard)
         self._keys = keys
-        self._directory = self._socket = None
-        self._owner = None          # the pid of the process that made them
+        self._files = _PrivateFiles(lambda: private_directory(runs_programs))
+        self._helper = self._socket = None      # a path, and where it calls
         self._reserved = []         # descriptors for connections, one a job
 
     @property
@@ -7655,18 +7655,17 @@ class AskpassServer(_PasswordHook):
     def __enter__(self):
         import socket               # few runs need it
         try:
-            self._directory = private_directory(runs_programs)
-            self._owner = os.getpid()
+            path = self._files.new_path('socket')
             self._socket = socket.socket(socket.AF_UNIX,
                                          socket.SOCK_SEQPACKET)
-            self._socket.bind(self._path('socket'))
+            self._socket.bind(path)
             self._socket.listen(SOCKET_BACKLOG)
             self._socket.setblocking(False)
-            with open(self._path('ask'), 'wb') as file:
-                file.write(_HELPER % tuple(
-                    os.fsencode(shlex.quote(path))
-                    for path in (sys.executable, self._path('socket'))))
-            os.chmod(self._path('ask'), 0o700)
+            self._helper = self._files.new_path('ask')
+            with open(self._helper, 'wb') as file:
+                file.write(_HELPER % tuple(os.fsencode(shlex.quote(word))
+                                           for word in (sys.executable, path)))
+            os.chmod(self._helper, 0o700)
         except BaseException:
             self.close()
             raise
@@ -7675,12 +7674,8 @@ class AskpassServer(_PasswordHook):
     def close(self):
         if self._socket:
             self._socket.close()
-        if self._directory and self._owner == os.getpid():
-            remove_directory(self._directory)   # not in a forked child
-        self._directory = self._socket = None
-
-    def _path(self, name):
-        return os.path.join(self._directory, name)
+            self._socket = None
+        self._files.close()
 
     # What the manager calls
 
@@ -7693,7 +7688,7 @@ class AskpassServer(_PasswordHook):
         # An ssh before 8.4 knows no SSH_ASKPASS_REQUIRE: it asks if it has
         # no terminal and a DISPLAY.
         job.environment = {
-            'DISPLAY': 'none', **os.environ, 'SSH_ASKPASS': self._path('ask'),
+            'DISPLAY': 'none', **os.environ, 'SSH_ASKPASS': self._helper,
             'SSH_ASKPASS_REQUIRE': 'force', 'SSH_ASKPASS_PROMPT': ''}
         super().prepare(job)
 
@@ -7719,8 +7714,8 @@ class AskpassServer(_PasswordHook):
         if dialog.state == 'passed':
             return '', result
         cause = '' if job.cause else _judge_login(      # or we ended it
-            dialog, self._barred, os.access(self._path('ask'), os.X_OK),
-            result, not (job.log and job.log.is_whole) or job.log.has_asked)
+            dialog, self._barred, os.access(self._helper, os.X_OK), result,
+            not (job.log and job.log.is_whole) or job.log.has_asked)
         if cause:
             # Where the helper ended ssh by a signal, ssh failed, too.
             result = result._replace(
@@ -8489,8 +8484,9 @@ class JumpHost(_Stateful, JobHooks):
         if before:
             self._options.insert(0, 'ProxyJump='
                                  + ','.join(map(_bracketed, before)))
-        self._directory = None      # of the socket
-        self._owner = None          # the pid of the process that made it
+        self._files = _PrivateFiles(lambda: private_directory(fits_in_option))
+        self._path = None           # of the socket
+        self._owner = None          # the pid of the process that opens it
         self._process = None        # runs while the state is not 'closed'
         self._said = b''            # by ssh, since the state changed
         self._deadline = 0.0        # of the login
@@ -8499,8 +8495,8 @@ class JumpHost(_Stateful, JobHooks):
 
     def __enter__(self):
         try:
-            self._directory = self._make_place()
             self._owner = os.getpid()
+            self._path = self._new_path()
             self._open()
             while self.state == 'opening':
                 self._check()
@@ -8522,23 +8518,12 @@ class JumpHost(_Stateful, JobHooks):
 
     def close(self):
         # Not in a forked child.
-        if self._directory is not None and self._owner == os.getpid():
-            self._leave_place()
-        self._directory = None
-
-    @staticmethod
-    def _make_place():
-        """Return the directory of the socket."""
-        return private_directory(fits_in_option)
-
-    def _leave_place(self):
-        if self.state != 'closed':
+        if self.state != 'closed' and self._owner == os.getpid():
             self._end()
-        remove_directory(self._directory)
+        self._files.close()
 
-    @property
-    def _path(self):
-        return self._directory + '/gate'
+    def _new_path(self):
+        return self._files.new_path('gate')
 
     def _argv(self, *words, **options):
         """Return the arguments of an ssh to the gate: *words* and *options*
@@ -8648,15 +8633,11 @@ class KeptJumpHost(JumpHost):
         self._socket = None         # the path, while the state is 'open'
         self._next_look = 0.0       # when to look whether it is still open
 
-    def _make_place(self):
-        return self._kept.directory
-
-    def _leave_place(self):
+    def close(self):
         if self.state == 'opening':
-            self._end()
+            super().close()
 
-    @property
-    def _path(self):
+    def _new_path(self):
         return self._kept.control_path(self.gate)
 
     def _script(self):

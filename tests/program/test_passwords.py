@@ -469,8 +469,7 @@ while True:
         environment = {}
         with AskpassServer(LockoutGuard(b'x')) as askpass:
             listener = askpass._socket
-            environment.update(
-                SSH_ASKPASS=os.path.join(askpass._directory, 'ask'))
+            environment.update(SSH_ASKPASS=askpass._helper)
             with Command([sys.executable, '-c', reaper, 'sh', '-c',
                           '"$SSH_ASKPASS" "Password: " & kill -9 $$'],
                          cwd=self.directory, env=environment) as command:
@@ -539,7 +538,7 @@ class SocketTest(PasswordTest):
         with open('/proc/%s/environ' % self.pids[0]) as environ:
             helper = re.search('SSH_ASKPASS=([^\0]*)', environ.read())
         self.socket = os.path.join(os.path.dirname(helper.group(1)),
-                                   'socket')
+                                   'socket-0')
 
     def line(self):
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -615,7 +614,7 @@ class OwnSocketTest(PasswordTest):
         # From the session of a job: what another program of ssh's could say.
         self.write('say.py', '''
 import os, socket, sys
-place = os.path.join(os.path.dirname(os.environ['SSH_ASKPASS']), 'socket')
+place = os.path.join(os.path.dirname(os.environ['SSH_ASKPASS']), 'socket-0')
 for said in b'', b' ', b'x', bytes(70000), os.urandom(100000), None:
     line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     line.connect(place)
