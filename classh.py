@@ -3536,22 +3536,20 @@ class _Loop:
         if not self.has_signals:
             until = min(until, self.now() + REAP_INTERVAL)
             self.child_exited = True
-        while (self.dispatch(0 if self._always_ready
-                             else max(0, until - self.now()))
-               and not self._always_ready and self.now() < until):
+        while (self.dispatch(max(0, until - self.now()))
+               and self.now() < until):
             pass                    # a turn for each line of a log is dear
-        for fd in list(self._always_ready):
-            if fd in self._always_ready:
-                fileobj, events, callback, data = self._entries[fd]
-                callback(fileobj, events, data)
 
     def dispatch(self, timeout):
         """Wait *timeout* seconds at most; call back for what is ready.
 
         Return whether something was, and every callback lets the wait go on.
         """
+        if self._always_ready:
+            timeout = 0
         ready = self._poll.poll(-1 if timeout == math.inf else timeout)
         self.discount_step(timeout)
+        ready += [(fd, 0) for fd in self._always_ready]
         may_wait = bool(ready)
         # By its entry, because what is called may close a descriptor, and the
         # next one get its number.
@@ -3559,7 +3557,7 @@ class _Loop:
                                 for fd, flags in ready]:
             if entry is not None and self._entries.get(fd) is entry:
                 fileobj, events, callback, data = entry
-                # An error, or the end, is for both.
+                # An error, the end or a regular file is for both.
                 ready_for = events & (
                     READ if flags == _POLLED[READ] else
                     WRITE if flags == _POLLED[WRITE] else READ | WRITE)
