@@ -3814,8 +3814,7 @@ class _Pool:
                 job.timeout = timeout
                 self.running[job.pid] = job
                 if timeout > 0:
-                    job.deadline = self._loop.call_at(
-                        job.begun + timeout, self._expire, job)
+                    self._set_deadline(job, job.begun + timeout)
 
     def _watch(self, pipe, job):
         self._loop.register(pipe, READ, self._read, job)
@@ -3841,13 +3840,10 @@ class _Pool:
                 else job.time_left)
 
     def limit_login(self, job, seconds):
-        """End *job* if it is not logged in after *seconds*."""
+        """End *job* if it is not logged in after *seconds*; its
+        .login_deadline is the timer to cancel if it is."""
         job.login_deadline = self._loop.call_at(
             self._loop.now() + seconds, self._expire_login, job, seconds)
-
-    def logged_in(self, job):
-        """Cancel the login deadline of *job*."""
-        self._loop.cancel(job.login_deadline)
 
     def _expire_login(self, job, seconds):
         if job.state != RUNNING or self._reap_job(job):
@@ -4719,7 +4715,7 @@ class _Dispatcher:
 
     def _logged_in(self, job):
         job.login = self._loop.now() - job.begun
-        self._pool.logged_in(job)
+        self._loop.cancel(job.login_deadline)
         self._admission.logins.logged_in(job)
         self._hooks.logged_in(job)
 
