@@ -9597,7 +9597,6 @@ class Run:
         self._polled = time.monotonic()     # when the last turn ended
         self._manager = None
         self._terminal = None
-        self._watches = contextlib.ExitStack()
 
     def run(self):
         """Run to the end; return the exit status."""
@@ -9634,9 +9633,9 @@ class Run:
             self._manager, self._outlets.tally.causes()['stopped']))
 
     def _drive(self):
-        with self._watches:
+        with contextlib.ExitStack() as watches:
             try:
-                self._guard(self._open)
+                self._guard(self._open, watches)
                 # At once, to say soon which -x and --only are idle.
                 self._guard(self._turn, 0)
                 while not self._manager.done and not self._sinks_overdue():
@@ -9647,13 +9646,13 @@ class Run:
                 self._outlets.close(self._stops.level)
         self._note_reader()
 
-    def _open(self):
+    def _open(self, watches):
         outlets = self._outlets
         outlets.sinks.open(self._manager)
         for view in outlets.views:
             view.open(self._manager, self._hosts)
         if outlets.uses_stdout:
-            _watch_reader(self._manager, self._stops, self._watches)
+            _watch_reader(self._manager, self._stops, watches)
         # The terminal belongs to the source of hosts, or to a pager, which
         # may be what reads our pipe.
         piped = _is_pipe(1) or stat.S_ISSOCK(os.fstat(1).st_mode)
@@ -9661,7 +9660,7 @@ class Run:
             self._manager,
             None if piped or self._stdin_hosts else self._on_enter,
             self._stops.hang_up)
-        self._watches.callback(self._terminal.close)
+        watches.callback(self._terminal.close)
         self._terminal.open()
         outlets.progress.begin(self._manager)
         typed = self._stdin_hosts and os.isatty(0)
@@ -9669,7 +9668,7 @@ class Run:
             line = outlets.add_status_line(self._manager,
                                            self._terminal.heeds_enter)
             if line:
-                _call_before_ctrl_z(line.hide, self._watches)
+                _call_before_ctrl_z(line.hide, watches)
         if self._stdin_hosts:
             self._stdin_hosts.open(self._manager)
 
