@@ -5341,8 +5341,7 @@ class Console:
         self.write_folded(self.escape(text))
 
     def write_folded(self, text):
-        """Write *text* as write_text() does; it is escaped, and parts of it
-        may be painted."""
+        """Write *text*, escaped and perhaps painted, as write_text() does."""
         self.write(self.fold(text, ' ,'))
 
     def escape(self, text):
@@ -5368,9 +5367,8 @@ class Console:
 
     def host(self, name):
         """Return the *name* of a host, escaped, in a colour of its own."""
-        checksum = binascii.crc32(_octets(name))
         return self.paint(self.escape(name), _HOST_COLORS[
-            checksum % len(_HOST_COLORS)])
+            binascii.crc32(_octets(name)) % len(_HOST_COLORS)])
 
     def columns(self):
         """Return how wide the terminal is now."""
@@ -5439,6 +5437,7 @@ def run_script(script, usage):
             status = script(sys.argv[1:], out)
         if out.error:
             raise out.error
+        sys.exit(status)
     except UsageError as error:
         status, said = 2, str(error) or usage
     except (ClasshError, OSError) as error:
@@ -5446,8 +5445,6 @@ def run_script(script, usage):
         said = '%s: %s' % (name, _error_text(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    else:
-        sys.exit(status)
     print(said, file=sys.stderr)
     sys.exit(status)
 
