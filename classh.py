@@ -6507,14 +6507,12 @@ class ViewHooks(JobHooks):
 
     def prepare(self, job):
         if self._readers:
-            job.output.tee = self._tee(job.host, 'output')
-            job.errors.tee = self._tee(job.host, 'errors')
+            job.output.tee = functools.partial(self._data, job.host, 'output')
+            job.errors.tee = functools.partial(self._data, job.host, 'errors')
 
-    def _tee(self, host, stream):
-        def tee(octets):
-            for read in self._readers:
-                read(host, stream, octets)
-        return tee
+    def _data(self, host, stream, octets):
+        for read in self._readers:
+            read(host, stream, octets)
 
     def started(self, job):
         for view in self._views:
