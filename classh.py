@@ -1917,11 +1917,9 @@ class _RecordFile:
 
     def _truncate_partial(self):
         """Remove what is not a whole record of this run."""
-        try:
+        with contextlib.suppress(OSError):      # not a regular file
             os.ftruncate(self._fd, self._end)
             os.lseek(self._fd, self._end, os.SEEK_SET)
-        except OSError:
-            pass                    # not a regular file
 
     def close(self, complain):
         if self._fd is not None:
@@ -3384,10 +3382,8 @@ class _ChildWatcher:
 
     def close(self):
         """Restore what was there before, unless somebody has replaced it."""
-        if self.fd is None:
+        if self.fd is None or not _in_main_thread():    # others may not
             return
-        if not _in_main_thread():
-            return                  # only the main thread may
         if signal.getsignal(signal.SIGCHLD) is _do_nothing:
             signal.signal(signal.SIGCHLD, self._before)
         taken = signal.set_wakeup_fd(-1)
