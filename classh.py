@@ -408,11 +408,10 @@ _HOST = (r'(?P<user>.*[^@]@)?(?:(?:\[(?P<v6>{0})\]|(?P<name>[^:@]+))'
 
 _BEYOND_ASCII = r'[^\x00-\x7f]+'
 # Letters and marks that are not visible.
-_INVISIBLE = frozenset(map(chr, (
-    0x34f, 0x115f, 0x1160, 0x17b4, 0x17b5, *range(0x180b, 0x1810), 0x3164,
-    *range(0xfe00, 0xfe10), 0xffa0, *range(0xe0100, 0xe01f0))))
+_INVISIBLE = (r'[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164'
+              r'\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]')
 # Bytes that are control characters, a space or a soft hyphen in Latin-1.
-_INVISIBLE_BYTES = frozenset(map(chr, (*range(0xdc80, 0xdca1), 0xdcad)))
+_INVISIBLE_BYTE = r'[\udc80-\udca0\udcad]'
 
 
 def _product(parts):
@@ -450,10 +449,10 @@ def _odd_character(host):
         return 'cannot be encoded'
     for char in ''.join(re.findall(_BEYOND_ASCII, text)):
         category = unicodedata.category(char)
-        if char in _INVISIBLE_BYTES:
+        if re.match(_INVISIBLE_BYTE, char):
             return 'holds the byte 0x%02x' % (ord(char) - 0xdc00)
-        if char in _INVISIBLE or not (category[0] in 'LM' or char == '\xb7'
-                                  or category in ('Nd', 'Cs')):
+        if re.match(_INVISIBLE, char) or not (
+                char == '\xb7' or re.match('L|M|Nd|Cs', category)):
             return 'holds U+%04X %s%s' % (
                 ord(char), unicodedata.name(char, '(no name)'),
                 ", which is not '-'" if category == 'Pd' or char == '\u2212'
