@@ -2936,7 +2936,7 @@ PENDING, RUNNING, TERMINATING, KILLING, FINISHED = (
     'pending', 'running', 'terminating', 'killing', 'finished')
 
 _NEXT = {                               # state: states that may follow it
-    PENDING:     (RUNNING, FINISHED),   # FINISHED: ssh could not be started
+    PENDING:     (RUNNING,),            # or never, if it cannot be started
     RUNNING:     (TERMINATING, FINISHED),
     TERMINATING: (KILLING, FINISHED),
     KILLING:     (FINISHED,),           # perhaps given up on

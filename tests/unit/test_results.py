@@ -145,7 +145,7 @@ class ExplainTest(unittest.TestCase):
 
 class StateTest(unittest.TestCase):
     MAY_FOLLOW = {
-        'pending': ('running', 'finished'),
+        'pending': ('running',),
         'running': ('terminating', 'finished'),
         'terminating': ('killing', 'finished'),
         'killing': ('finished',),
