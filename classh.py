@@ -5633,15 +5633,12 @@ class _LineQueue:
 
     def __init__(self, console):
         self.console = console
-        self._manager = None
+        self.manager = None         # of the run, once that begins
         self._lines = collections.deque()       # bytes of each
         self._size = 0              # of all of them
         self._has_begun = False     # the first is the rest of a line
         self._watching = False
         console.below.append(self)
-
-    def open(self, manager):
-        self._manager = manager
 
     def add(self, line):
         """Write *line*, str, which is escaped, behind those that wait."""
@@ -5664,10 +5661,10 @@ class _LineQueue:
         if self._watching != bool(self._lines):
             self._watching = bool(self._lines)
             if self._watching:
-                self._manager.watch(self.console, WRITE,
-                                    self._write, hold=False)
+                self.manager.watch(self.console, WRITE,
+                                   self._write, hold=False)
             else:
-                self._manager.unwatch(self.console)
+                self.manager.unwatch(self.console)
 
     def _take(self):
         """Remove and return the first line."""
@@ -5700,16 +5697,14 @@ class Stream(View):
         self._named = named
         self._line_size = LINE_SIZE if named else NAMELESS_SIZE
         self._partial = {}          # (host, stream): a line without its end
-        self._manager = None
 
     def open(self, manager, hosts):
-        self._manager = manager
         for queue in self._queues.values():
-            queue.open(manager)
+            queue.manager = manager
 
     def data(self, host, stream, octets):
-        console = self._queues[stream].console
-        before = console.waited
+        queue = self._queues[stream]
+        before = queue.console.waited
         lines, rest = [], self._partial.setdefault((host, stream), bytearray())
         rest += octets
         if b'\n' in octets:
@@ -5718,7 +5713,7 @@ class Stream(View):
             self._add(host, stream, line)
         self._partial[host, stream] = self._add_pieces(host, stream, rest)
         # While this waited, no output of a job was read.
-        self._manager.extend_deadlines(console.waited - before, 0)
+        queue.manager.extend_deadlines(queue.console.waited - before, 0)
 
     def _add_pieces(self, host, stream, line):
         """Show *line*, octets, but for its last piece; return that."""
