@@ -3334,6 +3334,25 @@ def _do_nothing(signum, frame):
     pass
 
 
+def _set_handlers(handlers):
+    """Install *handlers*, a dict of signal: function; return those before.
+
+    A signal that is ignored stays ignored, because nohup and shells that
+    start a job in the background rely on that.
+    """
+    if not _in_main_thread():
+        return {}                   # no signal comes here
+    return {signum: signal.signal(signum, handler)
+            for signum, handler in handlers.items()
+            if signal.getsignal(signum) != signal.SIG_IGN}
+
+
+def _restore_handlers(before):
+    """Install the handlers that _set_handlers() has returned."""
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
 class _ChildWatcher:
     """Tells when a child may have exited: on SIGCHLD if a handler may be
     installed, else by polling every REAP_INTERVAL seconds.
@@ -7222,17 +7241,14 @@ def _read_line(tty, prompt, stops, seen):
             termios.tcsetattr(tty, termios.TCSAFLUSH, wanted)
             os.write(tty, prompt)
 
-    in_main_thread = _in_main_thread()
+    # After Ctrl-Z the shell has changed the terminal's settings.
+    handlers = _set_handlers({signal.SIGCONT: ask})
     try:
-        # After Ctrl-Z the shell has changed the terminal's settings.
-        if in_main_thread:
-            continued = signal.signal(signal.SIGCONT, ask)
         ask()
         typed = stops.call(os.read, tty, READ_SIZE)
         return typed
     finally:
-        if in_main_thread:
-            signal.signal(signal.SIGCONT, continued)
+        _restore_handlers(handlers)
         termios.tcsetattr(tty, termios.TCSAFLUSH, before)
         if not (seen and typed.endswith(b'\n')):
             os.write(tty, b'\n')
@@ -8662,25 +8678,6 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 class SignalExit(BaseException):
     """A signal, the argument, asked for an end where nothing runs yet."""
-
-
-def _set_handlers(handlers):
-    """Install *handlers*, a dict of signal: function; return those before.
-
-    A signal that is ignored stays ignored, because nohup and shells that
-    start a job in the background rely on that.
-    """
-    if not _in_main_thread():
-        return {}                   # no signal comes here
-    return {signum: signal.signal(signum, handler)
-            for signum, handler in handlers.items()
-            if signal.getsignal(signum) != signal.SIG_IGN}
-
-
-def _restore_handlers(before):
-    """Install the handlers that _set_handlers() has returned."""
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
 
 
 def _call(function, args):
