@@ -2266,19 +2266,6 @@ def find_program(name):
                  if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
 
-def explain_exit(job):
-    """Return the outcome, cause, ran and reason of *job*, whose process is
-    the command itself: its exit status is the command's."""
-    if job.cause:                   # we ended it
-        return 'killed', job.cause, 'unknown', job.reason
-    if job.exitcode is None:
-        return 'ssh', 'status-lost', 'unknown', CAUSES['status-lost']
-    if job.exitcode < 0:
-        return ('killed', 'signal', 'unknown',
-                'ended by ' + _signal_name(-job.exitcode))
-    return 'error' if job.exitcode else 'ok', '', 'yes', ''
-
-
 class Transport:
     """A way to run a command for a host; here, a program of this machine.
 
@@ -2308,8 +2295,16 @@ class Transport:
         """Return a _SshLog for the next job, or None."""
 
     def explain(self, job):
-        """Return the outcome, cause, ran and reason of *job*, as in Result."""
-        return explain_exit(job)
+        """Return the outcome, cause, ran and reason of *job*, as in Result;
+        here, of one whose exit status is the command's."""
+        if job.cause:                   # we ended it
+            return 'killed', job.cause, 'unknown', job.reason
+        if job.exitcode is None:
+            return 'ssh', 'status-lost', 'unknown', CAUSES['status-lost']
+        if job.exitcode < 0:
+            return ('killed', 'signal', 'unknown',
+                    'ended by ' + _signal_name(-job.exitcode))
+        return 'error' if job.exitcode else 'ok', '', 'yes', ''
 
     def diagnostics(self, job, outcome, command):
         """Return what the program itself, not the host, has to say."""
@@ -2730,7 +2725,7 @@ class Ssh(Transport):
         log = job.log
         if log is None or log.stage < _CONNECTING:
             return self._explain_by_words(job)
-        outcome, cause, ran, reason = explain_exit(job)
+        outcome, cause, ran, reason = super().explain(job)
         if outcome in ('ok', 'error') and job.exitcode != 255:
             if log.stage < _SESSION:
                 ran = 'unknown'
@@ -2781,12 +2776,12 @@ class Ssh(Transport):
     def _explain_by_words(self, job):
         """Explain *job*, which has no log, by what is on its stderr."""
         if job.exitcode not in (1, 255):
-            return explain_exit(job)
+            return super().explain(job)
         errors = job.errors.head(HEAD_SIZE)
         if job.exitcode == 1 and errors.startswith("Couldn't open logfile"):
             return 'ssh', 'config', 'no', CAUSES['config']
         if job.exitcode != 255 or job.cause:
-            return explain_exit(job)
+            return super().explain(job)
         cause = _message_cause(errors) or 'ssh'
         ran = 'unknown'
         if cause == 'config':
@@ -2892,7 +2887,7 @@ class Local(Transport):
         return self._programs[words]
 
     def explain(self, job):
-        outcome, cause, _, reason = explain_exit(job)
+        outcome, cause, _, reason = super().explain(job)
         return outcome, cause, 'yes', reason
 
 

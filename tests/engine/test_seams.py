@@ -25,9 +25,6 @@ class LocalShell(classh.Transport):
     def environment(self, host):
         return dict(os.environ, HOST=host)
 
-    def explain(self, job):
-        return classh.explain_exit(job)
-
 
 class SeamTest(TestCase):
     def manager(self, hosts, command, **options):

@@ -9,7 +9,7 @@ import pickle
 import unittest
 
 import classh
-from classh import CAUSES, Result, Ssh, _Capture, explain_exit
+from classh import CAUSES, Result, Ssh, Transport, _Capture
 
 SAMPLE = Result('web1', 7, 'out', 'err', 1.5, 4.0, 'error', '', False)
 
@@ -120,7 +120,7 @@ class ExplainTest(unittest.TestCase):
     def test_exit_status_is_that_of_the_command(self):
         for job, said in self.ANY + (((255, '', ''),
                                       ('error', '', 'yes', '')),):
-            self.assertEqual(explain_exit(Ended(*job)), said)
+            self.assertEqual(Transport().explain(Ended(*job)), said)
 
     def test_ssh_says_255_of_itself(self):
         for job, said in self.ANY + (((255, '', ''),
@@ -140,7 +140,8 @@ class ExplainTest(unittest.TestCase):
 
     def test_every_cause_it_gives_is_in_the_table(self):
         for job, _ in self.ANY:
-            self.assertIn(explain_exit(Ended(*job))[1], ('', *CAUSES))
+            self.assertIn(Transport().explain(Ended(*job))[1],
+                          ('', *CAUSES))
 
 
 class StateTest(unittest.TestCase):
