@@ -7451,7 +7451,6 @@ class _Dialog(_Stateful):
 
     NEXT = {
         'silent':    ('missing', 'asked', 'passed'),
-        'connected': ('asked', 'passed'),   # by a shared connection, perhaps
         'missing':   ('passed',),       # the host has no sudo
         'asked':     ('answered', 'refused', 'withheld', 'passed'),
         # 'asked': for something else, or by the host behind a jump host, so
@@ -7682,10 +7681,6 @@ class AskpassServer(_PasswordHook):
             'SSH_ASKPASS_REQUIRE': 'force', 'SSH_ASKPASS_PROMPT': ''}
         super().prepare(job)
 
-    def started(self, job):
-        if job.has_connection:
-            self._dialogs[job].state = 'connected'
-
     def logged_in(self, job):
         if job in self._dialogs:
             self._passed(job, self._dialogs[job])
@@ -7703,9 +7698,11 @@ class AskpassServer(_PasswordHook):
             self._passed(job, dialog)
         if dialog.state == 'passed':
             return '', result
-        cause = '' if job.cause else _judge_login(      # or we ended it
-            dialog, self._barred, os.access(self._helper, os.X_OK), result,
-            not (job.log and job.log.is_whole) or job.log.has_asked)
+        # We ended it, or it was not asked over a shared connection.
+        cause = '' if job.cause or (
+            dialog.state == 'silent' and job.has_connection) else _judge_login(
+                dialog, self._barred, os.access(self._helper, os.X_OK), result,
+                not (job.log and job.log.is_whole) or job.log.has_asked)
         if cause:
             # Where the helper ended ssh by a signal, ssh failed, too.
             result = result._replace(

@@ -4,8 +4,8 @@ import os
 import unittest
 from unittest import mock
 
-from classh import (LockoutGuard, Result, SudoWrapper, _Dialog, _judge_login,
-                    _judge_sudo)
+from classh import (AskpassServer, LockoutGuard, Result, SudoWrapper, _Dialog,
+                    _judge_login, _judge_sudo)
 
 DENIED = 'bob@h: Permission denied (publickey,password).\n'
 
@@ -109,10 +109,12 @@ class LoginTest(unittest.TestCase):
         self.assertEqual(self.judge(cause='ssh', words=''), '')
 
     def test_shared_connection_need_not_ask(self):
-        login = _Dialog()
-        login.state = 'connected'
-        self.assertEqual(_judge_login(login, False, False, result(
-            'ssh', DENIED, cause='denied')), '')
+        askpass = AskpassServer(LockoutGuard(b'secret'))
+        askpass._helper = '/none'
+        for has_connection, cause in (True, ''), (False, 'askpass'):
+            job = mock.Mock(cause='', log=None, has_connection=has_connection)
+            self.assertEqual(askpass._judge(job, dialog(()), result(
+                'ssh', DENIED, cause='denied'))[0], cause)
 
 
 class SudoTest(unittest.TestCase):
