@@ -7687,7 +7687,8 @@ class AskpassServer(_PasswordHook):
 
     def finished(self, job, result):
         result = super().finished(job, result)
-        self._release_descriptors(len(self._dialogs))
+        while len(self._reserved) > len(self._dialogs):
+            os.close(self._reserved.pop())
         if not self._dialogs:
             self.manager.unwatch(self._socket)
         return result
@@ -7715,16 +7716,12 @@ class AskpassServer(_PasswordHook):
                 cause='lost', reason=job.reason or CAUSES['lost'])
         return cause, result
 
-    def _release_descriptors(self, number):
-        """Keep *number* reserved descriptors."""
-        while len(self._reserved) > number:
-            os.close(self._reserved.pop())
-
     # What the helper sends
 
     def _connect(self, listener, events):
         # A connection takes the place of any reserved descriptor.
-        self._release_descriptors(max(0, len(self._reserved) - 1))
+        if self._reserved:
+            os.close(self._reserved.pop())
         try:
             connection = listener.accept()[0]
         except OSError:
@@ -8034,7 +8031,7 @@ def password_hooks(options, hosts, stops):
     *hosts* is a HostQueue; a signal noted in *stops* ends a prompt.
     """
     asked = options.askpass or options.askpass_file is not None
-    ssh = sudo = secret = None
+    hooks, ssh, secret = [], None, None
     if asked or options.sudo_password:
         _leave_no_core()
     if asked:
@@ -8044,13 +8041,12 @@ def password_hooks(options, hosts, stops):
                   if options.askpass_file is None
                   else _secret_in(options.askpass_file))
         ssh = LockoutGuard(secret, options.askpass_anyway, widens=True)
+        hooks.append(AskpassServer(ssh, options.askpass_key))
     if options.sudo_password:
         secret = _ask_secret('sudo', hosts, stops)
-    hooks = [AskpassServer(ssh, options.askpass_key)] if ssh else []
     if options.sudo is not None:
-        if secret is not None:
-            sudo = LockoutGuard(secret, options.askpass_anyway, ssh)
-        hooks.append(SudoWrapper(options.sudo, sudo))
+        hooks.append(SudoWrapper(options.sudo, LockoutGuard(
+            secret, options.askpass_anyway, ssh)))
     return hooks
 
 
