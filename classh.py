@@ -2464,10 +2464,8 @@ class _SshLog:
 
     def remove(self):
         """Remove the FIFO: ssh has it open, or will not open it any more."""
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(self.path)
-        except OSError:
-            pass
 
     @property
     def is_untouched(self):
@@ -8483,9 +8481,7 @@ class JumpHost(_Stateful, JobHooks):
             self._open()
             while self.state == 'opening':
                 self._check()
-                ready = select.poll()
-                ready.register(self._process.stderr, select.POLLIN)
-                ready.poll(1000 * GATE_INTERVAL)
+                time.sleep(GATE_INTERVAL)
                 problem = self._look()
             if self.state != 'open':
                 raise JumpError(self.gate, problem)
