@@ -2344,7 +2344,9 @@ _SSH_MESSAGES = (
                 r'Bad remote protocol version identification|'
                 r'Protocol major versions differ|banner line \d+: HTTP/'),
     ('no-common', r'^Unable to negotiate with '),
-    ('jump', r'^[Ss]tdio forwarding (request )?failed'),
+    # Behind other words it is what our ssh got from that of the jump host.
+    ('jump', r'^(debug1: (kex|ssh)_exchange_identification: (banner line '
+             r'\d+: )?)?[Ss]tdio forwarding (request )?failed'),
     ('no-session', r'^channel \d+: open failed: |'
                    r'^(exec|shell) request failed on channel '),
     ('mux', r'^mux_client_\w+: |^Control master terminated unexpectedly'),
@@ -8435,7 +8437,8 @@ class JumpHost(_Stateful, JobHooks):
     reached through those before it; the connection is to the last.  *ssh*,
     *options* and *connect_timeout* are those of the manager.  The gates are
     asked for no password.  *check()* is called while the connection is being
-    opened, several times a second, and may raise.
+    opened, several times a second, and may raise.  *shared* says that the
+    connections to the hosts are shared.
 
     Raise PatternError for a bad name; entering raises JumpError.  Jobs may
     run only inside the with block.  A connection that is lost is opened
@@ -8450,7 +8453,8 @@ class JumpHost(_Stateful, JobHooks):
     }
 
     def __init__(self, gates, ssh='ssh', options=(),
-                 connect_timeout=CONNECT_TIMEOUT, check=lambda: None):
+                 connect_timeout=CONNECT_TIMEOUT, check=lambda: None,
+                 shared=False):
         self.state = 'closed'
         *before, self.gate = _split_names(gates) or [gates]
         for gate in (*before, self.gate):
@@ -8460,6 +8464,7 @@ class JumpHost(_Stateful, JobHooks):
         self._words = split_ssh(ssh)
         self._timeout = connect_timeout
         self._check = check
+        self._shared = shared
         self._options = [option for option in options
                          if not re.match(_OF_HOSTS, option)]
         if before:
@@ -8488,11 +8493,16 @@ class JumpHost(_Stateful, JobHooks):
         except BaseException:
             self.close()
             raise
-        # Where the connection is lost, this ssh makes one of its own.
+        # Where the connection is lost, this ssh makes one of its own.  One
+        # whose connection is to be shared has no stderr for it: there its
+        # errors go before the host's first words, which are logged.
+        argv = (self._argv('-E', '/dev/stdout', '-W', _FORWARD,
+                           ControlMaster='no', LogLevel='ERROR')
+                if self._shared else
+                self._argv('-W', _FORWARD, ControlMaster='no'))
         self.options = ('ProxyCommand=' + ' '.join(
             shlex.quote(word) if word == _FORWARD
-            else shlex.quote(word).replace('%', '%%')
-            for word in self._argv('-W', _FORWARD, ControlMaster='no')),)
+            else shlex.quote(word).replace('%', '%%') for word in argv),)
         return self
 
     def close(self):
@@ -8607,7 +8617,7 @@ class KeptJumpHost(JumpHost):
     """
 
     def __init__(self, gates, kept, *args, **kwargs):
-        super().__init__(gates, *args, **kwargs)
+        super().__init__(gates, *args, shared=True, **kwargs)
         self._kept = kept
         self._socket = None         # the path, while the state is 'open'
         self._next_look = 0.0       # when to look whether it is still open
@@ -11298,7 +11308,8 @@ def _jump_host(options, kept, stops):
                              'the hosts' % option)
     settings = (options.ssh, options.ssh_option, options.connect_timeout,
                 stops.check)
-    return (JumpHost(options.jump, *settings) if kept is None
+    return (JumpHost(options.jump, *settings, shared=options.shell)
+            if kept is None
             else KeptJumpHost(options.jump, kept, *settings))
 
 

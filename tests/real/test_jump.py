@@ -227,13 +227,16 @@ class LostTest(JumpTest):
 
 class OtherOptionsTest(JumpTest, ShellTest):
     def test_shell_shares_the_connections_to_hosts_through_it(self):
-        command = Command(self.shell_argv('-J', 'gate', '127.0.0.[1-3]'),
-                          stdin=subprocess.PIPE, env=self.env,
-                          cwd=self.directory)
+        command = Command(
+            self.shell_argv('-J', 'gate', '127.0.0.[1-3]', '127.0.0.1:1'),
+            stdin=subprocess.PIPE, env=self.env, cwd=self.directory)
         self.addCleanup(command.__exit__)
         command.stdin.write(b'echo $SSH_CONNECTION >>%s/from\n' % os.fsencode(
             self.directory) * 3)
-        command.finish().check(0, None, '')
+        said = command.finish().check(4, None, None)
+        # An ssh whose connection is shared hides the words of the gate's.
+        self.assertEqual(said.stderr, 3 * (
+            '1 of 4 %s (-J): 127.0.0.1:1\n' % classh.CAUSES['jump']))
         self.assertEqual((len(self.lines('from')),
                           len(set(self.lines('from')))), (9, 3))
         self.assertEqual(self.logins(), 1)

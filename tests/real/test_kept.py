@@ -9,7 +9,7 @@ import signal
 
 from lib import (Command, WorkTest, classh_argv, end_remote, gate, processes,
                  run_classh, sshd, wait_until)
-from classh import KeptConnections, KeptJumpHost, SSHJobMan
+from classh import CAUSES, KeptConnections, KeptJumpHost, SSHJobMan
 
 SAY = 'echo $SSH_CONNECTION'
 
@@ -182,6 +182,9 @@ class JumpTest(KeptTest):
         # Without it another connection, since it could be another host.
         self.assertNotEqual(self.share('-P', SAY, '127.0.0.1'), first[:1])
         self.assertEqual(self.gate.logins() - before, 1)
+        # The words of the gate's ssh do not come by stderr here.
+        self.share('-J', 'gate', 'true', '127.0.0.1:1', status=4,
+                   stderr='1 of 1 %s (-J): 127.0.0.1:1\n' % CAUSES['jump'])
         self.unshare('1 ended', 'gate')
         wait_until(lambda: len(self.masters()) == 1)
         os.environ['XDG_RUNTIME_DIR'], old = self.runtime, os.environ.get(
