@@ -9134,13 +9134,12 @@ class RunJournal(Records):
         self._tally = None
         self.passed_over = collections.defaultdict(list)    # state: hosts
         self._known = known
-        self._command = None
         self._met = 0               # hosts that the journal knows
         self._new = 0
         self._unreached = 0
         self._words = words
         self._patterns = ()
-        self._unlisted = False      # other hosts come, from stdin
+        self._operands = []         # for a run that goes on with the journal
 
     def attach(self, tally, warn, complain):
         """*tally* counts the hosts that are passed over, too; *warn* and
@@ -9176,13 +9175,14 @@ class RunJournal(Records):
         return done
 
     def open(self, manager, hosts):
-        self._command = manager.command
-        self._unlisted = hosts.feed is not None
+        unlisted = hosts.feed is not None
+        if unlisted:                # other hosts come, from stdin
+            self._operands = [manager.command, '-']
         # The journal writes it before its first record.
         self.file.head.update(
-            self._head(manager, hosts), command=as_recorded(self._command),
+            self._head(manager, hosts), command=as_recorded(manager.command),
             patterns=as_recorded(' '.join(self._patterns)),
-            words=as_recorded(_quoted(self._words)), unlisted=self._unlisted)
+            words=as_recorded(_quoted(self._words)), unlisted=unlisted)
 
     def started(self, host, tries):
         pass                        # the manager has told the journal
@@ -9217,10 +9217,8 @@ class RunJournal(Records):
                 gone, self.file.path, self._new)
         if some_left or self._unreached:
             # Without --again: some of its hosts have just been run again.
-            words = ['classh', '--resume', self.file.path]
-            if self._unlisted:
-                words += [self._command, '-']
-            yield 'go on with: ' + _quoted(words)
+            yield 'go on with: ' + _quoted(['classh', '--resume',
+                                            self.file.path, *self._operands])
 
     def nothing_left(self):
         """Return a list of lines that say that no host is to be run."""
