@@ -9452,7 +9452,6 @@ class Outlets:
         self.tally = Tally()
         self.progress = Progress()
         self._options = options
-        self._stdout = out
         self.views = choose_views(options, self.out, err)
         self.uses_stdout = to_stdout or any(
             view.console is out for view in self.views)
@@ -9475,14 +9474,13 @@ class Outlets:
     def add_status_line(self, manager, heeds_enter):
         """Add a StatusLine, if the options and the terminal are for one;
         return that or None.  It tells of Enter where that is heeded."""
-        out, err = self._stdout, self.err
+        err = self.err
         if (self._options.no_status or not err.understands_codes
                 or any(isinstance(view, Marks) for view in self.views)):
             return None
-        consoles = [err, out] if out.below is err.below else [err]
         line = StatusLine(err, self.progress, manager, any(
-            view.live and view.console in consoles for view in self.views),
-            ['Enter: more'] if heeds_enter else [])
+            view.live and view.console and view.console.below is err.below
+            for view in self.views), ['Enter: more'] if heeds_enter else [])
         self.views.append(line)
         return line
 
