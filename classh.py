@@ -6693,12 +6693,8 @@ class _Sink:
     an end was requested.
     """
 
-    reader_left = False             # True: the reader of stdout has ended
-
-    @property
-    def uses_terminal(self):
-        """Whether a terminal may be written to, at any time."""
-        return self._fd is not None and os.isatty(self._fd)
+    reader_left = False     # True: the reader of stdout has ended
+    uses_terminal = False   # True, once open: it may write to a terminal
 
     def __init__(self, label, complain, delivery):
         self.label = label
@@ -6836,6 +6832,8 @@ def _ends_a_line(path):
 
 class FileSink(_Sink):
     """Host names at the end of a file, or into a FIFO that has a reader."""
+
+    uses_terminal = property(lambda self: os.isatty(self._fd))
 
     def __init__(self, path, complain):
         super().__init__(path, complain, _LineWriter(self._fail))
