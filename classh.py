@@ -9618,6 +9618,7 @@ class Run:
 
     def _open(self, watches):
         outlets = self._outlets
+        outlets.progress.begin(self._manager)   # before what may fail
         outlets.sinks.open(self._manager)
         for view in outlets.views:
             view.open(self._manager, self._hosts)
@@ -9632,7 +9633,6 @@ class Run:
             self._stops.hang_up)
         watches.callback(self._terminal.close)
         self._terminal.open()
-        outlets.progress.begin(self._manager)
         typed = self._stdin_hosts and os.isatty(0)
         if not (piped or typed or outlets.sinks.use_terminal):
             line = outlets.add_status_line(self._manager,

@@ -37,6 +37,19 @@ LOGGER = textwrap.dedent('''
     sys.exit(classh.main())
     ''')
 
+# As where there is no room to watch a stream.
+CLOSED = textwrap.dedent('''
+    import os, signal, sys, classh
+
+    class Closed(classh.View):
+        def open(self, manager, hosts):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            raise OSError(28, 'no room')
+
+    classh.choose_views = lambda options, out, err: [Closed(out)]
+    sys.exit(classh.main())
+    ''')
+
 
 class ViewTest(WorkTest):
     def setUp(self):
@@ -72,6 +85,13 @@ class ViewTest(WorkTest):
             running.finish().check(
                 0, "started a\ndata a output b'ab'\ndata a output b'cd'\n"
                 'finished a ok\nclosed\n', None)
+
+    def test_where_a_view_does_not_open_a_signal_still_asks_for_progress(self):
+        run([sys.executable, '-c', CLOSED, '--ssh', FAKE_SSH, 'true', 'a',
+             'b'], **self.options).check(
+            1, '', 'classh: stopping: no room\n'
+            'classh: 0 of 2   0 running\n  2 not started: a,b\n'
+            '2 of 2 not started: a,b\n')
 
 
 if __name__ == '__main__':
