@@ -9767,8 +9767,6 @@ class Run:
 # -- The shell --------------------------------------------------------------
 
 HISTORY_LENGTH = 1000   # lines
-
-
 LARGEST = 2 ** 31 - 1   # seconds that ssh takes, and enough of all else
 
 
@@ -9835,15 +9833,6 @@ def _line_editing(complete):
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             os.chmod(path, 0o600)
             readline.write_history_file(path)
-
-
-def _check_line(line):
-    """Raise UsageError if *line*, typed at the prompt, is no command but a
-    request that another tool would know."""
-    if re.match(r'!\S', line):
-        raise UsageError('a command here is typed %local COMMAND')
-    if re.fullmatch(r'@\S+', line):
-        raise UsageError('hosts are selected by %only ' + line)
 
 
 class Shell:
@@ -9955,19 +9944,22 @@ class Shell:
         if re.fullmatch(r'cd(\s[^;&|]*)?', line):
             self._err.warn('cd does not last, each line has a shell of its '
                            'own: try cd DIR && COMMAND')
+        leave = False
         try:
-            _check_line(line)
+            # What another tool would know.
+            if re.match(r'!\S', line):
+                raise UsageError('a command here is typed %local COMMAND')
+            if re.fullmatch(r'@\S+', line):
+                raise UsageError('hosts are selected by %only ' + line)
             leave = (self._built_in(line[1:].strip()) if line[0] == '%'
                      else self._run(self._selected, line))
         except (ClasshError, OSError, ValueError,
                 argparse.ArgumentTypeError) as error:
             self._err.warn(_error_text(error))
             self.status = 2
-            leave = False
         except SignalExit as stopped:       # while a group was asked for
             self._say('')
             self.status = 128 + stopped.args[0]
-            leave = False
         return leave or bool(self.status) and self._options.errexit
 
     def _built_in(self, line):
