@@ -2775,8 +2775,6 @@ class Ssh(Transport):
 
     def _explain_by_words(self, job):
         """Explain *job*, which has no log, by what is on its stderr."""
-        if job.exitcode not in (1, 255):
-            return super().explain(job)
         errors = job.errors.head(HEAD_SIZE)
         if job.exitcode == 1 and errors.startswith("Couldn't open logfile"):
             return 'ssh', 'config', 'no', CAUSES['config']
@@ -7203,11 +7201,11 @@ def _secret_in(path):
     try:
         with open(path, 'rb') as file:
             status = os.fstat(file.fileno())
-            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise UsageError(
-                    '%s: not private: chmod 600 %s' % (path, path)
-                    if status.st_uid == os.geteuid() else
-                    '%s: not yours, but of another user' % path)
+            if status.st_uid != os.geteuid():
+                raise UsageError('%s: not yours, but of another user' % path)
+            if status.st_mode & 0o077:
+                raise UsageError('%s: not private: chmod 600 %s'
+                                 % (path, path))
             return _checked_secret(file.readline(), path)
     except OSError as error:
         raise UsageError('%s: %s' % (path, error.strerror)) from None
