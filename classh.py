@@ -3163,7 +3163,7 @@ class _Job:
 
     has_timeout = True              # that of the manager
     result = None                   # what others have made of it, a Result
-    has_connection = False          # True: ssh may use one that is open
+    connections = None              # shared ones that its ssh may use
 
     def __init__(self, host, max_output, spool, now, tries=1):
         self.host = host
@@ -7695,11 +7695,12 @@ class AskpassServer(_PasswordHook):
             self._passed(job, dialog)
         if dialog.state == 'passed':
             return '', result
-        # We ended it, or it was not asked over a shared connection.
-        cause = '' if job.cause or (
-            dialog.state == 'silent' and job.has_connection) else _judge_login(
-                dialog, self._barred, os.access(self._helper, os.X_OK), result,
-                not (job.log and job.log.is_whole) or job.log.has_asked)
+        cause = '' if job.cause else _judge_login(      # or we ended it
+            dialog, self._barred, os.access(self._helper, os.X_OK), result,
+            not (job.log and job.log.is_whole) or job.log.has_asked)
+        if (cause and dialog.state == 'silent' and job.connections
+                and job.connections.is_open(job.host)):
+            cause = ''              # over that, ssh need not ask
         if cause:
             # Where the helper ended ssh by a signal, ssh failed, too.
             result = result._replace(
@@ -8121,7 +8122,7 @@ WAY_DIGITS = 10         # ... and for the way to it
 # Bytes of a directory of sockets that are kept: a path has 107, of which %C
 # takes 40, the digits above 16, '/' one, and ssh 17 while it makes a socket.
 KEPT_PATH_LIMIT = 33
-LOOK_INTERVAL = 1.0     # seconds between two looks which are open
+LOOK_INTERVAL = 1.0     # seconds between two looks whether a gate is open
 REOPEN_INTERVAL = 10.0  # seconds between two tries to open one again
 ALIVE_INTERVAL = 15     # whole seconds of silence until a gate is asked for
                         # an answer; with three of them missed it is lost
@@ -8191,7 +8192,7 @@ class _Connections(JobHooks):
                 'ControlPath=' + self.control_path(host))
 
     def prepare(self, job):
-        job.has_connection = self.is_open(job.host)
+        job.connections = self
 
     def control_path(self, host):
         """Return the ControlPath of *host*, in which ssh may put its %C."""
@@ -8341,8 +8342,6 @@ class KeptConnections(_Connections):
                  gates=None):
         super().__init__(ssh, _kept_directory(), seconds)
         self._way = (*self._ssh, '', *options, '', user or '', gates or '')
-        self._open = frozenset()    # names of sockets, without their ends
-        self._next_look = 0.0       # when to look for them again
 
     def _name(self, host):
         # Where ssh_config changes, %C does.  What it does not tell apart are
@@ -8364,14 +8363,7 @@ class KeptConnections(_Connections):
         return []
 
     def is_open(self, host):
-        """Return whether there was a connection to *host*, LOOK_INTERVAL ago
-        at most."""
-        now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + LOOK_INTERVAL
-            self._open = frozenset(name[:HOST_DIGITS + WAY_DIGITS]
-                                   for name in self._found())
-        return self._name(host)[:-len('%C')] in self._open
+        return self.path(host) is not None
 
     def path(self, host):
         """Return the path of the socket of *host*, None if there is none."""

@@ -111,8 +111,9 @@ class LoginTest(unittest.TestCase):
     def test_shared_connection_need_not_ask(self):
         askpass = AskpassServer(LockoutGuard(b'secret'))
         askpass._helper = '/none'
-        for has_connection, cause in (True, ''), (False, 'askpass'):
-            job = mock.Mock(cause='', log=None, has_connection=has_connection)
+        for is_open, cause in (True, ''), (False, 'askpass'):
+            job = mock.Mock(cause='', log=None)
+            job.connections.is_open.return_value = is_open
             self.assertEqual(askpass._judge(job, dialog(()), result(
                 'ssh', DENIED, cause='denied'))[0], cause)
 
