@@ -5278,14 +5278,14 @@ class Console:
     def write_whole(self, text):
         """Write *text*; where the stream is a file that has no room for all
         of it, then nothing of it."""
-        fd = None
-        if not self.error:
-            with contextlib.suppress(io.UnsupportedOperation):
-                fd = self.fileno()
-                size = os.fstat(fd).st_size
+        if self.error:
+            return
+        with contextlib.suppress(io.UnsupportedOperation):
+            size = os.fstat(self.fileno()).st_size
         self.write(text)
-        if self.error and fd is not None:
+        if self.error:
             with contextlib.suppress(OSError):      # it is no file
+                fd = self.fileno()
                 # Unless another process has written there meanwhile.
                 if os.lseek(fd, 0, os.SEEK_CUR) == os.fstat(fd).st_size:
                     os.ftruncate(fd, size)
