@@ -6989,7 +6989,7 @@ class DirectorySink(_Sink):
     def __init__(self, path, complain):
         super().__init__(path, complain,
                          _Storage(path, complain, self._store))
-        self._token = None
+        self._token = os.urandom(8).hex().encode()
         if not os.path.isdir(path):
             # Raises TargetError unless the directory can be made.
             _open_existing(path.rstrip('/'), os.O_DIRECTORY)
@@ -6997,7 +6997,6 @@ class DirectorySink(_Sink):
             raise TargetError(path, 'may not write there')
 
     def open(self, manager):
-        self._token = os.urandom(8).hex().encode()
         try:
             os.makedirs(self.label, exist_ok=True)
             self._fd = os.open(self.label, os.O_RDONLY | os.O_DIRECTORY)
