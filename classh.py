@@ -9375,10 +9375,9 @@ def raise_descriptor_limit(fanout):
     if hard != resource.RLIM_INFINITY:
         need = min(need, hard)
     if soft != resource.RLIM_INFINITY and soft < need:
-        try:
+        # Where that is refused, fewer run at once.
+        with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
-        except (OSError, ValueError):
-            pass                    # then fewer run at once
 
 
 def _name_hint(command, hosts):
