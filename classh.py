@@ -8847,6 +8847,7 @@ class _Terminal:
         self._typed = 0             # bytes of lines that stay unread
         self._epoll = None
         self._fd = next(filter(os.isatty, (0, 1, 2)), None)
+        self.heeds_enter = on_enter is not None and self._fd == 0
 
     def open(self):
         if self._fd is not None:
@@ -8880,10 +8881,6 @@ class _Terminal:
                 self._on_hang_up()
         elif self.heeds_enter and self._read_enter():
             self._on_enter()
-
-    @property
-    def heeds_enter(self):
-        return self._on_enter is not None and self._fd == 0
 
     def _read_enter(self):
         """Return whether Enter alone was typed; read that, nothing else."""
