@@ -851,14 +851,13 @@ class HostQueue:
             heapq.heappush(self._delayed, (due, next(self._numbers), host))
 
     def withdraw(self, hosts):
-        """Remove and return those of *hosts* that were put back, a list."""
-        back = [*self._put_back, *(host for _, host in self.delayed)]
-        self._put_back = [host for host in self._put_back
-                          if host not in hosts]
+        """Remove and return those of *hosts* that are delayed, a list, soonest
+        first."""
+        back = [host for _, host in self.delayed if host in hosts]
         # What is sorted is a heap.
         self._delayed = [entry for entry in sorted(self._delayed)
                          if entry[2] not in hosts]
-        return [host for host in back if host in hosts]
+        return back
 
     def __iter__(self):
         return self
