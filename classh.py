@@ -1053,17 +1053,16 @@ def _user_name(number, unknown='uid %d'):
         return unknown % number
 
 
-def _check_private(path):
-    """Return what is wrong with *path*, a program or its directory, unless
-    only we or root may write to it; else ''.  Raise OSError."""
+def _check_private(group, path):
+    """Raise GroupError unless only we or root may write to *path*, the
+    program of *group* or its directory; OSError if that cannot be told."""
     status = os.stat(path)
     if status.st_uid not in (0, os.geteuid()):
-        return '%s belongs to another user, %s' % (path, _user_name(
-            status.st_uid))
+        raise GroupError(group, '%s belongs to another user, %s' % (
+            path, _user_name(status.st_uid)))
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return '%s may be written by others: chmod go-w %s' % (
-            path, shlex.quote(path))
-    return ''
+        raise GroupError(group, '%s may be written by others: chmod go-w %s'
+                         % (path, shlex.quote(path)))
 
 
 def _group_problem(status, is_loud):
@@ -1180,9 +1179,7 @@ class HostGroups:
             try:
                 for checked in path, os.path.dirname(path), (
                         os.path.dirname(os.path.realpath(path))):
-                    problem = _check_private(checked)
-                    if problem:
-                        raise GroupError(group, problem)
+                    _check_private(group, checked)
                 with self._watching() as check:
                     status, printed, said = _run_program(
                         [path] + arguments, GROUP_TIMEOUT, GROUP_OUTPUT,
