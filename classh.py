@@ -1565,14 +1565,6 @@ def utf8_text(text):
                   octets.decode('utf-8', 'surrogateescape'))
 
 
-def _is_ascii(text):
-    try:
-        text.encode('ascii')
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 @functools.lru_cache(maxsize=None)
 def _json_encoder():
     import json                     # few runs need it
@@ -1589,7 +1581,8 @@ def json_line(record):
     fields = {}
     for key, value in record.items():
         fields[key] = value
-        if isinstance(value, str) and not _is_ascii(value):
+        if (isinstance(value, str)      # and holds more than ASCII
+                and len(value.encode('ascii', 'ignore')) < len(value)):
             fields[key] = utf8_text(value)
             octets = _octets(value)
             if octets != fields[key].encode():
