@@ -159,8 +159,9 @@ _HINTS = (
     (r':&', 'a part of the hosts is --only HOSTS'),
     (r'\A[A-Za-z](?:\[[^]]*\]|[^][:,])*:[A-Za-z@]',
      'hosts have commas between; a range is written web[1-9]'),
-    (r'\A[^][\s]+(?:\s+[^][\s]+)+\Z|;',
+    (r'\A(?:\[[^]]*\]|[^][\s])+\s(?s:.*)[\S\n]\Z|;',
      'hosts are words of their own, or have commas between'),
+    (r'[\'"]', 'a host is written without quotes'),
     (r'@@', 'the user for a group is written -l USER @GROUP'),
     (r'\A(?:[^/]*,)?@',
      'groups are taken as HOST, in -x, --only and files alone'),
@@ -1225,9 +1226,11 @@ class _HostReader:
         # Neither a bracket nor a group is a path.
         if '/' in argument and '/' in re.sub(
                 r'\[[^][]*\]|(?:\A|,)@[^,]*', '', argument):
-            return parse_host_lines(_file_lines(argument), argument,
-                                    self._words)
-        return self._words(argument)
+            # A shell leaves --exclude=~/old alone.
+            return parse_host_lines(_file_lines(os.path.expanduser(argument)),
+                                    argument, self._words)
+        # A long pattern goes on in the next line of a terminal.
+        return self._words(re.sub(r',\s+', ',', argument))
 
     def _words(self, text):
         """Return the patterns and Groups in *text*, with commas between."""
@@ -6479,8 +6482,10 @@ def choose_views(options, out, err):
     ways = [way for way in _WAYS if way.wanted(options)]
     for one, other in itertools.combinations(ways, 2):
         if one.name not in other.beside and other.name not in one.beside:
-            raise UsageError('%s and %s are two ways to show results: choose '
-                             'one' % (one.name, other.name))
+            raise UsageError(
+                '%s and %s are two ways to show results: choose one%s' % (
+                    one.name, other.name, '; %s shows the bad hosts last'
+                    % one.name * (other.name == '--bad')))
     return [way.view(options, out, err) for way in ways if way.view
             ] if ways else [Report(out)]
 
@@ -10531,7 +10536,7 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('-X', 'a group is left out by -x @GROUP'),
     ('-a --all', 'all hosts are a group of your own, as @all, or a ./FILE'),
     ('-i --inventory', 'hosts, or a ./FILE of them, stand behind COMMAND; the '
-     'report comes without an option'),
+     'report comes without an option; a key is -O IdentityFile=FILE'),
     ('-m --args', 'COMMAND is typed as in a shell, and quoted; as root it '
      'runs by --sudo'),
     ('-c -r --copy --rcopy', 'files are copied by examples/push and '
@@ -10543,7 +10548,7 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('-L --print', 'lines with names are -P; --list prints the hosts'),
     ('-N --nolabel', 'lines without names are -P --no-prefix'),
     ('-n --serial', 'jobs at once are -f N; --first N tries N hosts first'),
-    ('--forks', 'jobs at once are -f N'),
+    ('--forks -j --jobs', 'jobs at once are -f N'),
     ('--limit', 'a part of the hosts is --only HOSTS'),
     ('-T', 'the limit of a job is -u TIME, that of the login -t TIME'),
     ('-K --ask-become-pass', 'type --sudo with -A, or --sudo-password'),
@@ -10552,6 +10557,7 @@ _ELSEWHERE = {name: hint for names, hint in (
     ('-C --check --dry-run --list-hosts', '--list prints the hosts and runs '
      'nothing'),
     ('-D', 'type --diff'),
+    ('-4 -6 -F', "an option of ssh is typed behind it, as --ssh 'ssh -v'"),
     ('-v -d --verbose --debug', "ssh tells more with --ssh 'ssh -v'; the "
      'version is -V'),
 ) for name in names.split()}
@@ -10820,6 +10826,11 @@ def _parse_arguments(argv, raw=False):
             parser.unknown(word)
         if equals and action is not None and action.nargs == 0:
             parser.error('%s takes no value' % name)
+        flags = re.match('-([A-Za-z]+)[0-9]', word)     # -qP4
+        if flags and all('-' + letter in known
+                         and known['-' + letter].nargs == 0
+                         for letter in flags.group(1)):
+            parser.error('-%s takes no value' % flags.group(1)[-1])
     options, operands = parser.parse_known_args(
         # What is optional behind an option must not be taken from COMMAND.
         [_OPTIONAL_VALUES.get(word, word) for word in argv[:end]])
@@ -10870,11 +10881,20 @@ def _ssh_words(options):
     return words
 
 
+def _wants_value(word):
+    """Return whether the word behind *word* is its value, as behind -f, --only
+    and -qf."""
+    if word.startswith('--'):
+        return word in _WITH_VALUE
+    return bool(re.match('-.', word)) and '-' + word[-1] in _WITH_VALUE and (
+        not any('-' + letter in _WITH_VALUE for letter in word[1:-1]))
+
+
 def _command_place(argv):
     """Return the index of COMMAND in *argv*, len(argv) if there is none."""
     place = 0
     while place < len(argv):
-        if argv[place] in _WITH_VALUE:
+        if _wants_value(argv[place]):
             place += 1
         elif argv[place] == '--':
             return place + 1
@@ -10894,14 +10914,42 @@ def _check_typography(argv):
 
 
 _HELP_WORDS = {'help': '-h', '?': '-h', 'version': '-V'}
+# The unit of a number that was typed as a word of its own.
+_UNIT = r'[%smhkKMG]|[kKMG]B|sec\w*|min\w*|hours?'
+
+
+def _check_value(command, argv):
+    """Raise UsageError if *command* is rather a value, or the unit of one, of
+    the option before it in *argv*."""
+    place = _command_place(argv)
+    option, before = ['', '', *argv][place:place + 2]
+    name, equals, number = before.rpartition('=')
+    has_value = equals or _wants_value(option)
+    hint = ''
+    if (has_value and re.fullmatch('[0-9.]+', number)
+            and re.fullmatch(_UNIT, command)):
+        hint = '; the value of %s is one word: %s%s' % (
+            name or option, (option + ' ') * (not equals), before + command[0])
+    elif not (re.fullmatch('[0-9]+[smh%]?', command)
+              or (before, command) == ('--sudo', 'root')):
+        return
+    elif before in _OPTIONAL_VALUES:
+        hint = '; a value of %s is written %s=%s' % (before, before, command)
+    elif has_value:
+        hint = '; %s has its value, %s' % (name or option, number)
+    elif before.startswith('-'):
+        hint = '; %s takes no value' % before
+    raise UsageError('%s is no command%s' % (command, hint))
 
 
 def _check_command(command, options, argv):
     """Raise UsageError if *command* is none, but rather a group or the value
     of the option before it in *argv*."""
     if not command.strip():
-        raise UsageError("no command; type classh COMMAND HOST..., such as "
-                         "classh uptime 'web[1-9]'; see classh -h")
+        raise UsageError('no command%s; type classh COMMAND HOST..., such as '
+                         "classh uptime 'web[1-9]'; see classh -h" % (
+                             ', but an empty word (is a variable unset?)'
+                             if argv[_command_place(argv):] else ''))
     if re.fullmatch('[@^][^ ]+', command):
         raise UsageError('%s is no command; ' % command + (
             'a group stands behind COMMAND' if command[0] == '@' else
@@ -10910,13 +10958,7 @@ def _check_command(command, options, argv):
     if argv[-1] == command and command in _HELP_WORDS:
         raise UsageError('no hosts are named; did you mean classh %s?'
                          % _HELP_WORDS[command])
-    before = ['', *argv][_command_place(argv)]
-    if (re.fullmatch('[0-9]+[smh%]?', command)
-            or (before, command) == ('--sudo', 'root')):
-        raise UsageError('%s is no command%s' % (command, (
-            '; a value of %s is written %s=%s' % (before, before, command)
-            if before in _OPTIONAL_VALUES else
-            '; %s takes no value' % before if before.startswith('-') else '')))
+    _check_value(command, argv)
     records = options.json == _OPTIONAL_VALUES['--json'].partition('=')[2]
     if command == '-':
         raise UsageError('- is no command; ' + (
@@ -11064,6 +11106,11 @@ def _check_stdin(options, stdin_has_hosts):
             raise UsageError('stdin: ' + _error_text(error)) from None
 
 
+def _without_command(options):
+    """Return the option that goes without COMMAND, '' if there is none."""
+    return '--list' if options.list else '--shell' if options.shell else ''
+
+
 def _host_queue(options, operands, groups, journal):
     """Return the HostQueue of the *operands*, whose '-' is for StdinHosts,
     with the *groups* that they name; *journal* is a RunJournal or None."""
@@ -11086,12 +11133,12 @@ def _host_queue(options, operands, groups, journal):
     if first is not None:
         hosts.put_back(first)
     elif named == operands and not (journal and journal.passed_over):
-        place = ('--list' if options.list else '--shell' if options.shell
-                 else 'COMMAND')
-        if given:                   # no UsageError: COMMAND is quoted
+        place = _without_command(options) or 'COMMAND'
+        if given and named:         # no UsageError: COMMAND is quoted
             raise ClasshError('no hosts are left by ' + ' and '.join(given))
         raise UsageError('no hosts ' + (
-            'in %s' % _shorten(_quoted(named)) if named
+            'in %s%s' % (_shorten(_quoted(named)), (
+                '; is a variable unset?' * (not all(named)))) if named
             else 'are named; type them behind %s%s' % (
                 place, ', and - for those on stdin'
                 * (not stat.S_ISCHR(os.fstat(0).st_mode)))))
@@ -11323,20 +11370,10 @@ def _unshare(options, operands, out, err, stops):
 def _warn_of_files(words, warn):
     """Warn of each host in *words* that has the name of a file."""
     for word in words:
-        for name in word.split(','):
+        for name in re.split(r',\s*', word):
             if _is_plain_name(name) and os.path.isfile(name):
                 warn('%s is taken for a host; the file is ./%s'
                      % (name, name))
-
-
-def _warn_if_swapped(command, words, warn):
-    """Warn if the first host in *words* is a program here, and *command* is
-    none, as in classh web1 uptime."""
-    if (words and _is_plain_name(words[0]) and find_program(words[0])
-            and re.fullmatch(r'\S+', command) and not find_program(command)
-            and ('[' in command or not _is_shell_word(command))):
-        warn('%s is taken for a host, but is a program; COMMAND stands first: '
-             'classh %s %s' % (words[0], words[0], shlex.quote(command)))
 
 
 def _print_host(host, out):
@@ -11383,6 +11420,10 @@ def _group_names(groups):
     return ['@' + name for name in names]
 
 
+def _shape(host):
+    return re.sub('[0-9]+', '', host)
+
+
 def _quoting_question(argv):
     """Return '; is COMMAND quoted?' and how it would be, for a message; ''
     if COMMAND is quoted, or *argv* is at fault before it."""
@@ -11405,12 +11446,169 @@ def _quoting_question(argv):
     if len(behind) == 1:
         return ''                   # that is the host
     first = len(argv) - 1           # of the hosts, where they are web1 web2
-    shape = re.sub('[0-9]+', '', argv[-1])
-    while shape and first > place + 2 and shape == re.sub(
-            '[0-9]+', '', argv[first - 1]):
+    shape = _shape(argv[-1])
+    while shape and first > place + 2 and shape == _shape(argv[first - 1]):
         first -= 1
     return '; is COMMAND quoted?  classh ' + _quoted([
         *argv[:place], ' '.join(argv[place:first]), *argv[first:]])
+
+
+def _begins_command(word):
+    """Return whether *word* is a program here, perhaps with arguments."""
+    return find_program((word.split() or [''])[0]) is not None
+
+
+def _first_host(pattern):
+    """Return the first host of *pattern*; '' if there is none."""
+    try:
+        return next(expand(pattern), '')
+    except PatternError:
+        return ''
+
+
+def _is_no_command(word):
+    """Return whether *word* is one word, and no command here."""
+    return bool(re.fullmatch(r'\S+', word)) and not find_program(word) and (
+        '[' in word or not _is_shell_word(word)
+        or bool(re.search('[@:,]', word) and _first_host(word)))
+
+
+def _known_hosts(name=''):
+    """Return the names of hosts that ssh_config and known_hosts have here, a
+    set, and *name*, if it is one that known_hosts has as a hash."""
+    known = set()
+    with contextlib.suppress(OSError):
+        _, names, _ = _run_program(['/bin/sh', '-c', _KNOWN_NAMES, 'classh',
+                                    ''], GROUP_TIMEOUT, GROUP_OUTPUT)
+        known.update(os.fsdecode(bytes(names)).split())
+        status, _, _ = _run_program(
+            ['ssh-keygen', '-f', os.path.expanduser('~/.ssh/known_hosts'),
+             '-F', name], GROUP_TIMEOUT, GROUP_OUTPUT)
+        known.update([name] * (status == 0))
+    return known
+
+
+def _as_host(word, known):
+    """Return *word* as it is typed for a HOST, if that is a file or its first
+    host is in the set *known*; else None."""
+    if os.path.isfile(word):
+        return word if '/' in word else os.path.join('.', word)
+    return word if host_parts(_first_host(word))[1] in known else None
+
+
+def _check_order(command, words, argv):
+    """Raise UsageError if *command* is rather the first of the hosts, or the
+    value of the option before it, and the HOST *words* have a command."""
+    if not _is_no_command(command):
+        return
+    # Nobody types more of them.
+    first = next(filter(_begins_command, words[:20]), None)
+    if first is None:
+        return
+    place, behind = _command_place(argv), words.index(first)
+    before = ['', *argv][place]
+    known = _known_hosts(host_parts(_first_host(command))[1])
+    host = _as_host(command, known)
+    problem = '%s is no program here, and %s is one; ' % (
+        command, first.split()[0])
+    if (host is None and behind == 0 and first not in known
+            and before in _OPTIONAL_VALUES):
+        raise UsageError('%sa value of %s is written %s=%s' % (
+            problem, before, before, command))
+    if (first not in known if host else
+            behind == 0 and re.search(r'\s', first)):
+        hosts = [host or command, *words[:behind],
+                 *(word for word in words[behind:] if word in known)]
+        rest = [word for word in words[behind:] if word not in known]
+        raise UsageError('%sCOMMAND stands first: classh %s' % (
+            problem, _quoted([*argv[:place], ' '.join(rest), *hosts, *(
+                word for word in argv[place + 1:]
+                if word not in words and word != '--')])))
+
+
+def _check_alone(command, argv):
+    """Raise UsageError if *command*, behind which there is no HOST, is none
+    here: it may be one, and COMMAND the value of an option before it."""
+    if not _is_no_command(command):
+        return
+    problem = 'no hosts are named: %s is taken for COMMAND' % command
+    for option, value in zip(argv, argv[1:]):
+        if _wants_value(option) and _begins_command(value):
+            action = _make_parser(False)._option_string_actions[
+                option if option.startswith('--') else '-' + option[-1]]
+            raise UsageError('%s, and %s for the value of %s; type %s' % (
+                problem, value, option, ' '.join([
+                    'classh', option, action.metavar, _quoted([value,
+                                                               command])])))
+    raise UsageError(problem + '; type classh COMMAND HOST...')
+
+
+# Programs that do nothing useful without more words.
+_NEEDS_WORDS = frozenset(
+    'awk bash cat chgrp chmod chown cp diff file grep head install less ln '
+    'md5sum mkdir mv perl pkill python3 rm rmdir rsync scp sed sh sha256sum '
+    'sort stat sudo tail tee touch wc xargs zcat zgrep'.split())
+
+
+def _check_unquoted(command, words, options, argv):
+    """Raise UsageError if the first of the HOST *words*, or an option before
+    them, is rather a word of *command*, though all would be as if it were
+    not."""
+    if (command in _NEEDS_WORDS and not options.send_input
+            and any(os.path.isfile(word) or find_program(word)
+                    for word in [*words, options.user or ''])):
+        raise UsageError('%s alone does nothing%s' % (
+            command, _quoting_question(argv)
+            or '; type classh %s HOST...' % _quoted([' '.join(
+                [command, *words])])))
+    behind = argv[_command_place(argv) + 1:]
+    if (words and options.user and behind[0].startswith('-l')
+            and not re.search(r'\s', command) and (
+                command == 'ls' or re.search('[0-9]', words[0])
+                and _shape(options.user) == _shape(words[0]))):
+        raise UsageError('-l is the remote user, %s%s' % (
+            options.user, _quoting_question(argv)))
+
+
+def _check_words(command, words, options, argv):
+    """Raise UsageError if *command* and the HOST *words* are not what they
+    seem to be."""
+    option = _without_command(options)
+    if option:
+        if (words and re.search(r'\s', words[0])
+                and _begins_command(words[0])):
+            raise UsageError('%s goes without COMMAND, %s' % (
+                option, shlex.quote(words[0])))
+    elif words:
+        _check_order(command, words, argv)
+        _check_unquoted(command, words, options, argv)
+    else:
+        _check_alone(command, argv)
+
+
+def _warn_if_swapped(command, words, warn):
+    """Warn if the first host in *words* is a program here, and *command* is
+    none, as in classh web1 uptime."""
+    if (words and _is_plain_name(words[0]) and find_program(words[0])
+            and _is_no_command(command)):
+        warn('%s is taken for a host, but is a program; COMMAND stands first: '
+             'classh %s %s' % (words[0], words[0], shlex.quote(command)))
+
+
+def _warn_of_words(command, words, options, warn):
+    """Warn of HOST *words*, and of those of -x and --only, that may be no
+    hosts."""
+    option = _without_command(options)
+    named = words + options.exclude + options.only
+    _warn_of_files(named, warn)
+    if not option:
+        _warn_if_swapped(command, words, warn)
+        if '' in named:
+            warn('an empty word names no host; is a variable unset?')
+    elif (words and _is_plain_name(words[0]) and find_program(words[0])
+          and words[0] not in _known_hosts(words[0])):
+        warn('%s is taken for a host, but is a program; %s goes without '
+             'COMMAND' % (words[0], option))
 
 
 @contextlib.contextmanager
@@ -11477,16 +11675,17 @@ def _carry_out(options, operands, argv, outlets, stops):
             _print_host(name, out)
         out.write('')
         return 0
+    if not options.resume:          # most of them were not typed
+        with contextlib.suppress(ValueError):   # a NUL: that is no host
+            _check_words(command, operands, options, argv)
     with _asking_for_quotes(argv):
         _check_stdin(options, '-' in operands)
         hosts = _host_queue(options, operands, groups, journal)
     if '-' in operands:
         hosts.feed = StdinHosts(pattern_reader(not options.noexpand),
                                 outlets.complain)
-    if not options.resume:          # most of them were not typed
-        _warn_of_files(operands + options.exclude + options.only,
-                       outlets.warn)
-        _warn_if_swapped(command, operands, outlets.warn)
+    if not options.resume:
+        _warn_of_words(command, operands, options, outlets.warn)
     if options.list:
         _print_hosts(hosts, options.fold, out)
         _tell_idle_names(hosts, outlets.warn)

@@ -113,6 +113,20 @@ class ListTest(TestCase):
         self.assertEqual(self.listed('b', './all', 'a2', 'c', cwd=directory),
                          ['b', 'a1', 'a2', 'c'])
 
+    def test_empty_word_is_told(self):
+        for words in ['a', ''], ['a', 'b', '--only', 'a', '--only=']:
+            said = run_classh('--ssh', FAKE_SSH, '-q', 'true', *words)
+            said.check(stderr=None)
+            self.assertIn('classh: an empty word names no host; is a '
+                          'variable unset?\n', said.stderr)
+
+    def test_home_of_a_file_may_be_left_to_us(self):
+        home = self.scratch()
+        with open(os.path.join(home, 'hosts'), 'w') as file:
+            file.write('a1\n')
+        self.assertEqual(self.listed('a1', 'a2', '--exclude=~/hosts',
+                                     env={'HOME': home}), ['a2'])
+
     def test_file_may_be_a_pipe(self):
         self.assertEqual(self.listed('/dev/stdin', stdin='a\nb[1-2]\n'),
                          ['a', 'b1', 'b2'])

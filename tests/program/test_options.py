@@ -143,6 +143,12 @@ class OptionTest(TestCase):
         self.assert_runs(3, ['true', 'host1,', 'host2,', 'host3'],
                          ['true', 'host1,host2,', ',', 'host3,'])
 
+    def test_white_space_may_stand_behind_commas(self):
+        # As a long pattern is shown on a terminal.
+        self.assert_runs(4, ['true', 'host[1,\n  2-3], host4,\n '],
+                         ['true', 'host[1-7]', '-x', 'host1, host[4,\t5]'],
+                         ['true', '--noexpand', 'host1, host2,\n  a[1], b'])
+
     def test_host_named_twice_runs_once(self):
         self.assert_runs(3, ['true', 'a1', 'a[1-2]', 'a2,a1,b'])
 
@@ -331,13 +337,16 @@ class BadInputTest(TestCase):
         for args in ([''], [','], ['a', '-x', 'a'],
                      ['a[1-3],b', '-x', 'b,a[0-9]'], ['--', '']):
             self.check('no hosts', 'true', *args)
+        self.check("no hosts in ''; is a variable unset?", 'true', '')
+        self.check('no hosts are named', '--list', '-x', 'a')
         self.check('type them behind --list', '--list')
         self.check('no hosts', '--list', 'a', '-xa')
 
     def test_no_command(self):
         self.check('no command')
         self.check('no command', '', 'a')
-        self.check('no command', ' \n', 'a')
+        self.check('no command, but an empty word (is a variable unset?)',
+                   ' \n', 'a')
         self.check('no command', '-q', '-f2')
 
     def test_jump_host_that_is_none(self):

@@ -1,6 +1,8 @@
 """What is said of a command line that was typed wrong."""
 
+import base64
 import contextlib
+import hmac
 import io
 import os
 import re
@@ -78,7 +80,8 @@ class OptionMessageTest(unittest.TestCase):
                              'seconds, or a time such as 90s, 5m or 2h; -l is '
                              'the remote user'),
                 (['--diff=x'], '--diff takes no value'),
-                (['-q=1'], '-q takes no value')):
+                (['-q=1'], '-q takes no value'),
+                (['-qP4'], '-P takes no value')):
             self.assertEqual(self.said(*argv), message + '; see classh -h')
 
     def test_host_and_command_that_are_swapped(self):
@@ -114,6 +117,31 @@ class OptionMessageTest(unittest.TestCase):
         for argv in ['help', 'web1'], ['version', 'a']:
             classh._check_command(argv[0], classh._parse_arguments(argv)[0],
                                   argv)
+
+    def test_value_that_stands_in_the_place_of_a_command(self):
+        for line, message in (
+                ('-f 10 20', '20 is no command; -f has its value, 10'),
+                ('-qf 10 20', '20 is no command; -qf has its value, 10'),
+                ('--fanout=10 20', '20 is no command; --fanout has its '
+                                   'value, 10'),
+                ('-P 10', '10 is no command; -P takes no value'),
+                ('--confirm 5', '5 is no command; a value of --confirm is '
+                                'written --confirm=5'),
+                ('--max-fail 5 %', '% is no command; the value of --max-fail '
+                                   'is one word: --max-fail 5%'),
+                ('-qu 5 m', 'm is no command; the value of -qu is one word: '
+                            '-qu 5m'),
+                ('--timeout=60 seconds', 'seconds is no command; the value '
+                 'of --timeout is one word: --timeout=60s'),
+                ('--max-output 10 MB', 'MB is no command; the value of '
+                 '--max-output is one word: --max-output 10M')):
+            *before, command = line.split()
+            with self.assertRaises(UsageError, msg=line) as caught:
+                classh._check_value(command, line.split() + ['ls', 'web1'])
+            self.assertEqual(str(caught.exception), message)
+        for line in '-u 5 md5sum', '-l 5 x', '-P m', '-x m s', '-b x':
+            *before, command = line.split()
+            classh._check_value(command, line.split() + ['web1'])
 
     def test_dash_or_quotes_of_a_word_processor(self):
         for line, message in (
@@ -212,6 +240,128 @@ class OptionMessageTest(unittest.TestCase):
                         ('db-2023-01', '')):
                     self.assertEqual(classh._name_hint('a b', ['h', host]),
                                      hint, host)
+
+
+class WordsTest(unittest.TestCase):
+    """Words that are no mistake each for itself."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.hosts = directory.name + '/hosts'
+        with open(self.hosts, 'w') as file:
+            file.write('web1\n')
+        os.mkdir(directory.name + '/.ssh')
+        with open(directory.name + '/.ssh/config', 'w') as file:
+            file.write('Host web1 web2\n')
+        salt = b'0123456789abcdefghij'
+        with open(directory.name + '/.ssh/known_hosts', 'w') as file:
+            file.write('db1,db2 ssh-ed25519 AAAA\n|1|%s|%s ssh-ed25519 AAAA\n'
+                       % tuple(base64.b64encode(part).decode() for part in (
+                           salt, hmac.new(salt, b'hash1', 'sha1').digest())))
+        home = mock.patch.dict(os.environ, HOME=directory.name)
+        home.start()
+        self.addCleanup(home.stop)
+
+    def check(self, line, message=None):
+        """Check that *line*, with {} for a file of hosts, is refused with
+        *message*, with {} likewise; None: that it is not."""
+        argv = shlex.split(line.replace('{}', self.hosts))
+        options, operands = classh._parse_arguments(argv)
+        command = '' if options.list or options.shell else operands.pop(0)
+        try:
+            classh._check_words(command, operands, options, argv)
+            said = None
+        except UsageError as error:
+            said = str(error)
+        self.assertEqual(said, message and message.replace('{}', self.hosts),
+                         line)
+
+    def test_host_that_is_known_is_no_command(self):
+        wrong = ('%s is no program here, and %s is one; COMMAND stands '
+                 'first: classh %s')
+        for line, *words in (
+                ('web1 ls', 'web1', 'ls', 'ls web1'),
+                ('-b db2 ls -u 5', 'db2', 'ls', '-b ls db2 -u 5'),
+                ('hash1 -- ls', 'hash1', 'ls', 'ls hash1'),
+                ('bob@web1:22 ls x', 'bob@web1:22', 'ls',
+                 "'ls x' bob@web1:22"),
+                ("'web[1-9]' ls", 'web[1-9]', 'ls', "ls 'web[1-9]'"),
+                ('web2,x ls web1', 'web2,x', 'ls', 'ls web2,x web1'),
+                ('web1 x ls', 'web1', 'ls', 'ls web1 x'),
+                ('{} ls', '{}', 'ls', 'ls {}'),
+                ("web1 'ls -l'", 'web1', 'ls', "'ls -l' web1"),
+                # Not known, but where could 'ls -l' be a host?
+                ("x 'ls -l'", 'x', 'ls', "'ls -l' x")):
+            self.check(line, wrong % tuple(words))
+        for line in ('x ls', 'web3 ls', 'web1 web2', 'ls web1', 'cd web1',
+                     'ls env', '/none ls', "'web1 x' ls", "'x;y' ls"):
+            self.check(line)
+        with open(os.environ['HOME'] + '/.ssh/config', 'a') as file:
+            file.write('Host ls\n')
+        self.check('web1 ls')
+
+    def test_value_that_needs_a_sign(self):
+        wrong = ('out is no program here, and ls is one; a value of %s is '
+                 'written %s=out')
+        for line in '--json out ls web1', "-b --json out 'ls -l' web1":
+            self.check(line, wrong % ('--json', '--json'))
+        self.check('--sudo out ls web1', wrong % ('--sudo', '--sudo'))
+        for line in ('--json ls web1', '--json out web1', '--json=out ls a',
+                     '--bad out ls web1'):
+            self.check(line)
+        self.check('--json web1 ls', 'web1 is no program here, and ls is '
+                   'one; COMMAND stands first: classh --json ls web1')
+
+    def test_command_that_needs_more_words(self):
+        for line, shown in (
+                ('cat {} web1', "is COMMAND quoted?  classh 'cat {}' web1"),
+                ('cat {}', "type classh 'cat {}' HOST..."),
+                ('wc -l {} web1',
+                 "is COMMAND quoted?  classh 'wc -l {}' web1"),
+                ('sudo ls web1', "is COMMAND quoted?  classh 'sudo ls' "
+                                 'web1')):
+            self.check(line, '%s alone does nothing; %s' % (line.split()[0],
+                                                            shown))
+        for line in ('-I cat {}', 'cat web1 web2', 'uptime {}',
+                     'uptime {} web1', 'ls {} web1', "'cat x' {}"):
+            self.check(line)
+
+    def test_option_of_the_command_that_takes_a_host(self):
+        wrong = '-l is the remote user, %s; is COMMAND quoted?  classh %s'
+        for line, *words in (
+                ('ls -l web1 web2', 'web1', "'ls -l' web1 web2"),
+                ('ls -la web1', 'a', "'ls -la' web1"),
+                ('env -l web1 web2', 'web1', "'env -l' web1 web2")):
+            self.check(line, wrong % tuple(words))
+        for line in ('ls web1 -la', 'env -l bob web1', 'env -lbob web1',
+                     "'ls x' -la web1", '-l web1 env web2'):
+            self.check(line)
+
+    def test_no_host_behind_what_is_no_command(self):
+        wrong = 'no hosts are named: web1 is taken for COMMAND'
+        for option, value in (('-l', 'USER'), ('-J', 'GATE'),
+                              ('--only', 'HOSTS'), ('-bl', 'USER')):
+            self.check('%s ls web1' % option, '%s, and ls for the value of '
+                       '%s; type classh %s %s ls web1' % (
+                           wrong, option, option, value))
+        for line in 'web1', '-b web1', '-l bob web1':
+            self.check(line, wrong + '; type classh COMMAND HOST...')
+        for line in 'ls', '-l bob ls', "'ls -l'", '-J ls ls':
+            self.check(line)
+
+    def test_command_where_none_is_wanted(self):
+        for option in '--list', '--shell':
+            self.check("%s 'ls -l' web1" % option,
+                       "%s goes without COMMAND, 'ls -l'" % option)
+            for words, is_told in ('ls web1', True), ('web1 ls', False):
+                options, words = classh._parse_arguments(
+                    [option, *words.split()])
+                warnings = []
+                classh._warn_of_words('', words, options, warnings.append)
+                self.assertEqual(warnings, [
+                    'ls is taken for a host, but is a program; %s goes '
+                    'without COMMAND' % option] * is_told)
 
 
 class ScriptTest(unittest.TestCase):

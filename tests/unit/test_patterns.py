@@ -262,7 +262,9 @@ class RefusedPatternTest(unittest.TestCase):
                 ('$(cat hosts)', 'within single quotes'),
                 ('`cat hosts`', 'within single quotes'),
                 ('web(1-3)', 'choices are written [a,b] or [1-20]'),
-                ('a b', 'words of their own'), ('n[1,a-c]', 'letters'),
+                ('a b', 'words of their own'),
+                ('a[1-2] b[3]\n', 'words of their own'),
+                ('"a"', 'written without quotes'), ('n[1,a-c]', 'letters'),
                 ('[web]', 'inventory'), ('[web:vars]', 'inventory'),
                 ('[web-db]', 'inventory'), ('port=80', 'inventory'),
                 ('=', 'inventory'), ('all:', 'inventory')):
