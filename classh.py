@@ -8531,14 +8531,12 @@ class JumpHost(_Stateful, JobHooks):
 
     def _look(self):
         """See how far ssh is.  Return None, or why it has ended."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             while True:
                 chunk = os.read(self._process.stderr.fileno(), READ_SIZE)
                 if not chunk:
                     return self._end()
                 self._said = (self._said + chunk)[-GATE_WORDS:]
-        except BlockingIOError:
-            pass
         if self.state == 'opening':
             if os.path.exists(self._path):      # it takes connections
                 self._said = b''
@@ -8565,26 +8563,21 @@ class JumpHost(_Stateful, JobHooks):
     # What the manager calls
 
     def room(self, running, now):
-        if self.state == 'closed':
-            self._open_again()
-        else:
-            before, problem = self.state, self._look()
-            if before == 'open' and problem:
-                self.manager.warn('connection to the jump host %s lost: %s'
-                                  % (self.gate, problem))
-                self._open_again()
-            elif problem and not self._failing:
-                self._failing = True
-                self.manager.warn(str(JumpError(self.gate, problem)))
-            elif self.state == 'open':
-                self._failing = False
-        return 0 if self.state == 'opening' else sys.maxsize
-
-    def _open_again(self):
-        if time.monotonic() >= self._next_try:
+        before = self.state
+        problem = None if before == 'closed' else self._look()
+        if problem and before == 'open':
+            self.manager.warn('connection to the jump host %s lost: %s'
+                              % (self.gate, problem))
+        elif problem and not self._failing:
+            self._failing = True
+            self.manager.warn(str(JumpError(self.gate, problem)))
+        elif self.state == 'open':
+            self._failing = False
+        if self.state == 'closed' and time.monotonic() >= self._next_try:
             self._next_try = time.monotonic() + REOPEN_INTERVAL
             with contextlib.suppress(OSError):  # no room for it: later
                 self._open()
+        return 0 if self.state == 'opening' else sys.maxsize
 
 
 class KeptJumpHost(JumpHost):
