@@ -5581,8 +5581,8 @@ class View:
         """The summary is written; *status* is the exit status, and the Tally
         *tally* has counted all results.
 
-        not_started() returns how many hosts were not started, None where
-        they are too many to be counted; that may take a while.
+        not_started() returns the hosts that were not started, a list, None
+        where they are too many to be named; that may take a while.
         """
 
 
@@ -5798,11 +5798,14 @@ class Records(View):
         self._write(result_record(result))
 
     def _end(self, status, tally, left):
-        """Return the record with which the run ends."""
+        """Return the record with which the run ends; *left* are the hosts
+        that were not started, None where they are too many."""
+        count = None if left is None else len(left)
         return {'event': 'end', 'status': status,
-                'hosts': None if left is None else left + tally.total,
+                'hosts': None if left is None else count + tally.total,
                 **{outcome: tally.outcomes[outcome] for outcome in OUTCOMES},
-                'not_started': left,
+                'not_started': count,
+                'left': left and list(map(utf8_text, left)),
                 'elapsed': round(time.monotonic() - self._begun, 3),
                 'causes': {cause: list(map(utf8_text, hosts)) for cause, hosts
                            in tally.causes().items() if cause}}
@@ -9245,6 +9248,10 @@ class _Leftovers:
                 self._hosts += filter(None, [self._queue.take()])
         return len(self._hosts) if self._queue.exhausted else None
 
+    def hosts(self):
+        """Return them, a list; None: too many to be named."""
+        return None if self.count() is None else self._hosts
+
     def any_but(self, is_done):
         """Whether there are any, or may be, but those of whose names
         is_done() is true.  All are taken from the queue, and so those that
@@ -9567,7 +9574,7 @@ class Run:
             self._drive()
             self._print_summary()
             for view in outlets.views:
-                view.ended(self._status(), outlets.tally, self._left.count)
+                view.ended(self._status(), outlets.tally, self._left.hosts)
             return self._status()
 
     def _status(self):

@@ -2,20 +2,24 @@
 """Make one HTML page of a run, from the file of classh --json or --pickle.
 
     report.py FILE >page.html       open page.html in a browser
+    report.py --csv FILE >run.csv   a table for a spreadsheet, a row a host
 
 The page needs no other file and no network.  It shows what ran, how many
 hosts failed and why, each different answer once, a table of the hosts that
 sorts and filters, how long they took, and which were the slowest.  A file of
 --json=FILE tells more than one of --pickle: COMMAND, user and exit status.
 
-What hosts wrote is only ever text in it.  Exit status: 0; 1 the file is not
-one of results; 2 usage.
+What hosts wrote is only ever text in it, and in the table, where a cell that
+would be a formula begins with an apostrophe, and long output ends with '...'.
+Exit status: 0; 1 the file is not one of results; 2 usage.
 """
 
 import base64
 import collections
+import csv
 import hashlib
 import html
+import io
 import re
 import time
 
@@ -27,6 +31,7 @@ SHORT_LIMIT = 200           # characters of each
 OPEN_LINES = 30             # an answer of more lines is folded up at first
 BARS = 24                   # of the histogram
 SLOWEST = 10
+CELL_LIMIT = 30000          # characters; a spreadsheet takes few more
 
 # Outcome of a Result, and one of our own: what to call it.
 OUTCOMES = collections.OrderedDict([
@@ -97,6 +102,10 @@ class Record:
             if host not in self.rows:
                 self.rows[host] = Row(host, 'none', 'no result', None, 0.0,
                                       None, 1, 'unknown', None)
+        for host in map(str, (self.end or {}).get('left') or ()):
+            self.rows.setdefault(host, Row(
+                host, 'unstarted', 'not started', None, 0.0, None, 0, 'no',
+                None))
         hosts = self.run.get('hosts')       # None: they came on stdin
         self.unstarted = (max(0, hosts - len(self.rows))
                           if isinstance(hosts, int) else 0)
@@ -168,7 +177,7 @@ class Record:
     def counts(self):
         """Return [(outcome, number of hosts)] of those that occur."""
         found = collections.Counter(row.outcome for row in self.rows.values())
-        found['unstarted'] = self.unstarted
+        found['unstarted'] += self.unstarted        # who have no row
         return [(outcome, found[outcome]) for outcome in OUTCOMES
                 if found[outcome]]
 
@@ -186,10 +195,14 @@ def visible(found):
     return '\\x%02x' % code if code < 0x100 else '\\u%04x' % code
 
 
+def plain(value):
+    """Return *value* as text of which each character can be seen."""
+    return re.sub('[^\t\n -~]', visible, str(value).replace('\r\n', '\n'))
+
+
 def text(value):
     """Return *value* as HTML that shows it and does nothing else."""
-    return html.escape(re.sub('[^\t\n -~]', visible, str(value).replace(
-        '\r\n', '\n')))
+    return html.escape(plain(value))
 
 
 def hosts_of(number):
@@ -511,6 +524,7 @@ summary { margin: .8rem 0 .3rem; cursor: pointer; font-size: .8rem;
 .edge-error { border-left-color: var(--error); }
 .edge-ssh { border-left-color: var(--ssh); }
 .edge-killed { border-left-color: var(--killed); }
+.edge-unstarted { border-left-color: var(--unstarted); }
 .names { display: flex; gap: .6rem; align-items: flex-start; }
 .names code { flex: 0 1 auto; max-height: 8em; overflow: auto;
   overflow-wrap: anywhere; padding: .15rem .5rem; border-radius: 4px;
@@ -614,10 +628,44 @@ document.getElementById('copy-shown').addEventListener('click', event => {
 '''
 
 
+# -- A table for a spreadsheet ----------------------------------------------
+
+def csv_cell(value):
+    """Return *value* as text that no spreadsheet takes for a formula."""
+    shown = plain(value).rstrip('\n')
+    if len(shown) > CELL_LIMIT:
+        shown = shown[:CELL_LIMIT] + '...'
+    return "'" + shown if shown.lstrip()[:1] in tuple('=+-@') else shown
+
+
+def csv_line(cells):
+    line = io.StringIO()
+    csv.writer(line, lineterminator='\n').writerow(cells)
+    return line.getvalue()
+
+
+def csv_table(path):
+    """Yield the lines of a table of all hosts in the file *path*."""
+    wrote = {result.host: [
+        csv_cell(result.cause), csv_cell(result.ran),
+        '%.1f' % sane(result.elapsed), csv_cell(result.output),
+        csv_cell(result.diagnostics + result.errors)]
+             for result in load(path)}
+    yield csv_line(['host', 'result', 'status', 'cause', 'ran', 'seconds',
+                    'output', 'errors'])
+    for row in Record(path).rows.values():
+        yield csv_line([csv_cell(row.host), csv_cell(row.ending),
+                        row.exitcode] + wrote.get(
+                            row.host, ['', row.ran, '', '', '']))
+
+
 def main(argv, out):
-    if len(argv) != 1 or not argv[0]:
+    as_table = argv[:1] == ['--csv']
+    files = argv[1:] if as_table else argv
+    if len(files) != 1 or not files[0]:
         raise UsageError
-    for piece in page(Record(argv[0])):
+    for piece in (csv_table(files[0]) if as_table
+                  else page(Record(files[0]))):
         out.write_text(piece)
     return 0
 

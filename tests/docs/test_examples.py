@@ -1,7 +1,9 @@
 """Every file in examples/, run as a user would run it."""
 
+import csv
 import functools
 import html.parser
+import io
 import os
 import pickle
 import re
@@ -492,6 +494,38 @@ exec %(ssh)s -F %(config)s "$@"
         ran = self.on_records('junit.py', path).check(0, None)
         suite = xml.etree.ElementTree.fromstring(ran.stdout.encode())[0]
         self.assertEqual(suite.get('tests'), '3')
+
+    def test_report_of_hosts_not_started_and_a_table_for_a_spreadsheet(self):
+        path = os.path.join(self.scratch(), 'all')
+        formula = '=HYPERLINK(\\"x\\"),\\u001b'
+        with open(path, 'w') as file:
+            file.write(
+                '{"event":"run","command":"true","hosts":5}\n'
+                '{"event":"start","host":"web1"}\n'
+                '{"event":"result","host":"web1","outcome":"error",'
+                '"exitcode":-15,"cause":"","reason":"","ran":"yes","started":'
+                '1.0,"login":null,"elapsed":2.04,"tries":1,"truncated":false,'
+                '"stdout":"%s\\nmore\\n","stderr":"%s"}\n'
+                '{"event":"start","host":"web2"}\n'
+                '{"event":"end","status":6,"left":["web3","web4"]}\n'
+                % (formula, 40000 * 'x'))
+        ran = self.on_records('report.py', path).check(0, None)
+        page = Page(ran.stdout)
+        self.assertIn('web[3-4]', page.text['code'])
+        self.assertEqual(page.text['strong'], [
+            '1', ' command failed ', '1', ' no result ', '3',
+            ' not started '])
+        rows = list(csv.reader(io.StringIO(self.on_records(
+            'report.py', '--csv', path).check(0, None).stdout)))
+        self.assertEqual(rows[1][:7], [
+            'web1', 'exited with -15', '-15', '', 'yes', '2.0',
+            '\'=HYPERLINK("x"),\\x1b\nmore'])
+        self.assertEqual(rows[1][7], 30000 * 'x' + '...')
+        self.assertEqual([row[:5] for row in rows[2:]], [
+            ['web2', 'no result', '', '', 'unknown'],
+            ['web3', 'not started', '', '', 'no'],
+            ['web4', 'not started', '', '', 'no']])
+        self.assertEqual([len(row) for row in rows], 5 * [8])
 
     def test_report_of_no_hosts_and_of_what_is_no_record(self):
         path = os.path.join(self.scratch(), 'all')

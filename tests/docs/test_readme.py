@@ -24,7 +24,7 @@ INDENT = 4 * ' '        # begins each line of a block
 MARK = '\1'             # parts the outputs of two commands
 # Options of other programs.
 OTHERS = (r'(?s)docker run --init|--limit, --list-hosts|--copy, --rcopy'
-          r'|--outdir, --errdir|--line-buffered'
+          r'|--outdir, --errdir|--line-buffered|--csv'
           r'|--limit @site|\n  Ansible .*?\n\n')
 
 # Text that differs from run to run, and its replacement.

@@ -67,7 +67,7 @@ class JsonTest(WorkTest):
         del end['elapsed']
         self.assertEqual(end, {
             'event': 'end', 'status': 3, 'hosts': 6, 'ok': 3, 'error': 1,
-            'ssh': 1, 'killed': 1, 'not_started': 0,
+            'ssh': 1, 'killed': 1, 'not_started': 0, 'left': [],
             'causes': {'refused': ['unreach'], 'timeout': ['slow']}})
         self.assertIn('1 of 6 exited with 7: fail7\n', said.stderr)
 
@@ -124,6 +124,7 @@ class JsonTest(WorkTest):
         end = self.records(self.read('all'))[-1]
         self.assertEqual((end['status'], end['hosts'], end['not_started']),
                          (130, 7, 5))
+        self.assertEqual(end['left'], ['never%d' % n for n in range(1, 6)])
 
     def test_host_that_waits_for_another_try_has_its_last_result(self):
         with self.start('--json', '--retries', '9', '-f1', 'true', 'unreach',

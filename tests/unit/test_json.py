@@ -131,7 +131,7 @@ class ViewTest(unittest.TestCase):
         tally = classh.Tally()
         tally.finished(timed_out)
         view.close()
-        view.ended(3, tally, lambda: 2)
+        view.ended(3, tally, lambda: ['web2', 'web\udcff'])
         lines = console._stream.getvalue().splitlines()
         run, first, second, result, end = read_records(lines)
         self.assertEqual(list(run), [
@@ -146,6 +146,7 @@ class ViewTest(unittest.TestCase):
         self.assertEqual(re.sub(r'"elapsed":[0-9.]+', '"elapsed":0', lines[4]),
                          '{"event":"end","status":3,"hosts":3,"ok":0,'
                          '"error":0,"ssh":0,"killed":1,"not_started":2,'
+                         '"left":["web2","web\\ufffd"],'
                          '"elapsed":0,"causes":{"timeout":["web1"]}}')
         self.assertGreaterEqual(elapsed, 0)
 
