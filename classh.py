@@ -8959,6 +8959,7 @@ class StdinHosts:
         self._watching = False
         self._partial = bytearray() # a line that has not ended yet
         self._after_cr = False      # a LF that comes now ends no line
+        self._skipping = False      # the rest of a line that was too long
 
     def open(self, manager):
         self._manager = manager
@@ -9003,10 +9004,19 @@ class StdinHosts:
         first, *lines = re.split(b'\r\n?|\n', chunk)
         self._after_cr = chunk.endswith(b'\r')
         self._partial += first      # a long line may come byte by byte
-        del self._partial[LINE_LIMIT + 1:]      # which is enough to refuse it
         if lines:
             lines.insert(0, bytes(self._partial))
             self._partial = bytearray(lines.pop())
+        if self._skipping and lines:
+            del lines[0]
+            self._skipping = False
+        elif self._skipping:
+            self._partial.clear()
+        if len(self._partial) > LINE_LIMIT:
+            # Its beginning alone is long enough to be refused.
+            lines.append(bytes(self._partial))
+            self._partial.clear()
+            self._skipping = True
         return lines
 
     def _patterns(self, line):
