@@ -9,12 +9,13 @@ runs code (test_pickle); prompts that fish for a password (test_passwords).
 import contextlib
 import os
 import re
+import subprocess
 import time
 import unicodedata
 from unittest import mock
 
 from lib import (FAKE_SSH, MIB, WorkTest, classh_argv, fake_argv, measured,
-                 run, run_in_pty, text)
+                 run, run_in_pty, text, wait_until)
 import classh
 
 LIMIT = 8 * MIB         # of what is kept, unless told
@@ -267,6 +268,13 @@ class LineTest(HostileTest):
         told = said.stderr
         self.classh('--list', '-', stdin=octets, before=SMALL).check(
             1, 'a\nb\n', told)
+
+    def test_line_on_stdin_that_never_ends_is_told_while_it_comes(self):
+        with self.start('true', '-', stdin=subprocess.PIPE) as command:
+            command.send(b'x' * (MIB + classh.READ_SIZE))
+            wait_until(lambda: 'line skipped' in command.stderr,
+                       what='a complaint')
+            command.finish().check(1, '', None)
 
     def test_binary_file(self):
         said = self.classh('true', '/bin/sh', before=SMALL).check(2, '', None)
