@@ -8902,12 +8902,12 @@ def _call_before_ctrl_z(prepare, stack):
     ExitStack *stack* is closed."""
     def suspend(signum, frame):
         prepare()
-        _restore_handlers(before)
+        signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)    # and here it stops
         signal.signal(signum, suspend)
 
-    before = _set_handlers({signal.SIGTSTP: suspend})
-    stack.callback(_restore_handlers, before)
+    stack.callback(_restore_handlers,
+                   _set_handlers({signal.SIGTSTP: suspend}))
 
 
 def _is_pipe(fd):

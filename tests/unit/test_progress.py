@@ -1,5 +1,7 @@
 """How far a run is, in words: the line, the lines, and the one at the end."""
 
+import contextlib
+import signal
 import unittest
 from types import SimpleNamespace
 from unittest import mock
@@ -340,6 +342,29 @@ class LimitTest(unittest.TestCase):
         self.begin(7200)
         self.assertEqual(self.look(5760, a=1440),
                          ['1 will be ended in 24 min (-u 7200)'])
+
+
+class CtrlZTest(unittest.TestCase):
+    def test_signal_may_come_while_its_handler_is_being_set(self):
+        done, first = [], signal.getsignal(signal.SIGTSTP)
+
+        def set_handlers(handlers):
+            before = {signum: signal.signal(signum, handler)
+                      for signum, handler in handlers.items()}
+            for signum, handler in handlers.items():
+                handler(signum, None)
+            return before
+
+        def stop(pid, signum):
+            done.append((signum, signal.getsignal(signum)))
+
+        with contextlib.ExitStack() as stack, \
+                mock.patch.object(classh, '_set_handlers', set_handlers), \
+                mock.patch.object(classh.os, 'kill', stop):
+            classh._call_before_ctrl_z(lambda: done.append('hidden'), stack)
+            self.assertNotEqual(signal.getsignal(signal.SIGTSTP), first)
+        self.assertEqual(done, ['hidden', (signal.SIGTSTP, signal.SIG_DFL)])
+        self.assertEqual(signal.getsignal(signal.SIGTSTP), first)
 
 
 if __name__ == '__main__':
