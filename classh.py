@@ -10925,7 +10925,7 @@ def _check_typography(argv):
 
 _HELP_WORDS = {'help': '-h', '?': '-h', 'version': '-V'}
 # The unit of a number that was typed as a word of its own.
-_UNIT = r'[%smhkKMG]|[kKMG]B|sec\w*|min\w*|hours?'
+_UNIT = r'[%smhkKMG]|[kKMG]B|sec(onds?|s)?|min(utes?|s)?|hours?'
 
 
 def _check_value(command, argv):
@@ -11483,18 +11483,19 @@ def _is_no_command(word):
         or bool(re.search('[@:,]', word) and _first_host(word)))
 
 
-def _known_hosts(name=''):
+def _known_hosts(*hashed):
     """Return the names of hosts that ssh_config and known_hosts have here, a
-    set, and *name*, if it is one that known_hosts has as a hash."""
+    set, and those of *hashed* that known_hosts has as a hash."""
     known = set()
     with contextlib.suppress(OSError):
         _, names, _ = _run_program(['/bin/sh', '-c', _KNOWN_NAMES, 'classh',
                                     ''], GROUP_TIMEOUT, GROUP_OUTPUT)
         known.update(os.fsdecode(bytes(names)).split())
-        status, _, _ = _run_program(
-            ['ssh-keygen', '-f', os.path.expanduser('~/.ssh/known_hosts'),
-             '-F', name], GROUP_TIMEOUT, GROUP_OUTPUT)
-        known.update([name] * (status == 0))
+        for name in hashed:
+            status, _, _ = _run_program(
+                ['ssh-keygen', '-f', os.path.expanduser('~/.ssh/known_hosts'),
+                 '-F', name], GROUP_TIMEOUT, GROUP_OUTPUT)
+            known.update([name] * (status == 0))
     return known
 
 
@@ -11511,18 +11512,18 @@ def _check_order(command, words, argv):
     value of the option before it, and the HOST *words* have a command."""
     if not _is_no_command(command):
         return
-    # Nobody types more of them.
+    # Where COMMAND was typed behind the hosts, these are few.
     first = next(filter(_begins_command, words[:20]), None)
     if first is None:
         return
     place, behind = _command_place(argv), words.index(first)
     before = ['', *argv][place]
-    known = _known_hosts(host_parts(_first_host(command))[1])
+    known = _known_hosts(host_parts(_first_host(command))[1], first)
     host = _as_host(command, known)
     problem = '%s is no program here, and %s is one; ' % (
         command, first.split()[0])
-    if (host is None and behind == 0 and first not in known
-            and before in _OPTIONAL_VALUES):
+    if (host is None and behind == 0 and before in _OPTIONAL_VALUES
+            and _as_host(first, known) is None):
         raise UsageError('%sa value of %s is written %s=%s' % (
             problem, before, before, command))
     if (first not in known if host else
@@ -11574,10 +11575,11 @@ def _check_unquoted(command, words, options, argv):
     behind = argv[_command_place(argv) + 1:]
     if (words and options.user and behind[0].startswith('-l')
             and not re.search(r'\s', command) and (
-                command == 'ls' or re.search('[0-9]', words[0])
+                command == 'ls' or re.search('[0-9]', options.user)
                 and _shape(options.user) == _shape(words[0]))):
-        raise UsageError('-l is the remote user, %s%s' % (
-            options.user, _quoting_question(argv)))
+        raise UsageError('-l is the remote user, %s (for that, type it before '
+                         'COMMAND)%s' % (options.user,
+                                         _quoting_question(argv)))
 
 
 def _check_words(command, words, options, argv):
@@ -11597,10 +11599,11 @@ def _check_words(command, words, options, argv):
 
 
 def _warn_if_swapped(command, words, warn):
-    """Warn if the first host in *words* is a program here, and *command* is
-    none, as in classh web1 uptime."""
+    """Warn if the first host in *words* is a program here, and not known as a
+    host, and *command* is none, as in classh web1 uptime."""
     if (words and _is_plain_name(words[0]) and find_program(words[0])
-            and _is_no_command(command)):
+            and _is_no_command(command)
+            and words[0] not in _known_hosts(words[0])):
         warn('%s is taken for a host, but is a program; COMMAND stands first: '
              'classh %s %s' % (words[0], words[0], shlex.quote(command)))
 
@@ -11613,7 +11616,7 @@ def _warn_of_words(command, words, options, warn):
     _warn_of_files(named, warn)
     if not option:
         _warn_if_swapped(command, words, warn)
-        if '' in named:
+        if '' in words + options.only:
             warn('an empty word names no host; is a variable unset?')
     elif (words and _is_plain_name(words[0]) and find_program(words[0])
           and words[0] not in _known_hosts(words[0])):

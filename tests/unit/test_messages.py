@@ -139,7 +139,8 @@ class OptionMessageTest(unittest.TestCase):
             with self.assertRaises(UsageError, msg=line) as caught:
                 classh._check_value(command, line.split() + ['ls', 'web1'])
             self.assertEqual(str(caught.exception), message)
-        for line in '-u 5 md5sum', '-l 5 x', '-P m', '-x m s', '-b x':
+        for line in ('-u 5 md5sum', '-l 5 x', '-P m', '-x m s', '-b x',
+                     '-f 10 minikube', '-f 10 secrets'):
             *before, command = line.split()
             classh._check_value(command, line.split() + ['web1'])
 
@@ -256,9 +257,11 @@ class WordsTest(unittest.TestCase):
             file.write('Host web1 web2\n')
         salt = b'0123456789abcdefghij'
         with open(directory.name + '/.ssh/known_hosts', 'w') as file:
-            file.write('db1,db2 ssh-ed25519 AAAA\n|1|%s|%s ssh-ed25519 AAAA\n'
-                       % tuple(base64.b64encode(part).decode() for part in (
-                           salt, hmac.new(salt, b'hash1', 'sha1').digest())))
+            file.write('db1,db2 ssh-ed25519 AAAA\n')
+            for name in b'hash1', b'env':
+                file.write('|1|%s|%s ssh-ed25519 AAAA\n' % tuple(
+                    base64.b64encode(part).decode() for part in (
+                        salt, hmac.new(salt, name, 'sha1').digest())))
         home = mock.patch.dict(os.environ, HOME=directory.name)
         home.start()
         self.addCleanup(home.stop)
@@ -294,12 +297,20 @@ class WordsTest(unittest.TestCase):
                 # Not known, but where could 'ls -l' be a host?
                 ("x 'ls -l'", 'x', 'ls', "'ls -l' x")):
             self.check(line, wrong % tuple(words))
-        for line in ('x ls', 'web3 ls', 'web1 web2', 'ls web1', 'cd web1',
+        for line in ('x ls', 'web3 ls', 'web1 web2', 'web1 env', 'ls web1',
+                     'cd web1',
                      'ls env', '/none ls', "'web1 x' ls", "'x;y' ls"):
             self.check(line)
         with open(os.environ['HOME'] + '/.ssh/config', 'a') as file:
             file.write('Host ls\n')
         self.check('web1 ls')
+
+    def test_host_that_is_known_may_have_the_name_of_a_program(self):
+        options, _ = classh._parse_arguments(['x', 'env'])
+        for host, count in ('env', 0), ('ls', 1):
+            warnings = []
+            classh._warn_of_words('x', [host], options, warnings.append)
+            self.assertEqual(len(warnings), count, host)
 
     def test_value_that_needs_a_sign(self):
         wrong = ('out is no program here, and ls is one; a value of %s is '
@@ -307,8 +318,9 @@ class WordsTest(unittest.TestCase):
         for line in '--json out ls web1', "-b --json out 'ls -l' web1":
             self.check(line, wrong % ('--json', '--json'))
         self.check('--sudo out ls web1', wrong % ('--sudo', '--sudo'))
+        os.chmod(self.hosts, 0o700)     # as all files of a FAT are
         for line in ('--json ls web1', '--json out web1', '--json=out ls a',
-                     '--bad out ls web1'):
+                     '--bad out ls web1', '--sudo out env', '--sudo out {}'):
             self.check(line)
         self.check('--json web1 ls', 'web1 is no program here, and ls is '
                    'one; COMMAND stands first: classh --json ls web1')
@@ -328,13 +340,15 @@ class WordsTest(unittest.TestCase):
             self.check(line)
 
     def test_option_of_the_command_that_takes_a_host(self):
-        wrong = '-l is the remote user, %s; is COMMAND quoted?  classh %s'
+        wrong = ('-l is the remote user, %s (for that, type it before '
+                 'COMMAND); is COMMAND quoted?  classh %s')
         for line, *words in (
                 ('ls -l web1 web2', 'web1', "'ls -l' web1 web2"),
                 ('ls -la web1', 'a', "'ls -la' web1"),
                 ('env -l web1 web2', 'web1', "'env -l' web1 web2")):
             self.check(line, wrong % tuple(words))
         for line in ('ls web1 -la', 'env -l bob web1', 'env -lbob web1',
+                     'env -l web web1', '-l web1 ls web2',
                      "'ls x' -la web1", '-l web1 env web2'):
             self.check(line)
 
