@@ -11483,18 +11483,19 @@ def _is_no_command(word):
         or bool(re.search('[@:,]', word) and _first_host(word)))
 
 
-def _known_hosts(*hashed):
+def _known_hosts(watching, *hashed):
     """Return the names of hosts that ssh_config and known_hosts have here, a
-    set, and those of *hashed* that known_hosts has as a hash."""
+    set, and those of *hashed* that known_hosts has as a hash; *watching* is
+    as with HostGroups."""
     known = set()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), watching() as check:
         _, names, _ = _run_program(['/bin/sh', '-c', _KNOWN_NAMES, 'classh',
-                                    ''], GROUP_TIMEOUT, GROUP_OUTPUT)
+                                    ''], GROUP_TIMEOUT, GROUP_OUTPUT, check)
         known.update(os.fsdecode(bytes(names)).split())
         for name in hashed:
             status, _, _ = _run_program(
                 ['ssh-keygen', '-f', os.path.expanduser('~/.ssh/known_hosts'),
-                 '-F', name], GROUP_TIMEOUT, GROUP_OUTPUT)
+                 '-F', name], GROUP_TIMEOUT, GROUP_OUTPUT, check)
             known.update([name] * (status == 0))
     return known
 
@@ -11507,7 +11508,7 @@ def _as_host(word, known):
     return word if host_parts(_first_host(word))[1] in known else None
 
 
-def _check_order(command, words, argv):
+def _check_order(command, words, argv, watching):
     """Raise UsageError if *command* is rather the first of the hosts, or the
     value of the option before it, and the HOST *words* have a command."""
     if not _is_no_command(command):
@@ -11518,7 +11519,7 @@ def _check_order(command, words, argv):
         return
     place, behind = _command_place(argv), words.index(first)
     before = ['', *argv][place]
-    known = _known_hosts(host_parts(_first_host(command))[1], first)
+    known = _known_hosts(watching, host_parts(_first_host(command))[1], first)
     host = _as_host(command, known)
     problem = '%s is no program here, and %s is one; ' % (
         command, first.split()[0])
@@ -11527,7 +11528,7 @@ def _check_order(command, words, argv):
         raise UsageError('%sa value of %s is written %s=%s' % (
             problem, before, before, command))
     if (first not in known if host else
-            behind == 0 and re.search(r'\s', first)):
+            behind in (0, len(words) - 1) and re.search(r'\s', first)):
         hosts = [host or command, *words[:behind],
                  *(word for word in words[behind:] if word in known)]
         rest = [word for word in words[behind:] if word not in known]
@@ -11582,7 +11583,7 @@ def _check_unquoted(command, words, options, argv):
                                          _quoting_question(argv)))
 
 
-def _check_words(command, words, options, argv):
+def _check_words(command, words, options, argv, watching=_without_check):
     """Raise UsageError if *command* and the HOST *words* are not what they
     seem to be."""
     option = _without_command(options)
@@ -11592,34 +11593,34 @@ def _check_words(command, words, options, argv):
             raise UsageError('%s goes without COMMAND, %s' % (
                 option, shlex.quote(words[0])))
     elif words:
-        _check_order(command, words, argv)
+        _check_order(command, words, argv, watching)
         _check_unquoted(command, words, options, argv)
     else:
         _check_alone(command, argv)
 
 
-def _warn_if_swapped(command, words, warn):
+def _warn_if_swapped(command, words, warn, watching=_without_check):
     """Warn if the first host in *words* is a program here, and not known as a
     host, and *command* is none, as in classh web1 uptime."""
     if (words and _is_plain_name(words[0]) and find_program(words[0])
             and _is_no_command(command)
-            and words[0] not in _known_hosts(words[0])):
+            and words[0] not in _known_hosts(watching, words[0])):
         warn('%s is taken for a host, but is a program; COMMAND stands first: '
              'classh %s %s' % (words[0], words[0], shlex.quote(command)))
 
 
-def _warn_of_words(command, words, options, warn):
+def _warn_of_words(command, words, options, warn, watching=_without_check):
     """Warn of HOST *words*, and of those of -x and --only, that may be no
     hosts."""
     option = _without_command(options)
     named = words + options.exclude + options.only
     _warn_of_files(named, warn)
     if not option:
-        _warn_if_swapped(command, words, warn)
+        _warn_if_swapped(command, words, warn, watching)
         if '' in words + options.only:
             warn('an empty word names no host; is a variable unset?')
     elif (words and _is_plain_name(words[0]) and find_program(words[0])
-          and words[0] not in _known_hosts(words[0])):
+          and words[0] not in _known_hosts(watching, words[0])):
         warn('%s is taken for a host, but is a program; %s goes without '
              'COMMAND' % (words[0], option))
 
@@ -11690,7 +11691,7 @@ def _carry_out(options, operands, argv, outlets, stops):
         return 0
     if not options.resume:          # most of them were not typed
         with contextlib.suppress(ValueError):   # a NUL: that is no host
-            _check_words(command, operands, options, argv)
+            _check_words(command, operands, options, argv, stops.noting)
     with _asking_for_quotes(argv):
         _check_stdin(options, '-' in operands)
         hosts = _host_queue(options, operands, groups, journal)
@@ -11698,7 +11699,8 @@ def _carry_out(options, operands, argv, outlets, stops):
         hosts.feed = StdinHosts(pattern_reader(not options.noexpand),
                                 outlets.complain)
     if not options.resume:
-        _warn_of_words(command, operands, options, outlets.warn)
+        _warn_of_words(command, operands, options, outlets.warn,
+                       stops.noting)
     if options.list:
         _print_hosts(hosts, options.fold, out)
         _tell_idle_names(hosts, outlets.warn)

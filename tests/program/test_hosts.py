@@ -10,6 +10,15 @@ from lib import (FAKE_SSH, Command, TestCase, WorkTest, fake_argv, read_log,
 import classh
 
 
+def is_unread(pipe):
+    """Whether the reader of *pipe* has ended."""
+    try:
+        pipe.write(b'x')
+    except BrokenPipeError:
+        return True
+    return False
+
+
 class ListTest(TestCase):
     def listed(self, *args, **options):
         said = run_classh('--list', *args, **options)
@@ -84,6 +93,20 @@ class ListTest(TestCase):
             wait_until(lambda: 'none of these' in command.stderr)
             command.signal(signal.SIGTERM)
             command.finish().check(143, None, None)
+
+    def test_signal_ends_the_look_whether_a_host_is_known(self):
+        home = self.scratch()
+        os.mkdir(os.path.join(home, '.ssh'))
+        config = os.path.join(home, '.ssh', 'config')
+        os.mkfifo(config)
+        for signum, *words in ((signal.SIGINT, 'none1', 'env'),
+                               (signal.SIGTERM, '--list', 'env')):
+            with Command(fake_argv(*words),
+                         env=dict(os.environ, HOME=home)) as command:
+                with open(config, 'wb', 0) as writer:   # once it is read
+                    command.signal(signum)
+                    command.finish().check(128 + signum, '', '')
+                    wait_until(lambda: is_unread(writer))
 
     def test_name_of_a_file_has_a_hint(self):
         directory = self.scratch()

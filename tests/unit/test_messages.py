@@ -295,11 +295,13 @@ class WordsTest(unittest.TestCase):
                 ('{} ls', '{}', 'ls', 'ls {}'),
                 ("web1 'ls -l'", 'web1', 'ls', "'ls -l' web1"),
                 # Not known, but where could 'ls -l' be a host?
-                ("x 'ls -l'", 'x', 'ls', "'ls -l' x")):
+                ("x 'ls -l'", 'x', 'ls', "'ls -l' x"),
+                ("x y z 'ls -l'", 'x', 'ls', "'ls -l' x y z")):
             self.check(line, wrong % tuple(words))
         for line in ('x ls', 'web3 ls', 'web1 web2', 'web1 env', 'ls web1',
                      'cd web1',
-                     'ls env', '/none ls', "'web1 x' ls", "'x;y' ls"):
+                     'ls env', '/none ls', "'web1 x' ls", "'x;y' ls",
+                     "x y 'ls -l' web1"):
             self.check(line)
         with open(os.environ['HOME'] + '/.ssh/config', 'a') as file:
             file.write('Host ls\n')
