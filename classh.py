@@ -4646,8 +4646,12 @@ class _Dispatcher:
         if job.log:
             job.log.on_login = functools.partial(self._logged_in, job)
             if self._login_timeout:
-                # A little later than ssh itself, whose words are better.
-                self._pool.limit_login(job, self._login_timeout + LOGIN_GRACE)
+                # A little later than ssh itself, whose words are better; but
+                # before the limit of the job, which tells less.
+                limit = self._login_timeout + LOGIN_GRACE
+                if self._login_timeout <= (job.timeout or 0) <= limit:
+                    limit -= 2 * LOGIN_GRACE
+                self._pool.limit_login(job, limit)
         self._hooks.started(job)
         if not self._hooks.defers_stdin:
             self._feeder.begin(job)

@@ -239,6 +239,11 @@ class CauseTest(EngineTest):
         self.assertEqual(
             (result.outcome, result.cause, result.ran, result.reason),
             ('ssh', 'no-answer', 'no', 'no login within 1.25 s'))
+        # As by -u 10, which is the limit of the login, too.
+        result, = self.results([silent], connect_timeout=1, timeout=1)
+        self.assertEqual(
+            (result.outcome, result.cause, result.ran, result.reason),
+            ('ssh', 'no-answer', 'no', 'no login within 0.75 s'))
         result, = self.results(['session; exec sleep 60'], sleeping=1,
                                timeout=9, connect_timeout=1)
         self.assertEqual((result.cause, result.login < 1.25),
