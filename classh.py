@@ -11481,10 +11481,14 @@ def _first_host(pattern):
 
 
 def _is_no_command(word):
-    """Return whether *word* is one word, and no command here."""
-    return bool(re.fullmatch(r'\S+', word)) and not find_program(word) and (
-        '[' in word or not _is_shell_word(word)
-        or bool(re.search('[@:,]', word) and _first_host(word)))
+    """Return whether *word* is one word, and no command here; False where
+    there is no room to ask a shell."""
+    with contextlib.suppress(OSError):
+        return bool(re.fullmatch(r'\S+', word)
+                    and not find_program(word) and (
+                        '[' in word or not _is_shell_word(word)
+                        or re.search('[@:,]', word) and _first_host(word)))
+    return False
 
 
 def _known_hosts(watching, *hashed):

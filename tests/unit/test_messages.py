@@ -299,10 +299,11 @@ class WordsTest(unittest.TestCase):
                 ("x y z 'ls -l'", 'x', 'ls', "'ls -l' x y z")):
             self.check(line, wrong % tuple(words))
         for line in ('x ls', 'web3 ls', 'web1 web2', 'web1 env', 'ls web1',
-                     'cd web1',
-                     'ls env', '/none ls', "'web1 x' ls", "'x;y' ls",
-                     "x y 'ls -l' web1"):
+                     'cd web1', 'ls env', '/none ls', "'web1 x' ls",
+                     "'x;y' ls", "x y 'ls -l' web1"):
             self.check(line)
+        with mock.patch('subprocess.call', side_effect=BlockingIOError):
+            self.check('web1 ls')
         with open(os.environ['HOME'] + '/.ssh/config', 'a') as file:
             file.write('Host ls\n')
         self.check('web1 ls')
