@@ -2878,6 +2878,11 @@ class Local(Transport):
 
     def explain(self, job):
         outcome, cause, _, reason = super().explain(job)
+        if outcome == 'error':      # as of rsync -e "$CLASSH_SSH"
+            said = _message_cause(job.errors.head(HEAD_SIZE))
+            # No limit of logins holds here, so none is to be lowered.
+            if said in _BEFORE_LOGIN - {'dropped'}:
+                cause, reason = said, CAUSES[said]
         return outcome, cause, 'yes', reason
 
 
@@ -9743,7 +9748,8 @@ class Run:
             return _name_hint(self._command, hosts)
         if cause == 'exited with 127' and not (options.exec or options.shell):
             return _script_hint(self._command)
-        if cause == 'denied' and any(hook.may_prompt for hook in self._hooks):
+        if cause == 'denied' and (options.exec or any(
+                hook.may_prompt for hook in self._hooks)):
             return ''               # the password was not what it lacked
         if cause == 'stopped':
             if options.exec or options.relay or options.end_remote:

@@ -335,8 +335,10 @@ exec %(ssh)s -F %(config)s "$@"
             ran.check(5, None, None)
             self.assertEqual(self.tree(to), self.tree(source), (way, ran))
             self.assertRegex(ran.stdout, r'(?m)^127.0.0.1:\d+   0 ')
-            self.assertRegex(ran.stdout, r'(?ms)^db1   (12|255) .*Error:.*'
+            self.assertRegex(ran.stdout, r'(?ms)^db1   255   \(\d+\.\d\)   '
+                             r'connection refused\n  Error:.*'
                              r'connect to host .* Connection refused')
+            self.assertIn('1 of 2 connection refused: db1\n', ran.stderr)
             self.assertEqual(ran.stdout.count('Error:'), 1, (way, ran))
 
     def test_pull(self):

@@ -101,6 +101,20 @@ class LocalTest(TestCase):
         self.assertIn(' ConnectTimeout=7 ', result.output)
         self.assertEqual(result.output.splitlines()[-1], 'bob')
 
+    def test_what_ssh_says_is_the_cause_whatever_ran_it(self):
+        with SSHJobMan(['a', 'b', 'c'], 'echo "rsync: no"; echo "$CLASSH_HOST" '
+                       '| sed "s/a/ssh: connect to host a port 22: '
+                       'Connection refused/; s/b/Connection closed by UNKNOWN '
+                       'port 65535/" >&2; exit 12', transport=Local) as job:
+            results = {result.host: result for result in job}
+        self.assertEqual(
+            {host: (result.outcome, result.exitcode, result.cause,
+                    result.reason, result.ran)
+             for host, result in results.items()},
+            {'a': ('error', 12, 'refused', 'connection refused', 'yes'),
+             'b': ('error', 12, '', '', 'yes'),
+             'c': ('error', 12, '', '', 'yes')})
+
     def test_shell_that_is_not_there_has_run_nothing(self):
         local = self.local()
         local.program = '/nowhere/sh'
