@@ -9420,6 +9420,8 @@ def _script_hint(command):
     found, if that is a script here; else ''."""
     name = command.split()[0]
     program = _interpreter(name)
+    if not program and name.endswith('.sh') and os.path.isfile(name):
+        program = 'sh'
     if re.fullmatch('(ba|da|k|z|c|tc)?sh', program):
         stdin = '-s'
     elif re.fullmatch(r'python[\d.]*|perl|ruby', program):
@@ -9834,6 +9836,12 @@ def _line_editing(complete):
             readline.write_history_file(path)
 
 
+def _split_wildcards(text):
+    """Return the words of *text*; those with a '*' or '?' parted at commas."""
+    return [name for word in text.split() for name in (
+        re.findall(_NAMES, word) if re.search('[*?]', word) else [word])]
+
+
 class Shell:
     """Runs each line that is typed on all selected hosts.
 
@@ -9950,6 +9958,9 @@ class Shell:
                 raise UsageError('a command here is typed %local COMMAND')
             if re.fullmatch(r'@\S+', line):
                 raise UsageError('hosts are selected by %only ' + line)
+            if self._interactive and line in ('clear', 'history'):
+                raise UsageError('Ctrl-L clears the screen, arrow up and '
+                                 'Ctrl-R show what was typed')
             leave = (self._built_in(line[1:].strip()) if line[0] == '%'
                      else self._run(self._selected, line))
         except (ClasshError, OSError, ValueError,
@@ -10006,8 +10017,8 @@ class Shell:
         import fnmatch
         groups = self._groups()     # anew: they may have changed
         wanted = set()
-        for word in text.split():
-            if '@' not in word and ('*' in word or '?' in word):
+        for word in _split_wildcards(text):
+            if '@' not in word and re.search('[*?]', word):
                 # In a wildcard [1-20] would be one character: 0, 1 or 2.
                 matched = fnmatch.filter(self._hosts,
                                          word.replace('[', '[[]'))

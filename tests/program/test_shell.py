@@ -140,6 +140,12 @@ class BuiltInTest(ShellTest):
             self.assertNotIn('web1   ', shown)
         self.assertIn('web1   1', self.ask('! true'))
 
+    def test_what_a_shell_does_for_its_terminal_is_told_and_not_run(self):
+        for line in 'clear', 'history':
+            shown = self.ask(line)
+            self.assertIn('classh: Ctrl-L clears the screen, arrow up', shown)
+            self.assertNotIn('web1   ', shown)
+
     def test_unknown_one_is_named(self):
         for line in '%nosuch', '%nosuch with words', '%', '%do_help', '% ':
             with self.subTest(line=line):
@@ -162,7 +168,8 @@ class BuiltInTest(ShellTest):
                 ('web1', 'web1'), ('web1 db1', 'db1,web1'),
                 ('db1,web1', 'db1,web1'), ('web[2-3],db1', 'db1,web[2-3]'),
                 ('web*', 'web[1-4]'), ('*1', 'db1,web1'), ('?b1', 'db1'),
-                ('web[1-9]', 'web[1-4]')):
+                ('web[1-9]', 'web[1-4]'), ('web[1-2],d*', 'db1,web[1-2]'),
+                ('web?,', 'web[1-4]')):
             with self.subTest(what=what):
                 self.ask('%only ' + what)
                 self.assertEqual(self.selected(), selected)
@@ -175,6 +182,8 @@ class BuiltInTest(ShellTest):
                 ('web2 x*', 'not one of the hosts: x*'),
                 ('web[10-12]*', 'not one of the hosts: web[10-12]*'),
                 ('web[3-1]*', 'not one of the hosts: web[3-1]*'),
+                ('web1,x*', 'not one of the hosts: x*'),
+                ('web[1,2]*', 'not one of the hosts: web[1,2]*'),
                 ('web[3-1]', "'3-1' runs backwards")):
             with self.subTest(what=what):
                 self.assertIn(message, self.ask('%only ' + what))

@@ -207,7 +207,9 @@ class OptionMessageTest(unittest.TestCase):
                     self.assertEqual(
                         classh._script_hint(command), shell and
                         "%s is here: -I '%s' <%s" % (path, shell, path) or '')
-            os.unlink(path)
+            os.rename(path, path + '.sh')       # with a '#!' and no name
+            self.assertEqual(classh._script_hint(path + '.sh a'),
+                             "%s.sh is here: -I 'sh -s' <%s.sh" % (path, path))
             os.mkfifo(path)             # which nobody writes to
             for command in path, directory, 'nonexistent', 'ls':
                 self.assertEqual(classh._script_hint(command), '')
