@@ -6137,7 +6137,7 @@ def _odd_line(group, texts, others):
         text = _unmask(group.masked(plain), plain, other)
         if text != other:
             number = _first_difference(other, text)
-            return next(itertools.islice(io.StringIO(text), number - 1, None),
+            return next(itertools.islice(io.StringIO(plain), number - 1, None),
                         '(no line %d)' % number).strip()
     return '(cut)'
 
@@ -6233,13 +6233,16 @@ class Gather(View):
                 or 2 * len(good[0].hosts) <= count):
             return
         most = self._answers.texts(good[0])
+        line, _, rest = most[1].partition('\n')
         rows = ['  %-*s   %s\n' % (
             CAUSE_WIDTH, self.console.escape(_odd_line(
                 group, self._answers.texts(group), most))[:CAUSE_WIDTH],
             self.console.host(group.pattern)) for group in good[1:]]
         self.console.write(self.console.fold(
-            '%d of %d gave another answer:\n%s\n' % (
-                count - len(good[0].hosts), count, ''.join(rows)),
+            '%d of %d gave another answer%s:\n%s\n' % (
+                count - len(good[0].hosts), count, '' if rest or not line
+                else ' than ' + self.console.escape(line)[:CAUSE_WIDTH],
+                ''.join(rows)),
             ' ,', ' ,'))
 
 
@@ -9210,8 +9213,9 @@ class RunJournal(Records):
                 gone, self.file.path, self._new)
         if some_left or self._unreached:
             # Without --again: some of its hosts have just been run again.
-            yield 'go on with: ' + _quoted(['classh', '--resume',
-                                            self.file.path, *self._operands])
+            yield 'go on with: ' + _quoted([
+                'classh', '--resume', self.file.path, *self._operands]
+                ) + ' <FILE' * self._options.send_input
 
     def nothing_left(self):
         """Return a list of lines that say that no host is to be run."""

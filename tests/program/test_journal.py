@@ -112,6 +112,11 @@ class GoingOnTest(JournalTest):
                           ('result', None, 'yes'), ('end', None, None)])
         self.assertNotIn('stdout', self.read('j'))
 
+    def test_input_has_to_come_again(self):
+        self.assertIn('\ngo on with: classh --resume j <FILE\n', self.classh(
+            '--journal', 'j', '-f1', '-k', '-I', 'exit 3', 'a', 'b',
+            stdin=b'x').check(6, None, None).stderr)
+
     def test_hosts_of_stdin_have_to_come_again(self):
         def run(*args):
             return self.classh(*args, stdin=b'a\nfail2\nb\n')

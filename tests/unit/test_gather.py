@@ -163,25 +163,29 @@ class OddTest(GatherTest):
 
     def told(self, results, **options):
         found = self.shown(results, **options).partition(
-            ' gave another answer:')
-        return found[0].rpartition('\n')[2] + ':' + found[2].rstrip('\n')
+            ' gave another answer')
+        return found[0].rpartition('\n')[2] + found[2].rstrip('\n')
 
     def test_few_of_the_good_ones_with_the_line_that_differs(self):
         alike = self.of('Linux %s\nx\n', 'abcd')
         for diff in False, True:
             self.assertEqual(self.told(
-                alike + [result('e', 'Linux e\ny\nz\n'),
+                alike + [result('e', 'Linux e\ne y\nz\n'),
                          result('f', 'Linux f\n'),
                          result('g', 'Linux g\nx\n', 'warning\n'),
                          result('h', 'Linux other\nx\n')] + self.BAD
                 + [result('i')] + self.of('Linux %s\nx\n', 'uvw'),
                 diff=diff).split('\n'),
                 ['5 of 12:'] + ['  %-31s   %s' % line for line in (
-                    ('y', 'e'), ('(no line 2)', 'f'), ('warning', 'g'),
+                    ('e y', 'e'), ('(no line 2)', 'f'), ('warning', 'g'),
                     ('Linux other', 'h'), ('(no line 1)', 'i'))])
         self.assertEqual(
             self.told(alike + self.BAD + self.of('_' * 40, 'xy')),
             '2 of 6:\n  %s   x,y' % ('_' * 31))
+        self.assertEqual(
+            self.told(self.of('%s is up\n', 'abc') + self.BAD
+                      + self.of('x' * 40, 'y')),
+            '1 of 4 than {host} is up:\n  %s   y' % ('x' * 31))
 
     def test_nothing_where_it_helps_nobody(self):
         good, odd = self.of('x\n', 'abc'), self.of('y\n', 'd')
@@ -189,7 +193,7 @@ class OddTest(GatherTest):
                         good + self.of('y\n', 'def') + self.BAD,
                         self.of('%s%s', [c + '1' for c in 'abcdefghijkl'])
                         + good * 9 + self.BAD):
-            self.assertEqual(self.told(results), ':')
+            self.assertEqual(self.told(results), '')
 
     def test_escapes_on_a_terminal(self):
         self.assertIn('\n  \\x1b[2Jy                         ', self.shown(
