@@ -8768,6 +8768,10 @@ class StopRequests:
         self.check()
         if not self._before:
             return function(*args)
+        collects = gc.isenabled()
+        # From Python 3.12 on a collection between the error of a handler and
+        # the end of *function* would print that error, and drop it.
+        gc.disable()
         before = signal.signal(signal.SIGALRM, self._break_off)
         # A signal just before the system call that waits does not end it.
         signal.setitimer(signal.ITIMER_REAL, REAP_INTERVAL, TYPING_CHECK)
@@ -8780,6 +8784,8 @@ class StopRequests:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            if collects:
+                gc.enable()
         self.check()
         return answer
 

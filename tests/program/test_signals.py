@@ -6,6 +6,7 @@ hosts that still arrive (test_pipeline).
 """
 
 import contextlib
+import gc
 import os
 import re
 import signal
@@ -756,6 +757,19 @@ class HandlerTest(unittest.TestCase):
                 self.assertEqual(set(stops.caught), {number} - {SIGUSR1})
                 self.assertEqual(stops.status_wanted, number == SIGUSR1)
             self.assertEqual(signal.getsignal(number), before)
+
+    def test_no_garbage_is_collected_while_somebody_types(self):
+        # Python 3.12 may do so between the error of a handler and the end of
+        # the call, and print that error.
+        with classh.StopRequests() as stops:
+            self.assertFalse(stops.call(gc.isenabled))
+            self.assertTrue(gc.isenabled())
+            gc.disable()
+            try:
+                stops.call(gc.isenabled)
+                self.assertFalse(gc.isenabled())
+            finally:
+                gc.enable()
 
     def test_what_waits_is_woken_by_a_signal_before_it_waits(self):
         before = signal.getsignal(signal.SIGALRM)
