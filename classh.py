@@ -10867,7 +10867,8 @@ def _parse_arguments(argv, raw=False):
             parser.unknown(word)
         if equals and action is not None and action.nargs == 0:
             parser.error('%s takes no value' % name)
-        flags = re.match('-([A-Za-z]+)[0-9]', word)     # -qP4
+        # -qP4, in which argparse of Python 3.13 finds an option -4.
+        flags = re.match('-([A-Za-z]+)[0-9]', word)
         if flags and all('-' + letter in known
                          and known['-' + letter].nargs == 0
                          for letter in flags.group(1)):
